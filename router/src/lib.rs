@@ -1,1 +1,25 @@
-//! Placeholder.
+//! The operator's side of Veritee: a router that carries ciphertext and can read none of it.
+//!
+//! In OHTTP's words this is the *Relay*: it forwards `message/ohttp-chunked-*` bytes between clients and enclaves
+//! (docs/protocol.md §5.4, §5.7) and passes evidence through unchanged (docs/protocol.md §5.3). It links neither the channel
+//! nor the verifier, so it could not open a request if it wanted to. What it says of the fleet is a hint: clients believe
+//! only what they verify.
+//!
+//! - `pool` learns which enclaves are there and ready, by asking each one's `/readyz`;
+//! - `route` tells requests apart and answers what the router answers itself;
+//! - `relay` carries one request to one enclave, streaming both ways;
+//! - `serve` accepts, bounds and drains connections.
+#![forbid(unsafe_code)]
+
+mod body;
+mod config;
+mod metrics;
+mod patience;
+mod pool;
+mod problem;
+mod relay;
+mod route;
+mod serve;
+
+pub use config::{Config, ConfigError, Enclave, Limits, Timeouts};
+pub use serve::serve;
