@@ -56,7 +56,9 @@ impl fmt::Display for Malformed {
         match self {
             Self::Truncated { what } => write!(f, "{what} ends too early"),
             Self::Trailing { what, extra } => write!(f, "{extra} bytes follow the end of {what}"),
-            Self::TooLong { what, limit } => write!(f, "{what} is longer than its limit of {limit}"),
+            Self::TooLong { what, limit } => {
+                write!(f, "{what} is longer than its limit of {limit}")
+            }
             Self::Invalid { what, why } => write!(f, "{what} {why}"),
         }
     }

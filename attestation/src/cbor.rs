@@ -76,7 +76,13 @@ fn sorted(value: &Value) -> bool {
         }
         Value::Array(items) => items.iter().all(sorted),
         Value::Tag(_, inner) => sorted(inner),
-        _ => true,
+        Value::Integer(_)
+        | Value::Bytes(_)
+        | Value::Float(_)
+        | Value::Text(_)
+        | Value::Bool(_)
+        | Value::Null => true,
+        _ => false,
     }
 }
 
@@ -91,13 +97,13 @@ mod tests {
         assert_eq!(hex::encode(&good), "a3014161026162201901f4");
         assert!(decode("x", &good).is_ok());
         for bad in [
-            "a3026162014161201901f4",           // order
-            "a2014161014161",                   // duplicate key
-            "1800",                             // long form of 0
-            "5f4161ff",                         // indefinite length
-            "a3014161026162201901f400",         // trailing
-            "a30141610261622019",               // truncated
-            "818181818181818181818181818100",   // too deep
+            "a3026162014161201901f4",         // order
+            "a2014161014161",                 // duplicate key
+            "1800",                           // long form of 0
+            "5f4161ff",                       // indefinite length
+            "a3014161026162201901f400",       // trailing
+            "a30141610261622019",             // truncated
+            "818181818181818181818181818100", // too deep
         ] {
             assert!(decode("x", &hex::decode(bad).unwrap()).is_err(), "{bad}");
         }

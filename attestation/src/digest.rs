@@ -168,7 +168,9 @@ mod tests {
         );
         assert_eq!(Sha256::of_parts(&[b"a", b"bc"]), Sha256::of(b"abc"));
         assert!(Sha384::of(b"abc").to_string().starts_with("cb00753f45a35e8bb5a03d699ac65007"));
-        assert!(Sha512::of_parts(&[b"abc"]).to_string().starts_with("ddaf35a193617abacc417349ae204131"));
+        assert!(
+            Sha512::of_parts(&[b"abc"]).to_string().starts_with("ddaf35a193617abacc417349ae204131")
+        );
     }
 
     #[test]

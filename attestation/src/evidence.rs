@@ -121,7 +121,7 @@ pub struct Bundle {
     pub statement: Vec<u8>,
     /// The `application/ohttp-keys` resource.
     pub ohttp_keys: Vec<u8>,
-    /// The receipt key as a COSE_Key.
+    /// The receipt key as a `COSE_Key`.
     pub receipt_key: Vec<u8>,
     /// The model manifest.
     pub manifest: Vec<u8>,
@@ -285,7 +285,7 @@ mod tests {
             text.replace("\"ohttp_keys\"", "\"statement\""),
             text.replace("application/cose-key", "application/json"),
             text.replace("2026:evidence", "2026:other"),
-            text.replacen("{", "{\"__cmwc_t\":\"tag:veritee.dev,2026:evidence\",", 1),
+            text.replacen('{', "{\"__cmwc_t\":\"tag:veritee.dev,2026:evidence\",", 1),
             text.replace("\"AQ\"", "\"AQ==\""),
             text.replace("\"AQ\"]", "\"AQ\",1]"),
             text.replace("\"config\":[\"application/vnd.veritee.config+toml\",\"BQ\"],", ""),

@@ -51,8 +51,8 @@ pub struct SealingKey {
 
 impl SealingKey {
     /// A key by its id (`epoch mod 256`) and X-Wing public key.
-    pub fn new(key_id: u8, public: [u8; XWING_PUBLIC_LEN]) -> Self {
-        Self { key_id, public: Box::new(public) }
+    pub fn new(key_id: u8, public: &[u8; XWING_PUBLIC_LEN]) -> Self {
+        Self { key_id, public: Box::new(*public) }
     }
 
     /// The OHTTP key id.
@@ -96,7 +96,7 @@ impl SealingKey {
             }
             let public = list.array()?;
             list.take(10)?;
-            Ok(Self::new(key_id, public))
+            Ok(Self::new(key_id, &public))
         })?;
         if key.encode() == bytes {
             Ok(key)
@@ -117,7 +117,7 @@ impl fmt::Debug for SealingKey {
 pub struct ReceiptKey(pub [u8; 32]);
 
 impl ReceiptKey {
-    /// The COSE_Key in deterministic CBOR: `{1: OKP, -1: Ed25519, -2: x}` (RFC 9052 §7, RFC 9053 §7.2).
+    /// The `COSE_Key` in deterministic CBOR: `{1: OKP, -1: Ed25519, -2: x}` (RFC 9052 §7, RFC 9053 §7.2).
     pub fn encode(&self) -> Vec<u8> {
         let key = [
             (cbor::int(1), cbor::int(1)),
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn only_the_exact_key_configuration_parses() {
-        let key = SealingKey::new(7, [9; XWING_PUBLIC_LEN]);
+        let key = SealingKey::new(7, &[9; XWING_PUBLIC_LEN]);
         let bytes = key.encode();
         assert_eq!(bytes.len(), 2 + 1 + 2 + XWING_PUBLIC_LEN + 2 + 8);
         assert_eq!(SealingKey::parse(&bytes), Ok(key));

@@ -69,7 +69,7 @@ impl ModelManifest {
     }
 }
 
-/// Model names are printable ASCII without spaces, as the OpenAI API's are.
+/// Model names are printable ASCII without spaces, as the `OpenAI` API's are.
 fn is_name(name: &str) -> bool {
     (1..=128).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
 }

@@ -38,7 +38,13 @@ pub fn path(challenges: &[Challenge], index: usize) -> Vec<Sha256> {
 }
 
 /// Whether `path` leads from `challenge`, at `index` of `size`, to `root` (RFC 9162 §2.1.3.2).
-pub fn verify(root: &Sha256, challenge: &Challenge, index: u16, size: u16, path: &[Sha256]) -> bool {
+pub fn verify(
+    root: &Sha256,
+    challenge: &Challenge,
+    index: u16,
+    size: u16,
+    path: &[Sha256],
+) -> bool {
     if index >= size || usize::from(size) > LEAVES_MAX {
         return false;
     }

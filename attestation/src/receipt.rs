@@ -31,7 +31,7 @@ pub enum FinishReason {
 impl FinishReason {
     const ALL: [Self; 5] = [Self::Stop, Self::Length, Self::Aborted, Self::Error, Self::None];
 
-    /// The name in receipts, which for a finished answer is the OpenAI API's too.
+    /// The name in receipts, which for a finished answer is the `OpenAI` API's too.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Stop => "stop",
@@ -148,8 +148,9 @@ impl Receipt {
         let mut next = || claims.next();
         let _label = next()?;
         let binding_id = BindingId(digest(next()?)?);
-        let (request, req_mac, res_mac, manifest) =
-            (digest(next()?)?, digest(next()?)?, digest(next()?)?, digest(next()?)?);
+        let request = digest(next()?)?;
+        let (to_request, to_response) = (digest(next()?)?, digest(next()?)?);
+        let manifest = digest(next()?)?;
         let mut usage = [0; 3];
         for (slot, (_, count)) in usage.iter_mut().zip(next()?.into_map().ok()?) {
             *slot = uint(count)?.try_into().ok()?;
@@ -167,8 +168,8 @@ impl Receipt {
         Some(Self {
             binding_id,
             request,
-            req_mac,
-            res_mac,
+            req_mac: to_request,
+            res_mac: to_response,
             manifest,
             usage: Usage { prompt, completion, cached },
             finish,
@@ -271,8 +272,8 @@ pub struct Parameters {
 impl Parameters {
     /// Deterministic CBOR; what was not asked for is null.
     pub fn encode(&self) -> Vec<u8> {
-        fn or_null<T>(value: Option<T>, encode: impl Fn(T) -> Value) -> Value {
-            value.map_or(Value::Null, encode)
+        fn or_null<T>(value: Option<T>, to_cbor: impl Fn(T) -> Value) -> Value {
+            value.map_or(Value::Null, to_cbor)
         }
         let Self { model, temperature, top_p, top_k, seed, max_tokens, stop, stream } = self;
         cbor::encode(&cbor::map([

@@ -3,22 +3,22 @@
 //!
 //! | offset | member | | offset | member |
 //! |---|---|---|---|---|
-//! | 000 | VERSION u32 | | 160 | REPORT_ID_MA 32 |
-//! | 004 | GUEST_SVN u32 | | 180 | REPORTED_TCB 8 |
+//! | 000 | VERSION u32 | | 160 | `REPORT_ID_MA` 32 |
+//! | 004 | `GUEST_SVN` u32 | | 180 | `REPORTED_TCB` 8 |
 //! | 008 | POLICY u64 | | 188 | CPUID family, model, stepping (v3) |
-//! | 010 | FAMILY_ID 16 | | 1A0 | CHIP_ID 64 |
-//! | 020 | IMAGE_ID 16 | | 1E0 | COMMITTED_TCB 8 |
+//! | 010 | `FAMILY_ID` 16 | | 1A0 | `CHIP_ID` 64 |
+//! | 020 | `IMAGE_ID` 16 | | 1E0 | `COMMITTED_TCB` 8 |
 //! | 030 | VMPL u32 | | 1E8 | CURRENT build, minor, major |
-//! | 034 | SIGNATURE_ALGO u32 | | 1EC | COMMITTED build, minor, major |
-//! | 038 | CURRENT_TCB 8 | | 1F0 | LAUNCH_TCB 8 |
-//! | 040 | PLATFORM_INFO u64 | | 1F8 | LAUNCH_MIT_VECTOR u64 (v5) |
-//! | 048 | key flags u32 | | 200 | CURRENT_MIT_VECTOR u64 (v5) |
-//! | 050 | REPORT_DATA 64 | | 208 | reserved |
+//! | 034 | `SIGNATURE_ALGO` u32 | | 1EC | COMMITTED build, minor, major |
+//! | 038 | `CURRENT_TCB` 8 | | 1F0 | `LAUNCH_TCB` 8 |
+//! | 040 | `PLATFORM_INFO` u64 | | 1F8 | `LAUNCH_MIT_VECTOR` u64 (v5) |
+//! | 048 | key flags u32 | | 200 | `CURRENT_MIT_VECTOR` u64 (v5) |
+//! | 050 | `REPORT_DATA` 64 | | 208 | reserved |
 //! | 090 | MEASUREMENT 48 | | 2A0 | SIGNATURE: r 72, s 72, zeros |
-//! | 0C0 | HOST_DATA 32 | | | |
-//! | 0E0 | ID_KEY_DIGEST 48 | | | |
-//! | 110 | AUTHOR_KEY_DIGEST 48 | | | |
-//! | 140 | REPORT_ID 32 | | | |
+//! | 0C0 | `HOST_DATA` 32 | | | |
+//! | 0E0 | `ID_KEY_DIGEST` 48 | | | |
+//! | 110 | `AUTHOR_KEY_DIGEST` 48 | | | |
+//! | 140 | `REPORT_ID` 32 | | | |
 
 use core::fmt;
 
@@ -38,55 +38,55 @@ pub const SIGNED_LEN: usize = 0x2a0;
 pub mod offset {
     /// VERSION, u32.
     pub const VERSION: usize = 0x000;
-    /// GUEST_SVN, u32.
+    /// `GUEST_SVN`, u32.
     pub const GUEST_SVN: usize = 0x004;
     /// POLICY, u64.
     pub const POLICY: usize = 0x008;
-    /// FAMILY_ID, 16 bytes.
+    /// `FAMILY_ID`, 16 bytes.
     pub const FAMILY_ID: usize = 0x010;
-    /// IMAGE_ID, 16 bytes.
+    /// `IMAGE_ID`, 16 bytes.
     pub const IMAGE_ID: usize = 0x020;
     /// VMPL, u32.
     pub const VMPL: usize = 0x030;
-    /// SIGNATURE_ALGO, u32.
+    /// `SIGNATURE_ALGO`, u32.
     pub const SIGNATURE_ALGO: usize = 0x034;
-    /// CURRENT_TCB, 8 bytes.
+    /// `CURRENT_TCB`, 8 bytes.
     pub const CURRENT_TCB: usize = 0x038;
-    /// PLATFORM_INFO, u64.
+    /// `PLATFORM_INFO`, u64.
     pub const PLATFORM_INFO: usize = 0x040;
-    /// AUTHOR_KEY_EN, MASK_CHIP_KEY, SIGNING_KEY, u32.
+    /// `AUTHOR_KEY_EN`, `MASK_CHIP_KEY`, `SIGNING_KEY`, u32.
     pub const KEY_INFO: usize = 0x048;
-    /// REPORT_DATA, 64 bytes.
+    /// `REPORT_DATA`, 64 bytes.
     pub const REPORT_DATA: usize = 0x050;
     /// MEASUREMENT, 48 bytes.
     pub const MEASUREMENT: usize = 0x090;
-    /// HOST_DATA, 32 bytes.
+    /// `HOST_DATA`, 32 bytes.
     pub const HOST_DATA: usize = 0x0c0;
-    /// ID_KEY_DIGEST, 48 bytes.
+    /// `ID_KEY_DIGEST`, 48 bytes.
     pub const ID_KEY_DIGEST: usize = 0x0e0;
-    /// AUTHOR_KEY_DIGEST, 48 bytes.
+    /// `AUTHOR_KEY_DIGEST`, 48 bytes.
     pub const AUTHOR_KEY_DIGEST: usize = 0x110;
-    /// REPORT_ID, 32 bytes.
+    /// `REPORT_ID`, 32 bytes.
     pub const REPORT_ID: usize = 0x140;
-    /// REPORT_ID_MA, 32 bytes.
+    /// `REPORT_ID_MA`, 32 bytes.
     pub const REPORT_ID_MA: usize = 0x160;
-    /// REPORTED_TCB, 8 bytes.
+    /// `REPORTED_TCB`, 8 bytes.
     pub const REPORTED_TCB: usize = 0x180;
     /// CPUID family, model and stepping, one byte each (version 3 on).
     pub const CPUID: usize = 0x188;
-    /// CHIP_ID, 64 bytes.
+    /// `CHIP_ID`, 64 bytes.
     pub const CHIP_ID: usize = 0x1a0;
-    /// COMMITTED_TCB, 8 bytes.
+    /// `COMMITTED_TCB`, 8 bytes.
     pub const COMMITTED_TCB: usize = 0x1e0;
     /// Current firmware build, minor, major.
     pub const CURRENT_FIRMWARE: usize = 0x1e8;
     /// Committed firmware build, minor, major.
     pub const COMMITTED_FIRMWARE: usize = 0x1ec;
-    /// LAUNCH_TCB, 8 bytes.
+    /// `LAUNCH_TCB`, 8 bytes.
     pub const LAUNCH_TCB: usize = 0x1f0;
-    /// LAUNCH_MIT_VECTOR, u64 (version 5 on).
+    /// `LAUNCH_MIT_VECTOR`, u64 (version 5 on).
     pub const LAUNCH_MITIGATIONS: usize = 0x1f8;
-    /// CURRENT_MIT_VECTOR, u64 (version 5 on).
+    /// `CURRENT_MIT_VECTOR`, u64 (version 5 on).
     pub const CURRENT_MITIGATIONS: usize = 0x200;
     /// R of the signature, 72 bytes little-endian.
     pub const SIGNATURE_R: usize = 0x2a0;
@@ -156,7 +156,7 @@ pub struct TcbVersion {
 }
 
 impl TcbVersion {
-    /// Reads the 8 bytes of a TCB_VERSION (ABI §2.2): none but the named ones may be set.
+    /// Reads the 8 bytes of a `TCB_VERSION` (ABI §2.2): none but the named ones may be set.
     ///
     /// # Errors
     /// A reserved byte is set.
@@ -189,13 +189,13 @@ impl TcbVersion {
     }
 
     /// Whether every part is at least that of `min`: versions are compared part by part.
-    pub fn at_least(&self, min: &Self) -> bool {
+    pub fn at_least(self, min: Self) -> bool {
         let Self { fmc, bootloader, tee, snp, microcode } = self;
         fmc.unwrap_or(0) >= min.fmc.unwrap_or(0)
-            && *bootloader >= min.bootloader
-            && *tee >= min.tee
-            && *snp >= min.snp
-            && *microcode >= min.microcode
+            && bootloader >= min.bootloader
+            && tee >= min.tee
+            && snp >= min.snp
+            && microcode >= min.microcode
     }
 }
 
@@ -317,12 +317,12 @@ pub enum SigningKey {
 pub struct KeyInfo(pub u32);
 
 impl KeyInfo {
-    /// Bit 0: AUTHOR_KEY_DIGEST holds the digest of an author key.
+    /// Bit 0: `AUTHOR_KEY_DIGEST` holds the digest of an author key.
     pub const fn author_key_en(self) -> bool {
         self.0 & 1 == 1
     }
 
-    /// Bit 1: CHIP_ID is masked.
+    /// Bit 1: `CHIP_ID` is masked.
     pub const fn mask_chip_key(self) -> bool {
         self.0 & 2 == 2
     }
@@ -388,7 +388,7 @@ impl SnpReport {
         u32::from_le_bytes(self.array::<{ offset::VERSION }, 4>())
     }
 
-    /// GUEST_SVN.
+    /// `GUEST_SVN`.
     pub fn guest_svn(&self) -> u32 {
         u32::from_le_bytes(self.array::<{ offset::GUEST_SVN }, 4>())
     }
@@ -398,12 +398,12 @@ impl SnpReport {
         GuestPolicy(u64::from_le_bytes(self.array::<{ offset::POLICY }, 8>()))
     }
 
-    /// FAMILY_ID.
+    /// `FAMILY_ID`.
     pub fn family_id(&self) -> Digest<16> {
         Digest(self.array::<{ offset::FAMILY_ID }, 16>())
     }
 
-    /// IMAGE_ID.
+    /// `IMAGE_ID`.
     pub fn image_id(&self) -> Digest<16> {
         Digest(self.array::<{ offset::IMAGE_ID }, 16>())
     }
@@ -413,17 +413,17 @@ impl SnpReport {
         u32::from_le_bytes(self.array::<{ offset::VMPL }, 4>())
     }
 
-    /// SIGNATURE_ALGO: 1 is ECDSA P-384 with SHA-384.
+    /// `SIGNATURE_ALGO`: 1 is ECDSA P-384 with SHA-384.
     pub fn signature_algo(&self) -> u32 {
         u32::from_le_bytes(self.array::<{ offset::SIGNATURE_ALGO }, 4>())
     }
 
-    /// CURRENT_TCB, raw.
+    /// `CURRENT_TCB`, raw.
     pub fn current_tcb(&self) -> [u8; 8] {
         self.array::<{ offset::CURRENT_TCB }, 8>()
     }
 
-    /// PLATFORM_INFO.
+    /// `PLATFORM_INFO`.
     pub fn platform_info(&self) -> PlatformInfo {
         PlatformInfo(u64::from_le_bytes(self.array::<{ offset::PLATFORM_INFO }, 8>()))
     }
@@ -433,7 +433,7 @@ impl SnpReport {
         KeyInfo(u32::from_le_bytes(self.array::<{ offset::KEY_INFO }, 4>()))
     }
 
-    /// REPORT_DATA.
+    /// `REPORT_DATA`.
     pub fn report_data(&self) -> [u8; 64] {
         self.array::<{ offset::REPORT_DATA }, 64>()
     }
@@ -443,32 +443,32 @@ impl SnpReport {
         Digest(self.array::<{ offset::MEASUREMENT }, 48>())
     }
 
-    /// HOST_DATA.
+    /// `HOST_DATA`.
     pub fn host_data(&self) -> Digest<32> {
         Digest(self.array::<{ offset::HOST_DATA }, 32>())
     }
 
-    /// ID_KEY_DIGEST.
+    /// `ID_KEY_DIGEST`.
     pub fn id_key_digest(&self) -> Sha384 {
         Digest(self.array::<{ offset::ID_KEY_DIGEST }, 48>())
     }
 
-    /// AUTHOR_KEY_DIGEST.
+    /// `AUTHOR_KEY_DIGEST`.
     pub fn author_key_digest(&self) -> Sha384 {
         Digest(self.array::<{ offset::AUTHOR_KEY_DIGEST }, 48>())
     }
 
-    /// REPORT_ID.
+    /// `REPORT_ID`.
     pub fn report_id(&self) -> Digest<32> {
         Digest(self.array::<{ offset::REPORT_ID }, 32>())
     }
 
-    /// REPORT_ID_MA: all ones where no migration agent is associated.
+    /// `REPORT_ID_MA`: all ones where no migration agent is associated.
     pub fn report_id_ma(&self) -> Digest<32> {
         Digest(self.array::<{ offset::REPORT_ID_MA }, 32>())
     }
 
-    /// REPORTED_TCB, raw.
+    /// `REPORTED_TCB`, raw.
     pub fn reported_tcb(&self) -> [u8; 8] {
         self.array::<{ offset::REPORTED_TCB }, 8>()
     }
@@ -483,12 +483,12 @@ impl SnpReport {
         self.cpuid().and_then(|[family, model, _]| Product::from_cpuid(family, model))
     }
 
-    /// CHIP_ID.
+    /// `CHIP_ID`.
     pub fn chip_id(&self) -> Digest<64> {
         Digest(self.array::<{ offset::CHIP_ID }, 64>())
     }
 
-    /// COMMITTED_TCB, raw.
+    /// `COMMITTED_TCB`, raw.
     pub fn committed_tcb(&self) -> [u8; 8] {
         self.array::<{ offset::COMMITTED_TCB }, 8>()
     }
@@ -505,12 +505,12 @@ impl SnpReport {
         (major, minor, build)
     }
 
-    /// LAUNCH_TCB, raw.
+    /// `LAUNCH_TCB`, raw.
     pub fn launch_tcb(&self) -> [u8; 8] {
         self.array::<{ offset::LAUNCH_TCB }, 8>()
     }
 
-    /// LAUNCH_MIT_VECTOR and CURRENT_MIT_VECTOR; before version 5 there are none.
+    /// `LAUNCH_MIT_VECTOR` and `CURRENT_MIT_VECTOR`; before version 5 there are none.
     pub fn mitigations(&self) -> Option<(u64, u64)> {
         (self.version() >= 5).then(|| {
             (
@@ -549,7 +549,9 @@ mod tests {
     #[test]
     fn length_and_version_are_exact() {
         let mut bytes = vec![0; REPORT_LEN];
-        for (version, parses) in [(1, false), (2, true), (3, true), (4, false), (5, true), (6, false)] {
+        for (version, parses) in
+            [(1, false), (2, true), (3, true), (4, false), (5, true), (6, false)]
+        {
             bytes[0] = version;
             assert_eq!(SnpReport::parse(&bytes).is_ok(), parses, "version {version}");
         }
@@ -591,15 +593,15 @@ mod tests {
     #[test]
     fn tcb_is_compared_part_by_part() {
         let min = TcbVersion { fmc: None, bootloader: 5, tee: 5, snp: 5, microcode: 5 };
-        assert!(min.at_least(&min));
+        assert!(min.at_least(min));
         for lower in [
             TcbVersion { bootloader: 4, microcode: 9, ..min },
             TcbVersion { tee: 4, microcode: 9, ..min },
             TcbVersion { snp: 4, microcode: 9, ..min },
             TcbVersion { microcode: 4, snp: 9, ..min },
         ] {
-            assert!(!lower.at_least(&min), "{lower}");
+            assert!(!lower.at_least(min), "{lower}");
         }
-        assert!(!min.at_least(&TcbVersion { fmc: Some(1), ..min }));
+        assert!(!min.at_least(TcbVersion { fmc: Some(1), ..min }));
     }
 }

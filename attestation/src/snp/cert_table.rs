@@ -85,10 +85,7 @@ pub fn encode(entries: &[([u8; 16], &[u8])]) -> Result<Vec<u8>, Malformed> {
 /// A GUID's bytes: the first three fields little-endian, the rest as written (RFC 9562 §4).
 const fn guid(a: u32, b: u16, c: u16, d: u64) -> [u8; 16] {
     let (a, b, c, d) = (a.to_le_bytes(), b.to_le_bytes(), c.to_le_bytes(), d.to_be_bytes());
-    [
-        a[0], a[1], a[2], a[3], b[0], b[1], c[0], c[1], d[0], d[1], d[2], d[3], d[4], d[5], d[6],
-        d[7],
-    ]
+    [a[0], a[1], a[2], a[3], b[0], b[1], c[0], c[1], d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[7]]
 }
 
 #[cfg(test)]
