@@ -183,9 +183,8 @@ impl Slot {
         loop {
             let look = timeout(wait, self.look(&client)).await.unwrap_or(Look::Missed);
             self.note(look);
-            // A tenth of the interval always passes, so that suspicion cannot become a flood.
-            let least = timeouts.poll.checked_div(10).unwrap_or_default();
-            sleep(least).await;
+            // This much always passes, so that suspicion cannot become a flood.
+            sleep(LOOK_PAUSE.min(timeouts.poll)).await;
             tokio::select! {
                 () = sleep(jittered(timeouts.poll)) => {}
                 () = self.look_again.notified() => {}
@@ -321,6 +320,9 @@ impl Serialize for NodeId {
 
 /// How long one look may take once connected.
 const LOOK_MAX: Duration = Duration::from_secs(2);
+
+/// Between two looks, however much an enclave is suspected.
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Looks in a row that may fail to find out before an enclave counts as gone.
 const MISSES_MAX: u32 = 2;

@@ -1,0 +1,105 @@
+//! The program itself: its lines, its exit codes, its signals, its logs.
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails its test")]
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    path::PathBuf,
+    process::{Child, Command, Output, Stdio},
+};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_veritee-router");
+
+fn config(name: &str, text: &str) -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("router-{}-{name}.toml", std::process::id()));
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn run(path: &PathBuf, check: bool) -> Output {
+    let mut command = Command::new(PROGRAM);
+    command.arg("--config").arg(path);
+    if check {
+        command.arg("--check-config");
+    }
+    command.output().unwrap()
+}
+
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+#[test]
+fn a_configuration_is_checked_without_serving() {
+    let good = "listen = \"127.0.0.1:0\"\n[[enclaves]]\nurl = \"http://127.0.0.1:1\"\n";
+    let output = run(&config("good", good), true);
+    assert_eq!(output.status.code(), Some(0));
+    for (name, text, expected) in [
+        ("open", good.replace("127.0.0.1:0", "0.0.0.0:0"), "TLS"),
+        ("unknown", format!("{good}sruprise = 1\n"), "sruprise"),
+        ("empty", String::new(), "listen"),
+    ] {
+        for check in [true, false] {
+            let output = run(&config(name, &text), check);
+            assert_eq!(output.status.code(), Some(2), "{name}");
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert!(said.contains(expected), "{name}: {said}");
+        }
+    }
+    assert_eq!(run(&PathBuf::from("/nonexistent"), true).status.code(), Some(2));
+}
+
+#[test]
+fn it_says_when_it_is_ready_logs_no_content_and_stops_on_sigterm() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
+    let enclave = nobody.local_addr().unwrap();
+    let text = format!(
+        "listen = \"127.0.0.1:0\"\n[[enclaves]]\nurl = \"http://{enclave}\"\nname = \"one\"\n"
+    );
+    let child = Command::new(PROGRAM)
+        .arg("--config")
+        .arg(config("run", &text))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut child = Killed(child);
+    let mut line = String::new();
+    BufReader::new(child.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim_end().strip_prefix("ready router=http://").unwrap();
+
+    let node = "0".repeat(32);
+    let mut stream = TcpStream::connect(address).unwrap();
+    let ours = stream.local_addr().unwrap();
+    let request = format!(
+        "POST /v1/nodes/{node}/ohttp?canary-query HTTP/1.1\r\nhost: canary-host\r\nconnection: close\r\n\
+         authorization: Bearer canary-key\r\ncontent-type: message/ohttp-chunked-req\r\ncontent-length: 11\r\n\r\ncanary-body"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 421"), "{answer}");
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(b"GET /canary-path HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").unwrap();
+    stream.read_to_string(&mut answer).unwrap();
+
+    let killed = Command::new("kill").arg("-TERM").arg(child.0.id().to_string()).status().unwrap();
+    assert!(killed.success());
+    assert_eq!(child.0.wait().unwrap().code(), Some(0));
+    let mut logs = String::new();
+    child.0.stderr.take().unwrap().read_to_string(&mut logs).unwrap();
+    assert!(logs.contains("/v1/nodes/{id}/ohttp"), "the request was logged: {logs}");
+    assert!(
+        logs.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()),
+        "{logs}"
+    );
+    for needle in ["canary", &ours.port().to_string()] {
+        assert!(!logs.contains(needle), "{needle} in {logs}");
+    }
+}
