@@ -1,1 +1,26 @@
-//! Placeholder.
+//! Turns conversations into text: the [`Engine`] trait, the embedded GGUF engine, and an echo for tests.
+//!
+//! [`EmbeddedEngine`] runs llama-architecture models from a GGUF file on the CPU. Its input is a
+//! [`VerifiedModel`]: the bytes that are parsed are the bytes that were hashed. What it computes is
+//! one numeric profile: the same bytes come out for every instruction set, thread count and batch
+//! mix. It opens no file, no socket, reads no clock and no environment.
+//!
+//! Everything unsafe is in the private module `kernels`.
+
+mod api;
+mod echo;
+mod gguf;
+mod kernels;
+pub mod tiny;
+mod tokenizer;
+mod verified;
+
+pub use api::{
+    Engine, EngineError, FinishReason, Generation, GenerationEvent, Message, ModelDescription,
+    Request, Role, Sampling, TemplateFault,
+};
+pub use attestation::Secret;
+pub use echo::EchoEngine;
+pub use gguf::{LoadError, TensorType};
+pub use verified::VerifiedModel;
+pub use tokenizer::{Controls, Tokenizer};

@@ -1,0 +1,228 @@
+//! An engine that says what it was told, for tests and benches of everything around an engine.
+
+use core::fmt;
+use std::time::Duration;
+
+use attestation::{Secret, Sha256};
+use tokio::sync::mpsc;
+
+use crate::api::{
+    Engine, EngineError, FinishReason, Generation, GenerationEvent, ModelDescription, Request, Role,
+};
+
+/// Echoes the last user message in a given number of events at a given pace.
+///
+/// "Tokens" are Unicode scalar values of the prompt and events of the answer. It is deterministic,
+/// honours `max_tokens`, and stops when its [`Generation`] is dropped. It needs no async runtime.
+pub struct EchoEngine {
+    description: ModelDescription,
+    events: u32,
+    pace: Duration,
+    slots: std::sync::Arc<std::sync::atomic::AtomicUsize>,
+    slots_max: usize,
+}
+
+impl EchoEngine {
+    /// Answers in up to `events` pieces, `pace` apart (zero: all at once).
+    pub fn new(events: u32, pace: Duration) -> Self {
+        Self {
+            description: ModelDescription {
+                weights_sha256: Sha256::of(b"veritee echo weights").0,
+                tokenizer_sha256: Sha256::of(b"veritee echo tokenizer").0,
+                template_sha256: Sha256::of(b"veritee echo template").0,
+                numeric_profile: "echo",
+                architecture: String::from("echo"),
+                context_length: ECHO_CONTEXT,
+            },
+            events: events.max(1),
+            pace,
+            slots: std::sync::Arc::default(),
+            slots_max: usize::MAX,
+        }
+    }
+
+    /// Serves at most `slots` paced generations at once; more are `Busy`.
+    #[must_use]
+    pub fn with_slots(mut self, slots: usize) -> Self {
+        self.slots_max = slots;
+        self
+    }
+}
+
+impl Engine for EchoEngine {
+    fn start(&self, request: Request) -> Result<Generation, EngineError> {
+        request.sampling.check()?;
+        let mut prompt = 0_usize;
+        for message in &request.messages {
+            prompt = prompt.saturating_add(message.content.expose().chars().count());
+        }
+        let prompt_tokens = u32::try_from(prompt).unwrap_or(u32::MAX);
+        if prompt_tokens >= ECHO_CONTEXT {
+            return Err(EngineError::ContextTooLong { prompt_tokens, limit: ECHO_CONTEXT });
+        }
+        let said = request.messages.iter().rev().find(|message| message.role == Role::User);
+        let Some(said) = said else {
+            return Err(EngineError::BadRequest { field: "messages", why: "must hold a user message" });
+        };
+        let mut pieces = split(said.content.expose(), self.events);
+        let limit = request.max_tokens.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
+        let reason = if pieces.len() > limit { FinishReason::Length } else { FinishReason::Stop };
+        pieces.truncate(limit);
+
+        let (sender, events) = mpsc::channel(pieces.len().saturating_add(2));
+        if self.pace.is_zero() {
+            say(&sender, pieces, reason, Duration::ZERO);
+        } else {
+            let place = Place::take(&self.slots, self.slots_max)?;
+            let pace = self.pace;
+            std::thread::Builder::new()
+                .name(String::from("echo"))
+                .spawn(move || {
+                    say(&sender, pieces, reason, pace);
+                    drop(place);
+                })
+                .map_err(|_| EngineError::Busy { retry_after_s: 1 })?;
+        }
+        Ok(Generation { prompt_tokens, events })
+    }
+
+    fn description(&self) -> &ModelDescription {
+        &self.description
+    }
+}
+
+impl fmt::Debug for EchoEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { events, pace, .. } = self;
+        f.debug_struct("EchoEngine").field("events", events).field("pace", pace).finish_non_exhaustive()
+    }
+}
+
+/// One of the places that [`EchoEngine::with_slots`] limits.
+struct Place(std::sync::Arc<std::sync::atomic::AtomicUsize>);
+
+impl Place {
+    fn take(
+        places: &std::sync::Arc<std::sync::atomic::AtomicUsize>,
+        max: usize,
+    ) -> Result<Self, EngineError> {
+        use std::sync::atomic::Ordering::{AcqRel, Acquire};
+        places
+            .fetch_update(AcqRel, Acquire, |taken| taken.checked_add(1).filter(|taken| *taken <= max))
+            .map_err(|_| EngineError::Busy { retry_after_s: 1 })?;
+        Ok(Self(std::sync::Arc::clone(places)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, std::sync::atomic::Ordering::AcqRel);
+    }
+}
+
+fn say(
+    sender: &mpsc::Sender<GenerationEvent>,
+    pieces: Vec<Secret<String>>,
+    reason: FinishReason,
+    pace: Duration,
+) {
+    let mut said = 0_u32;
+    for piece in pieces {
+        said = said.saturating_add(1);
+        if !pace.is_zero() {
+            std::thread::sleep(pace);
+        }
+        if sender.try_send(GenerationEvent::Delta(piece, said)).is_err() {
+            return; // The reader left; the channel holds everything, so it cannot be full.
+        }
+    }
+    // A reader that left misses nothing.
+    drop(sender.try_send(GenerationEvent::Finished { reason, completion_tokens: said }));
+}
+
+/// Cuts `text` into at most `events` pieces of nearly equal length.
+fn split(text: &str, events: u32) -> Vec<Secret<String>> {
+    let count = text.chars().count();
+    let events = usize::try_from(events).unwrap_or(usize::MAX);
+    let length = count.div_ceil(events).max(1);
+    let mut pieces = Vec::with_capacity(count.div_ceil(length));
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = rest.char_indices().nth(length).map_or(rest.len(), |(at, _)| at);
+        let (piece, after) = rest.split_at(end);
+        pieces.push(Secret::new(piece.to_owned()));
+        rest = after;
+    }
+    pieces
+}
+
+/// The echo's context: far above what tests say, and still a limit that they can reach.
+const ECHO_CONTEXT: u32 = 65_536;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{Message, Sampling};
+
+    fn ask(engine: &EchoEngine, text: &str, max_tokens: Option<u32>) -> (Vec<String>, GenerationEvent) {
+        let request = Request {
+            messages: vec![
+                Message { role: Role::User, content: Secret::new(text.to_owned()) },
+                Message { role: Role::Assistant, content: Secret::new("no".to_owned()) },
+            ],
+            sampling: Sampling::GREEDY,
+            max_tokens,
+            stop: vec![],
+            tenant: [0; 32],
+        };
+        let mut generation = engine.start(request).unwrap();
+        let mut pieces = vec![];
+        loop {
+            match generation.events.blocking_recv().unwrap() {
+                GenerationEvent::Delta(text, _) => pieces.push(text.expose().clone()),
+                end => return (pieces, end),
+            }
+        }
+    }
+
+    #[test]
+    fn echoes_in_so_many_pieces() {
+        for (events, expected) in [(1, vec!["grüße"]), (2, vec!["grü", "ße"]), (9, vec!["g", "r", "ü", "ß", "e"])] {
+            let (pieces, end) = ask(&EchoEngine::new(events, Duration::from_micros(10)), "grüße", None);
+            assert_eq!(pieces, expected);
+            assert!(matches!(end, GenerationEvent::Finished { reason: FinishReason::Stop, .. }));
+        }
+    }
+
+    #[test]
+    fn max_tokens_cuts_the_echo() {
+        let (pieces, end) = ask(&EchoEngine::new(5, Duration::ZERO), "abcde", Some(2));
+        assert_eq!(pieces, ["a", "b"]);
+        assert!(matches!(
+            end,
+            GenerationEvent::Finished { reason: FinishReason::Length, completion_tokens: 2 }
+        ));
+    }
+
+    #[test]
+    fn slots_are_limited_and_come_back() {
+        let engine = EchoEngine::new(1, Duration::from_millis(20)).with_slots(1);
+        let request = || Request {
+            messages: vec![Message { role: Role::User, content: Secret::new("x".to_owned()) }],
+            sampling: Sampling::GREEDY,
+            max_tokens: None,
+            stop: vec![],
+            tenant: [0; 32],
+        };
+        let mut first = engine.start(request()).unwrap();
+        assert!(matches!(engine.start(request()), Err(EngineError::Busy { .. })));
+        while first.events.blocking_recv().is_some() {}
+        for _ in 0..1000 {
+            if engine.start(request()).is_ok() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        panic!("the slot never came back");
+    }
+}
