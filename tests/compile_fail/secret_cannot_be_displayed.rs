@@ -1,0 +1,5 @@
+//! A secret has no text.
+fn main() {
+    let secret = attestation::Secret::new(String::from("prompt"));
+    println!("{secret}");
+}

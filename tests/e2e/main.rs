@@ -1,0 +1,2 @@
+//! The whole stack, story by story.
+#![forbid(unsafe_code)]
