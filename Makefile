@@ -1,0 +1,60 @@
+# The commands of the README. Everything they make or fetch stays under target/ and in the user's data folder.
+CARGO  ?= cargo
+PYTHON ?= python3
+PORT   ?= 8700
+
+# Where cargo puts things; `make CARGO_TARGET_DIR=…` moves it.
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+# What a person runs, in one build so that it is built once.
+PROGRAMS := --package veritee --package veritee-enclave --package veritee-router --package veritee-sim
+
+# The unmodified SDK that the tests drive the proxy with.
+OPENAI := openai==3.54.0
+SDK    := $(TARGET)/python/$(OPENAI).installed
+
+.PHONY: help demo serve test fmt lint tools programs
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo    build, verify, ask one question (PROMPT=\"…\" changes it), let a lying operator try"
+	@echo "make serve   the same stack and the local proxy, until it is stopped (PORT=$(PORT))"
+	@echo "make test    everything that CI runs"
+	@echo "make fmt     format the code"
+	@echo "make lint    the lints, as CI runs them"
+
+demo: programs
+	@exec "$(TARGET)/release/veritee" demo $(if $(PROMPT),--prompt '$(subst ','\'',$(PROMPT))')
+
+serve: programs
+	@exec "$(TARGET)/release/veritee" demo --serve --port $(PORT)
+
+programs:
+	$(CARGO) build --release --locked $(PROGRAMS)
+
+# Programs first: tests start them. Nextest where it is there; it knows no doc tests, so those follow either way.
+test: tools
+	$(CARGO) build --locked --workspace --bins
+	$(CARGO) fmt --all --check
+	$(MAKE) --no-print-directory lint
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		set -x; $(CARGO) nextest run --locked --workspace --no-fail-fast; \
+	else \
+		set -x; $(CARGO) test --locked --workspace --lib --bins --tests --no-fail-fast; \
+	fi
+	$(CARGO) test --locked --workspace --doc
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
+
+fmt:
+	$(CARGO) fmt --all
+
+lint:
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+tools: $(SDK)
+
+# Into a folder of its own: needs pip alone, and touches nothing of the machine's.
+$(SDK):
+	rm -rf "$(TARGET)/python"
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --target "$(TARGET)/python" "$(OPENAI)"
+	touch "$@"
