@@ -82,7 +82,7 @@ impl CertificateRecipe {
         product: Product,
         validity: Validity,
         spki: Vec<u8>,
-        tcb: &TcbVersion,
+        tcb: TcbVersion,
         hwid: &[u8],
     ) -> Self {
         let mut extensions = tcb_extensions(product, tcb);
@@ -96,7 +96,7 @@ impl CertificateRecipe {
         product: Product,
         validity: Validity,
         spki: Vec<u8>,
-        tcb: &TcbVersion,
+        tcb: TcbVersion,
         csp_id: &str,
     ) -> Self {
         let mut extensions = tcb_extensions(product, tcb);
@@ -362,7 +362,7 @@ fn crl_distribution(product: Product, kind: &str) -> Vec<u8> {
 }
 
 /// The structure version, product name and security patch levels, in the order of AMD's own certificates.
-fn tcb_extensions(product: Product, tcb: &TcbVersion) -> Vec<Extension> {
+fn tcb_extensions(product: Product, tcb: TcbVersion) -> Vec<Extension> {
     let level = |oid, svn: u8| Extension::plain(oid, der::integer(u64::from(svn)));
     let name = der::tlv(tag::IA5, product.name().as_bytes());
     let mut list = match product {

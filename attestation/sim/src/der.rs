@@ -104,15 +104,15 @@ pub mod tag {
     pub const OID: u8 = 0x06;
     /// ENUMERATED.
     pub const ENUMERATED: u8 = 0x0a;
-    /// UTF8String.
+    /// `UTF8String`.
     pub const UTF8: u8 = 0x0c;
-    /// PrintableString.
+    /// `PrintableString`.
     pub const PRINTABLE: u8 = 0x13;
-    /// IA5String.
+    /// `IA5String`.
     pub const IA5: u8 = 0x16;
-    /// UTCTime.
+    /// `UTCTime`.
     pub const UTC_TIME: u8 = 0x17;
-    /// GeneralizedTime.
+    /// `GeneralizedTime`.
     pub const GENERALIZED_TIME: u8 = 0x18;
     /// SEQUENCE.
     pub const SEQUENCE: u8 = 0x30;
@@ -204,7 +204,7 @@ pub fn explicit(number: u8, value: &[u8]) -> Vec<u8> {
     tlv(tag::CONTEXT | (number & 0x1f), value)
 }
 
-/// A Time as RFC 5280 §4.1.2.5 wants it: UTCTime to the end of 2049, GeneralizedTime after.
+/// A Time as RFC 5280 §4.1.2.5 wants it: `UTCTime` to the end of 2049, `GeneralizedTime` after.
 pub fn time(at: UnixTime) -> Vec<u8> {
     let moment = i64::try_from(at.as_secs())
         .ok()

@@ -13,8 +13,10 @@ mod error;
 mod keys;
 mod pki;
 mod platform;
-
+pub mod policy;
 pub mod report;
+pub mod serve;
+pub mod store;
 
 pub use certificate::{CertificateRecipe, Validity};
 pub use crl::{CrlRecipe, Revoked};

@@ -31,12 +31,12 @@ impl AuthorityKeys {
         thread::scope(|scope| {
             let ark = scope.spawn(RsaKey::generate);
             let ask = scope.spawn(RsaKey::generate);
-            let asvk = RsaKey::generate();
+            let vlek_issuer = RsaKey::generate();
             let failed = |_| SimError::Crypto("RSA key generation");
             Ok(Self {
                 ark: ark.join().map_err(failed)??,
                 ask: ask.join().map_err(failed)??,
-                asvk: asvk?,
+                asvk: vlek_issuer?,
             })
         })
     }
@@ -81,14 +81,14 @@ impl AuthorityKeys {
 
     /// Reads what [`encode`](Self::encode) writes.
     pub fn decode(bytes: &[u8]) -> Result<Self, SimError> {
-        let [ark, ask, asvk] = Reader::read_all("authority keys", bytes, |r| {
+        let [ark, ask, vlek_issuer] = Reader::read_all("authority keys", bytes, |r| {
             Ok::<_, Malformed>([r.lv16(4096)?, r.lv16(4096)?, r.lv16(4096)?])
         })
         .map_err(|_| SimError::Crypto("reading the authority keys"))?;
         Ok(Self {
             ark: RsaKey::from_pkcs8(ark)?,
             ask: RsaKey::from_pkcs8(ask)?,
-            asvk: RsaKey::from_pkcs8(asvk)?,
+            asvk: RsaKey::from_pkcs8(vlek_issuer)?,
         })
     }
 }
@@ -130,15 +130,6 @@ impl Pki {
         pki.ask = pki.sign_as_ark(&pki.ask_recipe()?)?;
         pki.asvk = pki.sign_as_ark(&pki.asvk_recipe()?)?;
         Ok(pki)
-    }
-
-    /// A PKI over these keys with certificates that were made before.
-    pub fn assemble(
-        keys: Arc<AuthorityKeys>,
-        options: PkiOptions,
-        [ark, ask, asvk]: [Vec<u8>; 3],
-    ) -> Self {
-        Self { keys, options, ark, ask, asvk }
     }
 
     /// What it was made for.
@@ -185,13 +176,13 @@ impl Pki {
     }
 
     /// The recipe of a VCEK for `key`.
-    pub fn vcek_recipe(&self, key: &EcKey, tcb: &TcbVersion, chip: &ChipId) -> CertificateRecipe {
+    pub fn vcek_recipe(&self, key: &EcKey, tcb: TcbVersion, chip: &ChipId) -> CertificateRecipe {
         let PkiOptions { product, validity } = self.options;
         CertificateRecipe::vcek(product, validity, key.spki(), tcb, chip.hwid(product))
     }
 
     /// The recipe of a VLEK for `key`.
-    pub fn vlek_recipe(&self, key: &EcKey, tcb: &TcbVersion, csp_id: &str) -> CertificateRecipe {
+    pub fn vlek_recipe(&self, key: &EcKey, tcb: TcbVersion, csp_id: &str) -> CertificateRecipe {
         let PkiOptions { product, validity } = self.options;
         CertificateRecipe::vlek(product, validity, key.spki(), tcb, csp_id)
     }
@@ -229,14 +220,14 @@ impl Pki {
     }
 
     /// A new VCEK of one chip at one TCB.
-    pub fn issue_vcek(&self, tcb: &TcbVersion, chip: &ChipId) -> Result<Vek, SimError> {
+    pub fn issue_vcek(&self, tcb: TcbVersion, chip: &ChipId) -> Result<Vek, SimError> {
         let key = EcKey::generate()?;
         let certificate = self.sign_as_ask(&self.vcek_recipe(&key, tcb, chip))?;
         Ok(Vek { key, certificate })
     }
 
     /// A new VLEK of one provider at one TCB.
-    pub fn issue_vlek(&self, tcb: &TcbVersion, csp_id: &str) -> Result<Vek, SimError> {
+    pub fn issue_vlek(&self, tcb: TcbVersion, csp_id: &str) -> Result<Vek, SimError> {
         let key = EcKey::generate()?;
         let certificate = self.sign_as_asvk(&self.vlek_recipe(&key, tcb, csp_id))?;
         Ok(Vek { key, certificate })
@@ -306,7 +297,7 @@ pub const VALIDITY_SECS_MAX: u64 = 30 * 24 * 60 * 60;
 
 /// The validity of `secs` seconds, at most thirty days, from one minute before `now` for clocks that differ.
 pub fn validity_from(now: UnixTime, secs: u64) -> Validity {
-    let not_before = now.saturating_sub(Duration::from_secs(60));
+    let not_before = now.saturating_sub(Duration::from_mins(1));
     let span = Duration::from_secs(secs.min(VALIDITY_SECS_MAX));
     Validity { not_before, not_after: not_before.saturating_add(span) }
 }

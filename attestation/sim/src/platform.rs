@@ -26,14 +26,14 @@ impl SimulatedPlatform {
         measurement: [u8; 48],
     ) -> Result<(Pki, Self), SimError> {
         let pki = Pki::shared(PkiOptions { product, validity })?;
-        let platform = Self::new(&pki, &healthy_tcb(product), measurement, 1)?;
+        let platform = Self::new(&pki, healthy_tcb(product), measurement, 1)?;
         Ok((pki, platform))
     }
 
     /// A host of the PKI's product at this TCB, with a VCEK of its own.
     pub fn new(
         pki: &Pki,
-        tcb: &TcbVersion,
+        tcb: TcbVersion,
         measurement: [u8; 48],
         crl_number: u64,
     ) -> Result<Self, SimError> {
@@ -41,7 +41,7 @@ impl SimulatedPlatform {
         let chip = ChipId::of(product, 1);
         let vek = pki.issue_vcek(tcb, &chip)?;
         let endorsements = pki.endorse_vcek(&vek.certificate, crl_number)?;
-        let mut template = ReportBuilder::new(product, newest_version(product)).tcb(*tcb);
+        let mut template = ReportBuilder::new(product, newest_version(product)).tcb(tcb);
         template.measurement = measurement;
         template.chip_id = chip.0;
         Ok(Self { template, vek, endorsements })

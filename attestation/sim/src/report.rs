@@ -233,7 +233,7 @@ impl ReportBuilder {
             SignatureForm::Genuine | SignatureForm::BigEndian => {}
             SignatureForm::LongR => flip(SIGNED_LEN.saturating_add(48)),
             SignatureForm::LongS => {
-                flip(SIGNED_LEN.saturating_add(COMPONENT_LEN).saturating_add(48))
+                flip(SIGNED_LEN.saturating_add(COMPONENT_LEN).saturating_add(48));
             }
             SignatureForm::Trailing => flip(REPORT_LEN.saturating_sub(1)),
             SignatureForm::Flipped => flip(SIGNED_LEN),

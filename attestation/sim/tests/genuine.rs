@@ -1,4 +1,5 @@
 //! What the simulated platform makes is what AMD makes: other people's verifiers accept it.
+#![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 use std::process::Command;
 use std::{fs, path::Path};
@@ -56,11 +57,11 @@ fn openssl_accepts_the_chain_and_the_list() {
             "{product}"
         );
 
-        let vlek = pki.issue_vlek(&report::healthy_tcb(product), "cloud.example").unwrap();
-        let vlek = pem("vlek.pem", &[&vlek.certificate], &[]);
-        let asvk = pem("asvk.pem", &[pki.asvk()], &[]);
-        assert_eq!(verify(&[], &vlek, &asvk), (true, String::new()), "{product}");
-        assert!(!verify(&[], &vlek, &ask).0, "a VLEK does not chain to the ASK");
+        let provider = pki.issue_vlek(report::healthy_tcb(product), "cloud.example").unwrap();
+        let leaf = pem("vlek.pem", &[&provider.certificate], &[]);
+        let issuer = pem("asvk.pem", &[pki.asvk()], &[]);
+        assert_eq!(verify(&[], &leaf, &issuer), (true, String::new()), "{product}");
+        assert!(!verify(&[], &leaf, &ask).0, "a VLEK does not chain to the ASK");
     }
 }
 
@@ -141,7 +142,7 @@ fn reports_parse_as_what_was_built() {
 fn recipes_change_one_thing() {
     let (pki, platform) = platform(Product::Genoa);
     let chip = sim::ChipId::of(Product::Genoa, 1);
-    let recipe = pki.vcek_recipe(&platform.vek.key, &report::healthy_tcb(Product::Genoa), &chip);
+    let recipe = pki.vcek_recipe(&platform.vek.key, report::healthy_tcb(Product::Genoa), &chip);
     let count = recipe.extensions.len();
     let without: CertificateRecipe = recipe.without(sim::der::oid::HWID);
     assert_eq!(without.extensions.len(), count.checked_sub(1).unwrap());
