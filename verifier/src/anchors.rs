@@ -1,0 +1,152 @@
+//! The vendors' roots, shipped as bytes, and the roots that a policy may bring instead.
+//!
+//! | product | file | SHA-256 of the DER | valid |
+//! |---|---|---|---|
+//! | Milan | `milan-ark.der` | `69d063b45344d26a…95639a540bcd` | 2020-10-22 to 2045-10-22 |
+//! | Genoa | `genoa-ark.der` | `4c6598d19c18719c…10d103db2f1` | 2022-01-26 to 2047-01-26 |
+//! | Turin | `turin-ark.der` | `1f084161a44bb6d9…9c73dd3f6a` | 2023-05-15 to 2048-05-15 |
+//!
+//! Source: AMD's key distribution service, `https://kdsintf.amd.com/vcek/v1/{product}/cert_chain`;
+//! `anchors/README.md` says how to compare. The intermediates beside them are no anchors: they
+//! save a download, and count only as far as an anchor signed them.
+
+use std::borrow::Cow;
+
+use attestation::Sha256;
+use attestation::snp::Product;
+
+use crate::result::AnchorKind;
+use crate::x509::Certificate;
+
+/// The roots that a policy trusts for SEV-SNP.
+#[derive(Clone, Debug)]
+pub(crate) struct TrustAnchors {
+    kind: AnchorKind,
+    sev_snp: Vec<Ark>,
+}
+
+/// A root of one product: trusted as these bytes, not as a name or a key.
+#[derive(Clone, Debug)]
+pub(crate) struct Ark {
+    pub(crate) product: Product,
+    pub(crate) der: Cow<'static, [u8]>,
+}
+
+impl TrustAnchors {
+    /// AMD's own.
+    pub(crate) fn production() -> Self {
+        let sev_snp =
+            ARKS.iter().map(|(product, der)| Ark { product: *product, der: Cow::Borrowed(der) });
+        Self { kind: AnchorKind::Production, sev_snp: sev_snp.collect() }
+    }
+
+    /// A policy's own, labelled for it in every verdict.
+    pub(crate) fn untrusted(sev_snp: Vec<Ark>) -> Self {
+        Self { kind: AnchorKind::Untrusted, sev_snp }
+    }
+
+    /// Whose roots these are.
+    pub(crate) const fn kind(&self) -> AnchorKind {
+        self.kind
+    }
+
+    /// The roots of all products.
+    pub(crate) fn sev_snp(&self) -> &[Ark] {
+        &self.sev_snp
+    }
+}
+
+impl Ark {
+    /// A policy's own root: a self-signed `ARK-<product>`.
+    ///
+    /// # Errors
+    /// A sentence that says what it is not.
+    pub(crate) fn of_policy(der: Vec<u8>) -> Result<Self, String> {
+        let certificate = Certificate::parse(&der).map_err(|malformed| malformed.to_string())?;
+        let product = Product::ALL
+            .into_iter()
+            .find(|product| certificate.subject_cn() == ark_name(*product))
+            .ok_or("is no root: its subject is not ARK-Milan, ARK-Genoa or ARK-Turin")?;
+        let is_root = certificate.is_self_issued()
+            && certificate.is_well_formed()
+            && certificate.is_ca()
+            && certificate.is_pss_sha384()
+            && certificate.is_signed_by(certificate.key());
+        if !is_root {
+            return Err(
+                "is no root: it is not a CA that signed itself as AMD's roots do".to_owned()
+            );
+        }
+        Ok(Self { product, der: Cow::Owned(der) })
+    }
+
+    /// The root's name and fingerprint, for memories of revocation list numbers.
+    pub(crate) fn id(&self) -> String {
+        format!("{} {}", ark_name(self.product), Sha256::of(&self.der))
+    }
+}
+
+/// The common name of a product's root (AMD 57230 §3.1).
+pub(crate) fn ark_name(product: Product) -> String {
+    format!("ARK-{product}")
+}
+
+/// The intermediates that AMD publishes: of the VCEK branch for every product, of the VLEK branch
+/// for Milan.
+pub(crate) const INTERMEDIATES: [&[u8]; 4] = [
+    include_bytes!("../anchors/milan-ask.der"),
+    include_bytes!("../anchors/genoa-ask.der"),
+    include_bytes!("../anchors/turin-ask.der"),
+    include_bytes!("../anchors/milan-asvk.der"),
+];
+
+const ARKS: [(Product, &[u8]); 3] = [
+    (Product::Milan, include_bytes!("../anchors/milan-ark.der")),
+    (Product::Genoa, include_bytes!("../anchors/genoa-ark.der")),
+    (Product::Turin, include_bytes!("../anchors/turin-ark.der")),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shipped_roots_are_amds_by_fingerprint() {
+        let fingerprints = [
+            "69d063b45344d26a2e94e1f4210de49ef555308287d4c174445c95639a540bcd",
+            "4c6598d19c18719c5dfd4a7d335f674e5bfe1d8f800cea2cf270c10d103db2f1",
+            "1f084161a44bb6d93778a904877d4819cafa5d05ef4193b2ded9dd9c73dd3f6a",
+        ];
+        let anchors = TrustAnchors::production();
+        assert_eq!(anchors.kind(), AnchorKind::Production);
+        for ((ark, product), fingerprint) in
+            anchors.sev_snp().iter().zip(Product::ALL).zip(fingerprints)
+        {
+            assert_eq!(
+                (ark.product, Sha256::of(&ark.der).to_string()),
+                (product, fingerprint.to_owned())
+            );
+            // They also pass what is asked of a policy's own.
+            assert!(Ark::of_policy(ark.der.to_vec()).is_ok());
+        }
+    }
+
+    #[test]
+    fn shipped_intermediates_are_signed_by_a_shipped_root() {
+        let anchors = TrustAnchors::production();
+        for der in INTERMEDIATES {
+            let intermediate = Certificate::parse(der).unwrap();
+            assert!(
+                intermediate.is_pss_sha384() && intermediate.is_ca(),
+                "{}",
+                intermediate.subject_cn()
+            );
+            let signed = anchors.sev_snp().iter().any(|ark| {
+                let root = Certificate::parse(&ark.der).unwrap();
+                intermediate.names_issuer(&root) && intermediate.is_signed_by(root.key())
+            });
+            assert!(signed, "{}", intermediate.subject_cn());
+            assert!(Ark::of_policy(der.to_vec()).is_err());
+        }
+    }
+}

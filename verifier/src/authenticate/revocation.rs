@@ -1,0 +1,99 @@
+//! Revocation: the list that a product's root issues names intermediates and signing keys that it
+//! disowns (RFC 5280 §6.3; AMD 57230 §4).
+
+use attestation::UnixTime;
+
+use super::Inputs;
+use crate::finding::{Code, Finding};
+use crate::policy::Presence;
+use crate::x509::{Certificate, Crl};
+
+/// Checks every list that names `root` as issuer. Yields the number and the end of the newest.
+pub(super) fn check(
+    crls: &[Crl<'_>],
+    root: &Certificate<'_>,
+    intermediate: &Certificate<'_>,
+    vek: &Certificate<'_>,
+    inputs: Inputs<'_>,
+    findings: &mut Vec<Finding>,
+) -> Option<(u64, UnixTime)> {
+    let mut newest = None;
+    let mut any = false;
+    for crl in crls.iter().filter(|crl| crl.names_issuer(root)) {
+        any = true;
+        let Some(list) = list(crl, root, inputs.now, findings) else { continue };
+        for (certificate, code) in
+            [(intermediate, Code::IntermediateRevoked), (vek, Code::VekRevoked)]
+        {
+            if crl.revokes(certificate.serial()) {
+                findings.push(
+                    Finding::reject(
+                        code,
+                        format!("{} is revoked by {}", certificate.subject_cn(), root.subject_cn()),
+                    )
+                    .actual(format!("serial number {}", hex::encode(certificate.serial()))),
+                );
+            }
+        }
+        newest = newest.max(Some(list));
+    }
+    if !any {
+        let message = format!("no revocation list of {} was given", root.subject_cn());
+        findings.push(match inputs.revocation {
+            Presence::Required => Finding::reject(Code::CrlMissing, message),
+            Presence::IfPresent => Finding::warn(Code::CrlMissing, message),
+        });
+    }
+    newest
+}
+
+/// Checks one list by itself. Yields its number and end, if it is the root's and complete, so
+/// that what it revokes counts even where it is stale.
+fn list(
+    crl: &Crl<'_>,
+    root: &Certificate<'_>,
+    now: UnixTime,
+    findings: &mut Vec<Finding>,
+) -> Option<(u64, UnixTime)> {
+    if !crl.is_signed_by(root.key()) {
+        findings.push(Finding::reject(
+            Code::CrlSignatureInvalid,
+            format!(
+                "a revocation list names {} as its issuer, which did not sign it",
+                root.subject_cn()
+            ),
+        ));
+        return None;
+    }
+    let (this_update, next_update) = crl.window();
+    if now < this_update {
+        findings.push(
+            Finding::reject(Code::CrlNotYetValid, "the revocation list is not yet valid")
+                .expected(format!("not before {this_update}"))
+                .actual(now),
+        );
+    }
+    match next_update {
+        Some(next_update) if now <= next_update => {}
+        Some(next_update) => findings.push(
+            Finding::reject(
+                Code::CrlExpired,
+                format!("the revocation list expired on {next_update}"),
+            )
+            .expected(format!("not after {next_update}"))
+            .actual(now),
+        ),
+        None => findings.push(Finding::reject(
+            Code::CrlExpired,
+            "the revocation list says nothing about when the next one comes",
+        )),
+    }
+    let number = crl.number();
+    if number.is_none() || !crl.is_complete() {
+        findings.push(Finding::reject(
+            Code::CrlProfile,
+            "the revocation list is not a complete one of version 2 with a number of at most 64 bits",
+        ));
+    }
+    Some((number.unwrap_or(0), next_update.unwrap_or(now)))
+}

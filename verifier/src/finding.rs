@@ -1,0 +1,369 @@
+//! What a check found: a stable code, a severity, a sentence, and what to do about it.
+
+use core::fmt;
+
+use serde::{Serialize, Serializer};
+
+/// How much a finding weighs. The order is the order of a report.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The evidence is not accepted because of it.
+    Reject,
+    /// Accepted, and the reader should know: a relaxation of the policy was used.
+    Warn,
+    /// For the record.
+    Info,
+}
+
+/// One thing that one check has to say.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Finding {
+    /// Which rule: stable, listed in `docs/rejections.md`.
+    pub code: Code,
+    /// How much it weighs.
+    pub severity: Severity,
+    /// Which device it is about: `cpu0`, or `bundle` for what the evidence carries beside it.
+    pub component: &'static str,
+    /// A sentence.
+    pub message: String,
+    /// What the rule wants.
+    pub expected: Option<String>,
+    /// What the evidence has.
+    pub actual: Option<String>,
+    /// Where the rule stands.
+    pub reference: &'static str,
+    /// What the reader can do.
+    pub remedy: &'static str,
+}
+
+impl Finding {
+    /// A finding about the CPU's evidence.
+    pub(crate) fn new(code: Code, severity: Severity, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            severity,
+            component: CPU,
+            message: message.into(),
+            expected: None,
+            actual: None,
+            reference: code.reference(),
+            remedy: code.remedy(),
+        }
+    }
+
+    /// A finding that refuses.
+    pub(crate) fn reject(code: Code, message: impl Into<String>) -> Self {
+        Self::new(code, Severity::Reject, message)
+    }
+
+    /// A finding that warns.
+    pub(crate) fn warn(code: Code, message: impl Into<String>) -> Self {
+        Self::new(code, Severity::Warn, message)
+    }
+
+    /// A finding for the record.
+    pub(crate) fn info(code: Code, message: impl Into<String>) -> Self {
+        Self::new(code, Severity::Info, message)
+    }
+
+    /// The same finding, about what the bundle carries beside the CPU's evidence.
+    #[must_use]
+    pub(crate) fn of_bundle(self) -> Self {
+        Self { component: BUNDLE, ..self }
+    }
+
+    /// What the rule wants.
+    #[must_use]
+    pub(crate) fn expected(self, value: impl fmt::Display) -> Self {
+        Self { expected: Some(value.to_string()), ..self }
+    }
+
+    /// What the evidence has.
+    #[must_use]
+    pub(crate) fn actual(self, value: impl fmt::Display) -> Self {
+        Self { actual: Some(value.to_string()), ..self }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)?;
+        if let Some(expected) = &self.expected {
+            write!(f, "; expected {expected}")?;
+        }
+        if let Some(actual) = &self.actual {
+            write!(f, "; got {actual}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What a refusing finding does to the verdict.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Family {
+    /// The bytes are not what they claim to be.
+    Malformed,
+    /// Understood, and not acceptable.
+    Rejected,
+    /// What is needed to decide was not there.
+    Unavailable,
+}
+
+/// Declares [`Code`]: doc comment = cause; then name, code, family, reference, remedy.
+macro_rules! codes {
+    ($($(#[doc = $cause:literal])+ $name:ident, $code:literal, $family:ident, $reference:literal, $remedy:literal;)+) => {
+        /// Which rule a finding is about. Codes are stable; `docs/rejections.md` explains each.
+        #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        #[non_exhaustive]
+        pub enum Code {
+            $($(#[doc = $cause])+ $name,)+
+        }
+
+        impl Code {
+            /// Every code, in the order of `docs/rejections.md`.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// The stable name.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $code,)+ }
+            }
+
+            /// What a refusal for this reason does to the verdict.
+            pub const fn family(self) -> Family {
+                match self { $(Self::$name => Family::$family,)+ }
+            }
+
+            /// Where the rule stands.
+            pub const fn reference(self) -> &'static str {
+                match self { $(Self::$name => $reference,)+ }
+            }
+
+            /// What the reader can do.
+            pub const fn remedy(self) -> &'static str {
+                match self { $(Self::$name => $remedy,)+ }
+            }
+
+            /// What causes it.
+            pub const fn cause(self) -> &'static str {
+                match self { $(Self::$name => concat!($($cause),+).trim_ascii(),)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The evidence is of no kind that is known, or its parts do not parse to the last byte.
+    EvidenceMalformed, "evidence-malformed", Malformed, "docs/protocol.md §5.2", "fetch the evidence again; if it persists, give up on this enclave";
+    /// A certificate or revocation list does not parse to the last byte.
+    EndorsementsMalformed, "endorsements-malformed", Malformed, "RFC 5280 §4.1, §5.1", "give the vendor's files as they were downloaded";
+    /// The evidence is of a platform that this version tells by its content and cannot appraise.
+    PlatformNotSupported, "platform-not-supported", Rejected, "docs/policy.md", "use an enclave on a platform that is supported";
+    /// The policy has no section for the platform.
+    PlatformNotAllowed, "platform-not-allowed", Rejected, "docs/policy.md", "add the platform's section to the policy if you mean to accept it";
+
+    /// The report's format version is not 2, 3 or 5.
+    ReportVersionUnsupported, "report-version-unsupported", Rejected, "AMD 56860 §7.3 table 23", "update this program; do not accept a format that it cannot read";
+    /// SIGNATURE_ALGO is not ECDSA P-384 with SHA-384.
+    SignatureAlgorithmUnsupported, "signature-algorithm-unsupported", Rejected, "AMD 56860 §10", "update this program, or refuse the enclave";
+    /// A component of the report's signature is longer than 48 bytes, or bytes after it are not zero.
+    SignatureNotCanonical, "signature-not-canonical", Rejected, "AMD 56860 §10", "refuse the enclave: genuine firmware does not write this";
+    /// The report's signature does not verify under the VCEK's or VLEK's key.
+    SignatureInvalid, "signature-invalid", Rejected, "AMD 56860 §7.3", "give the certificate of the chip and TCB that signed, or refuse the enclave";
+
+    /// No certificate of the signing key was given, in the evidence or beside it.
+    VekMissing, "vek-missing", Unavailable, "AMD 57230 §3", "give the VCEK or VLEK certificate with --endorsements";
+    /// The certificate of the intermediate that issued the signing key's is neither given nor built in.
+    IntermediateMissing, "intermediate-missing", Unavailable, "AMD 57230 §3", "give the product's ASK or ASVK certificate with --endorsements";
+    /// The chain ends in a root that is not, byte for byte, an anchor of the policy for this product.
+    RootNotTrusted, "root-not-trusted", Rejected, "AMD 57230 §3.1", "refuse the enclave: its chain is not the vendor's";
+    /// A certificate is not signed by its issuer.
+    CertificateSignatureInvalid, "certificate-signature-invalid", Rejected, "RFC 5280 §6.1.3", "refuse the enclave, or give the genuine certificate";
+    /// A certificate is not signed with RSASSA-PSS, SHA-384, MGF1-SHA-384 and 48 bytes of salt.
+    CertificateAlgorithm, "certificate-algorithm", Rejected, "AMD 57230 §3.2", "refuse the enclave: AMD signs with nothing else";
+    /// A certificate is used before its validity starts.
+    CertificateNotYetValid, "certificate-not-yet-valid", Rejected, "RFC 5280 §4.1.2.5", "check the clock, or the moment given with --at";
+    /// A certificate is used after its validity ended.
+    CertificateExpired, "certificate-expired", Rejected, "RFC 5280 §4.1.2.5", "have the operator fetch a current certificate";
+    /// A certificate's version, names, key, CA flag, key usage or critical extensions are not those of its role.
+    CertificateProfile, "certificate-profile", Rejected, "AMD 57230 §3.2", "refuse the enclave, or give the genuine certificate";
+    /// An extension that AMD puts into every such certificate is missing, given twice, or has no business there.
+    CertificateExtensionMissing, "certificate-extension-missing", Rejected, "AMD 57230 §3.2 tables 8 to 11", "refuse the enclave, or give the genuine certificate";
+    /// An extension is not a canonical INTEGER, string or chip id.
+    CertificateExtensionMalformed, "certificate-extension-malformed", Rejected, "AMD 57230 §3.2 tables 8 to 11", "refuse the enclave, or give the genuine certificate";
+
+    /// No revocation list of the product's root was given.
+    CrlMissing, "crl-missing", Unavailable, "RFC 5280 §6.3", "give the product's revocation list with --endorsements";
+    /// A revocation list that names the product's root as issuer is not signed by it.
+    CrlSignatureInvalid, "crl-signature-invalid", Rejected, "RFC 5280 §6.3.3", "fetch the revocation list again from the vendor";
+    /// A revocation list's thisUpdate lies in the future.
+    CrlNotYetValid, "crl-not-yet-valid", Rejected, "RFC 5280 §5.1.2.4", "check the clock, or the moment given with --at";
+    /// A revocation list's nextUpdate has passed, or it has none.
+    CrlExpired, "crl-expired", Rejected, "RFC 5280 §5.1.2.5", "give a current revocation list";
+    /// A revocation list is indirect, partial, without a number, or has a critical extension that is not understood.
+    CrlProfile, "crl-profile", Rejected, "RFC 5280 §5.2", "give the vendor's own complete revocation list";
+    /// The vendor revoked the intermediate.
+    IntermediateRevoked, "intermediate-revoked", Rejected, "RFC 5280 §6.3", "refuse the enclave: its vendor disowned the chain";
+    /// The vendor revoked the signing key's certificate.
+    VekRevoked, "vek-revoked", Rejected, "RFC 5280 §6.3", "refuse the enclave: its vendor disowned the key";
+
+    /// The report says that no key signed it, or names a kind of key that does not exist.
+    SigningKeyInvalid, "signing-key-invalid", Rejected, "AMD 56860 §7.3 SIGNING_KEY", "refuse the enclave: such a report proves nothing";
+    /// SIGNING_KEY names another kind of key than the certificate.
+    SigningKeyMismatch, "signing-key-mismatch", Rejected, "AMD 56860 §7.3 SIGNING_KEY", "give the certificate of the key that signed";
+    /// The policy does not accept reports signed by this kind of key.
+    SigningKeyNotAllowed, "signing-key-not-allowed", Rejected, "docs/policy.md signing_keys", "add the kind to signing_keys if you mean to accept it";
+    /// The cloud provider that the VLEK names is not on the policy's list.
+    CspNotAllowed, "csp-not-allowed", Rejected, "docs/policy.md csp_ids", "add the provider to csp_ids if you trust it";
+    /// The report's CHIP_ID is not the chip that the VCEK was made for.
+    ChipIdMismatch, "chip-id-mismatch", Rejected, "AMD 57230 §3.2 hwID", "give the certificate of the chip that signed";
+    /// A report signed by a VCEK hides its chip.
+    ChipIdMasked, "chip-id-masked", Rejected, "AMD 56860 §7.3 MASK_CHIP_KEY", "have the operator unmask the chip id";
+    /// REPORTED_TCB is not the TCB that the certificate was made for.
+    ReportedTcbMismatch, "reported-tcb-mismatch", Rejected, "AMD 57230 §3.2 SPL", "give the certificate of the TCB that signed";
+    /// The processor that the report's CPUID fields name is not the certificate's product, or is unknown.
+    ProductMismatch, "product-mismatch", Rejected, "AMD 56860 §7.3 CPUID_FAM_ID", "give the certificate of the product that signed";
+    /// The policy does not accept this product.
+    ProductNotAllowed, "product-not-allowed", Rejected, "docs/policy.md products", "use a newer product, or name this one in products if you accept its known breaks";
+    /// The chip is not on the policy's list.
+    ChipNotAllowed, "chip-not-allowed", Rejected, "docs/policy.md chips", "add the chip if you know whose it is";
+
+    /// Versions of the TCB are not in the order REPORTED, COMMITTED, CURRENT.
+    TcbOrder, "tcb-order", Rejected, "AMD 56860 §3.3", "refuse the enclave: genuine firmware keeps this order";
+    /// A component of the reported or launch TCB is below the policy's minimum.
+    TcbBelowMinimum, "tcb-below-minimum", Rejected, "docs/policy.md min_tcb", "have the operator update the firmware";
+    /// The policy sets no minimum TCB for the product.
+    TcbMinimumNotSet, "tcb-minimum-not-set", Rejected, "docs/policy.md min_tcb", "set min_tcb for the product";
+    /// The firmware that runs is newer than the committed one, so that it can still be rolled back.
+    FirmwareProvisional, "firmware-provisional", Rejected, "AMD 56860 §3.3", "have the operator commit the firmware";
+
+    /// The guest policy allows debugging: the host can read the guest's memory.
+    GuestPolicyDebug, "guest-policy-debug", Rejected, "AMD 56860 §4.3 bit 19", "refuse the enclave: it keeps no secret";
+    /// The guest policy's migration-agent bit is not what the policy wants.
+    GuestPolicyMigration, "guest-policy-migration", Rejected, "AMD 56860 §4.3 bit 18", "launch the guest without a migration agent";
+    /// Bit 17 of the guest policy, which must be one, is zero.
+    GuestPolicyReserved, "guest-policy-reserved", Rejected, "AMD 56860 §4.3 bit 17", "refuse the enclave: genuine firmware refuses such a policy";
+    /// The guest policy has bits that no public specification names.
+    GuestPolicyUnknownBits, "guest-policy-unknown-bits", Rejected, "AMD 56860 §4.3", "update this program; tolerate the bits only if you know them";
+    /// The guest policy admits firmware with an older ABI than the policy wants.
+    GuestPolicyAbi, "guest-policy-abi", Rejected, "AMD 56860 §4.3 bits 15:0", "launch the guest with a higher minimum ABI version";
+    /// The guest policy's SMT bit is not what the policy wants.
+    GuestPolicySmt, "guest-policy-smt", Rejected, "AMD 56860 §4.3 bit 16", "launch the guest with the bit as the policy wants it";
+    /// The guest policy's single-socket bit is not what the policy wants.
+    GuestPolicySingleSocket, "guest-policy-single-socket", Rejected, "AMD 56860 §4.3 bit 20", "launch the guest with the bit as the policy wants it";
+    /// The guest policy's CXL bit is not what the policy wants.
+    GuestPolicyCxl, "guest-policy-cxl", Rejected, "AMD 56860 §4.3 bit 21", "launch the guest with the bit as the policy wants it";
+    /// The guest policy's AES-256-XTS bit is not what the policy wants.
+    GuestPolicyAes256Xts, "guest-policy-aes-256-xts", Rejected, "AMD 56860 §4.3 bit 22", "launch the guest with the bit as the policy wants it";
+    /// The guest policy's RAPL bit is not what the policy wants.
+    GuestPolicyRapl, "guest-policy-rapl", Rejected, "AMD 56860 §4.3 bit 23", "launch the guest with the bit as the policy wants it";
+    /// The guest policy's ciphertext-hiding bit is not what the policy wants.
+    GuestPolicyCiphertextHiding, "guest-policy-ciphertext-hiding", Rejected, "AMD 56860 §4.3 bit 24", "launch the guest with the bit as the policy wants it";
+    /// The guest policy's page-swap bit is not what the policy wants.
+    GuestPolicyPageSwap, "guest-policy-page-swap", Rejected, "AMD 56860 §4.3 bit 25", "launch the guest with the bit as the policy wants it";
+
+    /// The guest is tied to a migration agent.
+    MigrationAgent, "migration-agent", Rejected, "AMD 56860 §7.3 REPORT_ID_MA", "launch the guest without a migration agent";
+    /// The platform does not show that memory was checked for aliases (BadRAM, CVE-2024-21944).
+    PlatformAliasCheck, "platform-alias-check", Rejected, "AMD-SB-3015; AMD 56860 §7.3 PLATFORM_INFO bit 5", "have the operator update the firmware so that the check runs and is reported";
+    /// The platform's SMT bit is not what the policy wants.
+    PlatformSmt, "platform-smt", Rejected, "AMD 56860 §7.3 PLATFORM_INFO bit 0", "have the operator configure the host as the policy wants it";
+    /// The platform's TSME bit is not what the policy wants.
+    PlatformTsme, "platform-tsme", Rejected, "AMD 56860 §7.3 PLATFORM_INFO bit 1", "have the operator configure the host as the policy wants it";
+    /// The platform's ECC bit is not what the policy wants.
+    PlatformEcc, "platform-ecc", Rejected, "AMD 56860 §7.3 PLATFORM_INFO bit 2", "have the operator configure the host as the policy wants it";
+    /// The platform's RAPL bit is not what the policy wants.
+    PlatformRapl, "platform-rapl", Rejected, "AMD 56860 §7.3 PLATFORM_INFO bit 3", "have the operator configure the host as the policy wants it";
+    /// The platform's ciphertext-hiding bit is not what the policy wants.
+    PlatformCiphertextHiding, "platform-ciphertext-hiding", Rejected, "AMD 56860 §7.3 PLATFORM_INFO bit 4", "have the operator configure the host as the policy wants it";
+    /// The platform's trusted-I/O bit is not what the policy wants.
+    PlatformTio, "platform-tio", Rejected, "AMD 56860 §7.3 PLATFORM_INFO bit 7", "have the operator configure the host as the policy wants it";
+    /// The platform's information or the key's has bits that no public specification names.
+    PlatformUnknownBits, "platform-unknown-bits", Rejected, "AMD 56860 §7.3", "set platform.unknown_bits to tolerated, or update this program";
+    /// The report does not show a mitigation that the policy requires.
+    MitigationMissing, "mitigation-missing", Rejected, "AMD 56860 §7.3 LAUNCH_MIT_VECTOR", "have the operator update the firmware and restart the guest";
+    /// The mitigations now are not those at launch.
+    MitigationChanged, "mitigation-changed", Rejected, "AMD 56860 §7.3 CURRENT_MIT_VECTOR", "have the operator restart the guest";
+
+    /// The report was requested at a privilege level that the policy does not accept.
+    VmplNotAllowed, "vmpl-not-allowed", Rejected, "docs/policy.md vmpl", "add the level to vmpl if the guest's image is built to report there";
+    /// The launch measurement is none of the policy's.
+    MeasurementNotAllowed, "measurement-not-allowed", Rejected, "docs/policy.md measurements", "compare with the release's published measurements; refuse the enclave if they differ";
+    /// HOST_DATA is none of the policy's.
+    HostDataNotAllowed, "host-data-not-allowed", Rejected, "docs/policy.md host_data", "launch the guest with the host data that the policy names";
+    /// FAMILY_ID is none of the policy's.
+    FamilyIdNotAllowed, "family-id-not-allowed", Rejected, "docs/policy.md family_ids", "launch the guest with the id block that the policy names";
+    /// IMAGE_ID is none of the policy's.
+    ImageIdNotAllowed, "image-id-not-allowed", Rejected, "docs/policy.md image_ids", "launch the guest with the id block that the policy names";
+    /// GUEST_SVN is below the policy's minimum.
+    GuestSvnBelowMinimum, "guest-svn-below-minimum", Rejected, "docs/policy.md guest_svn_min", "update the guest's image";
+    /// The key that signed the guest's id block is none of the policy's.
+    IdKeyNotAllowed, "id-key-not-allowed", Rejected, "docs/policy.md id_keys", "launch the guest with an id block of a known key";
+    /// The key that vouches for the id key is none of the policy's, or is missing where the report says that there is one.
+    AuthorKeyNotAllowed, "author-key-not-allowed", Rejected, "docs/policy.md author_keys", "launch the guest with an id block of a known author";
+
+    /// REPORT_DATA is not the 64 bytes that were expected: the keys or the challenge were not this guest's.
+    ReportDataMismatch, "report-data-mismatch", Rejected, "docs/protocol.md §5.2", "refuse the enclave: somebody swapped keys or evidence";
+    /// A member of the bundle is not the one that the statement names by its digest.
+    MemberMismatch, "member-mismatch", Rejected, "docs/protocol.md §5.2", "refuse the enclave: somebody swapped a part of the bundle";
+    /// The evidence carries no binding of Veritee's, and no REPORT_DATA was stated.
+    BindingNotChecked, "binding-not-checked", Rejected, "docs/policy.md binding", "state the 64 bytes with --report-data, or use an enclave that sends a bundle";
+    /// The evidence does not answer the challenge.
+    ChallengeNotAnswered, "challenge-not-answered", Rejected, "docs/protocol.md §5.2", "ask again with a new challenge; refuse the enclave if it persists";
+    /// The policy wants an answer to a challenge, and none was asked for.
+    NotChallenged, "not-challenged", Rejected, "docs/policy.md evidence", "fetch evidence with a challenge, and state it with --challenge";
+    /// The statement's window has not started.
+    StatementNotYetValid, "statement-not-yet-valid", Rejected, "docs/protocol.md §5.1", "check both clocks";
+    /// The statement's window has ended.
+    StatementExpired, "statement-expired", Rejected, "docs/protocol.md §5.1", "fetch the evidence of the present epoch";
+    /// Cached evidence is older than the policy's max_age.
+    EvidenceTooOld, "evidence-too-old", Rejected, "docs/policy.md max_age", "ask for evidence with a challenge";
+    /// The statement names accelerators, or the bundle carries evidence of them, which this version cannot appraise.
+    AcceleratorsNotSupported, "accelerators-not-supported", Rejected, "docs/protocol.md §5.2", "use an enclave without accelerators";
+    /// The attested model is none of the policy's, or is not served under a name that the policy gives it.
+    ModelNotAllowed, "model-not-allowed", Rejected, "docs/policy.md models", "add the model's manifest digest to models if you trust it";
+    /// The attested configuration is none of the policy's.
+    ConfigNotAllowed, "config-not-allowed", Rejected, "docs/policy.md digests", "add the configuration's digest after reading it";
+
+    /// The policy brings anchors of its own instead of the vendor's.
+    UntrustedAnchors, "untrusted-anchors", Rejected, "docs/policy.md anchors", "use a policy without anchors for anything but tests";
+    /// A check was not made because the evidence is not authentic.
+    NotEvaluated, "not-evaluated", Rejected, "docs/rejections.md", "see the findings above it";
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+const CPU: &str = "cpu0";
+const BUNDLE: &str = "bundle";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn codes_are_kebab_case_and_unique() {
+        let names: BTreeSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(names.len(), Code::ALL.len());
+        for name in names {
+            let kebab = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            assert!(name.chars().all(kebab), "{name}");
+        }
+    }
+
+    #[test]
+    fn severities_sort_as_a_report_wants_them() {
+        assert!(Severity::Reject < Severity::Warn && Severity::Warn < Severity::Info);
+    }
+}

@@ -1,0 +1,382 @@
+//! What a policy file says: syntax alone, every key known, nothing judged.
+//!
+//! The meaning is [`Policy`](super::Policy)'s. Keys, defaults and examples: `docs/policy.md`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct PolicyFile {
+    pub(crate) schema: u32,
+    pub(crate) name: String,
+    pub(crate) version: u64,
+    pub(crate) purpose: Purpose,
+    #[serde(default)]
+    pub(crate) freshness: FreshnessFile,
+    #[serde(default)]
+    pub(crate) models: BTreeMap<String, String>,
+    pub(crate) config: Option<ConfigFile>,
+    pub(crate) anchors: Option<AnchorsFile>,
+    pub(crate) sev_snp: Option<SnpFile>,
+    pub(crate) tdx: Option<TdxFile>,
+    pub(crate) nvidia_gpu: Option<GpuFile>,
+}
+
+/// What a policy is for: it decides how much it may relax.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Purpose {
+    /// Real prompts: no relaxation is possible.
+    Production,
+    /// The simulated platform, whose anchor the policy names.
+    Simulation,
+    /// Looking at evidence; nobody's prompt depends on it.
+    Evaluation,
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Production => "production",
+            Self::Simulation => "simulation",
+            Self::Evaluation => "evaluation",
+        })
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct FreshnessFile {
+    pub(crate) evidence: EvidenceFreshness,
+    pub(crate) max_age: String,
+    pub(crate) binding: Presence,
+}
+
+impl Default for FreshnessFile {
+    fn default() -> Self {
+        Self {
+            evidence: EvidenceFreshness::Challenged,
+            max_age: "1h".to_owned(),
+            binding: Presence::Required,
+        }
+    }
+}
+
+/// How fresh evidence must be.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum EvidenceFreshness {
+    /// It answers a challenge of the verifier's.
+    Challenged,
+    /// It may have been made before the question, within its own window.
+    Cached,
+}
+
+/// Whether something must be there, or is checked where it is.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Presence {
+    /// Without it: no acceptance.
+    Required,
+    /// Checked where it is present; its absence is a warning.
+    IfPresent,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ConfigFile {
+    pub(crate) digests: AnyOr<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct AnchorsFile {
+    pub(crate) sev_snp: Option<Vec<String>>,
+    pub(crate) tdx: Option<Vec<String>>,
+    pub(crate) nvidia_gpu: Option<Vec<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct SnpFile {
+    pub(crate) products: Vec<String>,
+    pub(crate) measurements: AnyOr<String>,
+    pub(crate) revocation: Presence,
+    pub(crate) signing_keys: Vec<SigningKeyName>,
+    pub(crate) csp_ids: Vec<String>,
+    pub(crate) vmpl: Vec<u32>,
+    pub(crate) chips: AnyOr<String>,
+    pub(crate) min_tcb: BTreeMap<String, TcbFile>,
+    pub(crate) provisional_firmware: Demand,
+    pub(crate) guest_policy: GuestPolicyFile,
+    pub(crate) platform: PlatformFile,
+    pub(crate) mitigations: MitigationsFile,
+    pub(crate) migration_agent: Demand,
+    pub(crate) id_keys: AnyOr<String>,
+    pub(crate) author_keys: AnyOr<String>,
+    pub(crate) host_data: AnyOr<String>,
+    pub(crate) family_ids: AnyOr<String>,
+    pub(crate) image_ids: AnyOr<String>,
+    pub(crate) guest_svn_min: u32,
+}
+
+impl Default for SnpFile {
+    fn default() -> Self {
+        Self {
+            products: vec!["genoa".to_owned(), "turin".to_owned()],
+            measurements: AnyOr::List(Vec::new()),
+            revocation: Presence::Required,
+            signing_keys: vec![SigningKeyName::Vcek],
+            csp_ids: Vec::new(),
+            vmpl: vec![0],
+            chips: AnyOr::Any,
+            min_tcb: BTreeMap::new(),
+            provisional_firmware: Demand::Allowed,
+            guest_policy: GuestPolicyFile::default(),
+            platform: PlatformFile::default(),
+            mitigations: MitigationsFile::default(),
+            migration_agent: Demand::Refused,
+            id_keys: AnyOr::Any,
+            author_keys: AnyOr::Any,
+            host_data: AnyOr::Any,
+            family_ids: AnyOr::Any,
+            image_ids: AnyOr::Any,
+            guest_svn_min: 0,
+        }
+    }
+}
+
+/// The two kinds of key that may sign a report.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SigningKeyName {
+    Vcek,
+    Vlek,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TcbFile {
+    pub(crate) bootloader: u8,
+    pub(crate) tee: u8,
+    pub(crate) snp: u8,
+    pub(crate) microcode: u8,
+    pub(crate) fmc: Option<u8>,
+}
+
+/// What a policy wants of one bit.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Demand {
+    /// Either value will do.
+    Allowed,
+    /// It must be set.
+    Required,
+    /// It must not be set.
+    Refused,
+}
+
+impl fmt::Display for Demand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Allowed => "allowed",
+            Self::Required => "required",
+            Self::Refused => "refused",
+        })
+    }
+}
+
+/// What to do about bits that no public specification names.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnknownBits {
+    /// They are surfaced and do no harm.
+    Tolerated,
+    /// They are a rejection.
+    Refused,
+}
+
+/// `guest_policy.*`: the bits of POLICY (SNP ABI §4.3).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct GuestPolicyFile {
+    pub(crate) debug: Demand,
+    pub(crate) migration: Demand,
+    pub(crate) smt: Demand,
+    pub(crate) single_socket: Demand,
+    pub(crate) cxl: Demand,
+    pub(crate) aes_256_xts: Demand,
+    pub(crate) rapl_disabled: Demand,
+    pub(crate) ciphertext_hiding: Demand,
+    pub(crate) page_swap_disabled: Demand,
+    pub(crate) unknown_bits: UnknownBits,
+    pub(crate) abi_min: Option<String>,
+}
+
+impl Default for GuestPolicyFile {
+    fn default() -> Self {
+        Self {
+            debug: Demand::Refused,
+            migration: Demand::Refused,
+            smt: Demand::Allowed,
+            single_socket: Demand::Allowed,
+            cxl: Demand::Refused,
+            aes_256_xts: Demand::Allowed,
+            rapl_disabled: Demand::Allowed,
+            ciphertext_hiding: Demand::Allowed,
+            page_swap_disabled: Demand::Allowed,
+            unknown_bits: UnknownBits::Refused,
+            abi_min: None,
+        }
+    }
+}
+
+/// `platform.*`: the bits of `PLATFORM_INFO` (SNP ABI §7.3).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct PlatformFile {
+    pub(crate) alias_check: Demand,
+    pub(crate) smt: Demand,
+    pub(crate) tsme: Demand,
+    pub(crate) ecc: Demand,
+    pub(crate) rapl_disabled: Demand,
+    pub(crate) ciphertext_hiding: Demand,
+    pub(crate) tio: Demand,
+    pub(crate) unknown_bits: UnknownBits,
+}
+
+impl Default for PlatformFile {
+    fn default() -> Self {
+        Self {
+            alias_check: Demand::Required,
+            smt: Demand::Allowed,
+            tsme: Demand::Allowed,
+            ecc: Demand::Allowed,
+            rapl_disabled: Demand::Allowed,
+            ciphertext_hiding: Demand::Allowed,
+            tio: Demand::Allowed,
+            unknown_bits: UnknownBits::Tolerated,
+        }
+    }
+}
+
+/// `mitigations.*`: the mitigation vectors of report version 5.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct MitigationsFile {
+    pub(crate) required: u64,
+    pub(crate) unchanged: Demand,
+}
+
+impl Default for MitigationsFile {
+    fn default() -> Self {
+        Self { required: 0, unchanged: Demand::Required }
+    }
+}
+
+/// The TDX section: parsed and checked today, appraised when the platform is built.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct TdxFile {
+    pub(crate) mr_td: AnyOr<String>,
+    pub(crate) rtmr0: AnyOr<String>,
+    pub(crate) rtmr1: AnyOr<String>,
+    pub(crate) rtmr2: AnyOr<String>,
+    pub(crate) rtmr3: AnyOr<String>,
+    pub(crate) mr_config_id: AnyOr<String>,
+    pub(crate) mr_owner: AnyOr<String>,
+    pub(crate) tcb_status: Vec<String>,
+    pub(crate) advisories_allowed: Vec<String>,
+    pub(crate) min_tcb_evaluation: u32,
+    pub(crate) platforms: AnyOr<String>,
+    pub(crate) revocation: Presence,
+}
+
+impl Default for TdxFile {
+    fn default() -> Self {
+        Self {
+            mr_td: AnyOr::List(Vec::new()),
+            rtmr0: AnyOr::List(Vec::new()),
+            rtmr1: AnyOr::List(Vec::new()),
+            rtmr2: AnyOr::List(Vec::new()),
+            rtmr3: AnyOr::List(Vec::new()),
+            mr_config_id: AnyOr::List(Vec::new()),
+            mr_owner: AnyOr::List(Vec::new()),
+            tcb_status: vec!["up-to-date".to_owned()],
+            advisories_allowed: Vec::new(),
+            min_tcb_evaluation: 18,
+            platforms: AnyOr::Any,
+            revocation: Presence::Required,
+        }
+    }
+}
+
+/// The GPU section: parsed today, appraised when the platform is built.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct GpuFile {
+    architectures: Vec<String>,
+    reference_values: Vec<String>,
+    revocation: Presence,
+    count: Option<u32>,
+    confidential_compute: Demand,
+}
+
+impl Default for GpuFile {
+    fn default() -> Self {
+        Self {
+            architectures: Vec::new(),
+            reference_values: Vec::new(),
+            revocation: Presence::Required,
+            count: None,
+            confidential_compute: Demand::Required,
+        }
+    }
+}
+
+/// A list, or the word `"any"`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum AnyOr<T> {
+    /// Everything is accepted.
+    Any,
+    /// Only what is listed is accepted: nothing, where the list is empty.
+    List(Vec<T>),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for AnyOr<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyOrVisitor(PhantomData))
+    }
+}
+
+struct AnyOrVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for AnyOrVisitor<T> {
+    type Value = AnyOr<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list, or the word \"any\"")
+    }
+
+    fn visit_str<E: de::Error>(self, word: &str) -> Result<Self::Value, E> {
+        if word == "any" {
+            Ok(AnyOr::Any)
+        } else {
+            Err(E::invalid_value(de::Unexpected::Str(word), &self))
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = list.next_element()? {
+            items.push(item);
+        }
+        Ok(AnyOr::List(items))
+    }
+}

@@ -1,0 +1,123 @@
+//! What the author of a policy should look at before anybody relies on it.
+
+use super::SigningKeyName;
+use super::{Accept, Policy, Product, Purpose, ReadAnchor, SnpPolicy};
+
+/// How much a [`Problem`] weighs.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Weight {
+    /// The policy is refused.
+    Error,
+    /// Somebody should know.
+    Warning,
+}
+
+/// Something that is wrong with a policy.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Problem {
+    /// How much it weighs.
+    pub weight: Weight,
+    /// The key, with dots.
+    pub key: String,
+    /// A sentence about it.
+    pub message: String,
+}
+
+impl Problem {
+    pub(super) fn error(key: &str, message: impl Into<String>) -> Self {
+        Self { weight: Weight::Error, key: key.to_owned(), message: message.into() }
+    }
+
+    fn warning(key: &str, message: impl Into<String>) -> Self {
+        Self { weight: Weight::Warning, ..Self::error(key, message) }
+    }
+}
+
+/// Looks at a policy's text.
+pub(super) fn lint(text: &str, read_anchor: &ReadAnchor<'_>) -> Vec<Problem> {
+    let policy = match Policy::parse(text, read_anchor) {
+        Ok(policy) => policy,
+        Err(error) => return error.problems,
+    };
+    let mut problems = Vec::new();
+    pinned(&policy, &mut problems);
+    if policy.sev_snp.is_none() {
+        problems.push(Problem::error(
+            "policy",
+            "has no section of a platform that can be appraised: it accepts nothing",
+        ));
+    }
+    for section in &policy.not_yet {
+        problems.push(Problem::warning(
+            section,
+            "is of a platform that is not appraised yet: its evidence is refused",
+        ));
+    }
+    if let Some(snp) = &policy.sev_snp {
+        snp_section(&policy, snp, &mut problems);
+    }
+    for (key, message) in policy.relaxations() {
+        problems.push(Problem::warning(key, message));
+    }
+    problems.sort_by_key(|problem| problem.weight);
+    problems
+}
+
+/// Model, configuration and measurement are pinned together or the rest means nothing: whoever
+/// chooses one of them freely chooses what reads the prompt.
+fn pinned(policy: &Policy, problems: &mut Vec<Problem>) {
+    let needs_binding = policy.purpose != Purpose::Evaluation;
+    if needs_binding && policy.models.is_empty() {
+        problems.push(Problem::error("models", "is empty: no model is accepted"));
+    }
+    if needs_binding && is_empty(&policy.configs) {
+        problems.push(Problem::error("config.digests", "is empty: no configuration is accepted"));
+    }
+    if policy.anchors.kind() == super::AnchorKind::Untrusted && policy.anchors.sev_snp().is_empty()
+    {
+        problems.push(Problem::error("anchors.sev-snp", "is empty: no root is trusted"));
+    }
+}
+
+fn snp_section(policy: &Policy, snp: &SnpPolicy, problems: &mut Vec<Problem>) {
+    let mut error = |is_wrong: bool, key: &str, message: &str| {
+        if is_wrong {
+            problems.push(Problem::error(key, message));
+        }
+    };
+    let vlek = snp.signing_keys.contains(&SigningKeyName::Vlek);
+    error(
+        is_empty(&snp.measurements),
+        "sev-snp.measurements",
+        "is empty: no measurement is accepted",
+    );
+    error(snp.products.is_empty(), "sev-snp.products", "is empty: no product is accepted");
+    error(snp.signing_keys.is_empty(), "sev-snp.signing_keys", "is empty: no key is accepted");
+    error(snp.vmpl.is_empty(), "sev-snp.vmpl", "is empty: no level is accepted");
+    error(is_empty(&snp.chips), "sev-snp.chips", "is empty: no chip is accepted");
+    error(
+        vlek && snp.csp_ids.is_empty(),
+        "sev-snp.csp_ids",
+        "is empty, and VLEKs are of a provider",
+    );
+    error(
+        policy.purpose == Purpose::Production
+            && snp.products.contains(&Product::Milan)
+            && snp.chips == Accept::Any,
+        "sev-snp.products",
+        "names milan, whose chip secrets can be extracted by software (BadFuse): list the chips that you own",
+    );
+    if snp.products.contains(&Product::Milan) {
+        problems.push(Problem::warning(
+            "sev-snp.products",
+            "names milan, whose chip secrets can be extracted by software (BadFuse)",
+        ));
+    }
+    if snp.vmpl.iter().any(|level| *level > 3) {
+        problems.push(Problem::error("sev-snp.vmpl", "has a level above 3, which no guest has"));
+    }
+}
+
+fn is_empty<T>(accept: &Accept<T>) -> bool {
+    matches!(accept, Accept::Only(values) if values.is_empty())
+}

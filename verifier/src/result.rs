@@ -1,0 +1,238 @@
+//! What an appraisal yields: the report in every case, and keys only with an acceptance.
+
+use core::fmt;
+
+use attestation::{BindingId, ModelManifest, NodeId, ReceiptKey, SealingKey, Sha256, UnixTime};
+use serde::Serialize;
+
+use crate::attested::Attested;
+use crate::finding::{Family, Finding, Severity};
+
+/// The outcome. The order is the precedence: where findings disagree, the greater one wins.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Every check that the policy makes has passed.
+    Accepted,
+    /// Could not find out; trying again may help.
+    Unavailable,
+    /// Understood, and not acceptable; never retried, never downgraded.
+    Rejected,
+    /// The bytes are not what they claim to be.
+    Malformed,
+}
+
+impl Verdict {
+    /// The exit code of `veritee` for this verdict.
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Accepted => 0,
+            Self::Rejected => 10,
+            Self::Unavailable => 20,
+            Self::Malformed => 30,
+        }
+    }
+
+    /// What `findings` add up to.
+    pub(crate) fn of(findings: &[Finding]) -> Self {
+        findings
+            .iter()
+            .filter(|finding| finding.severity == Severity::Reject)
+            .map(|finding| match finding.code.family() {
+                Family::Malformed => Self::Malformed,
+                Family::Rejected => Self::Rejected,
+                Family::Unavailable => Self::Unavailable,
+            })
+            .max()
+            .unwrap_or(Self::Accepted)
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Accepted => "accepted",
+            Self::Rejected => "rejected",
+            Self::Unavailable => "unavailable",
+            Self::Malformed => "malformed",
+        })
+    }
+}
+
+/// Whose roots the policy trusts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AnchorKind {
+    /// The vendors' own, built in.
+    Production,
+    /// The policy's own: a test platform's, say.
+    Untrusted,
+}
+
+/// Which policy judged.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct PolicyId {
+    /// Its name.
+    pub name: String,
+    /// SHA-256 of its exact text.
+    pub digest: Sha256,
+}
+
+/// Everything that an appraisal has to say: the object of `veritee verify --json`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// The outcome.
+    pub verdict: Verdict,
+    /// The platform, by the evidence's content: `sev-snp`, `tdx`, `nvidia-gpu`, …, `unknown`.
+    pub platform: &'static str,
+    /// All findings, by severity.
+    pub findings: Vec<Finding>,
+    /// What the hardware says of itself; empty unless it is authentic.
+    pub claims: serde_json::Map<String, serde_json::Value>,
+    /// The moment that the checks were made for.
+    pub appraised_at: UnixTime,
+    /// When an acceptance ends; null without one.
+    pub not_after: Option<UnixTime>,
+    /// Which policy judged.
+    pub policy: PolicyId,
+    /// Whose roots it trusts.
+    pub anchors: AnchorKind,
+}
+
+impl Report {
+    /// The first finding: the most severe one.
+    pub fn worst(&self) -> Option<&Finding> {
+        self.findings.first()
+    }
+}
+
+/// An acceptance.
+#[derive(Clone, Debug)]
+pub struct AttestationResult {
+    pub(crate) report: Report,
+    pub(crate) keys: Option<AttestedKeys>,
+    pub(crate) not_after: UnixTime,
+    pub(crate) policy_version: u64,
+    pub(crate) crl_numbers: Vec<CrlNumber>,
+}
+
+impl AttestationResult {
+    /// The report.
+    pub const fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// The keys that the evidence vouches for; none where it carries no binding of Veritee's.
+    pub const fn keys(&self) -> Option<&AttestedKeys> {
+        self.keys.as_ref()
+    }
+
+    /// The keys, for keeping.
+    pub fn into_keys(self) -> Option<AttestedKeys> {
+        self.keys
+    }
+
+    /// When the acceptance ends: the earliest end of the statement's window, the certificates, the
+    /// revocation lists and the policy's `max_age`.
+    pub const fn not_after(&self) -> UnixTime {
+        self.not_after
+    }
+
+    /// The policy's version, for the memory that refuses lower ones.
+    pub const fn policy_version(&self) -> u64 {
+        self.policy_version
+    }
+
+    /// Numbers of the revocation lists used, for the memory that refuses lower ones.
+    pub fn crl_numbers(&self) -> &[CrlNumber] {
+        &self.crl_numbers
+    }
+}
+
+/// The number of a revocation list that an acceptance rests on.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct CrlNumber {
+    /// The issuing root: its common name and fingerprint.
+    pub issuer: String,
+    /// CRL number (RFC 5280 §5.2.3).
+    pub number: u64,
+}
+
+/// What accepted evidence vouches for.
+#[derive(Clone, Debug)]
+pub struct AttestedKeys {
+    pub(crate) sealing: Attested<SealingKey>,
+    pub(crate) receipts: Attested<ReceiptKey>,
+    pub(crate) manifest: Attested<ModelManifest>,
+    pub(crate) models: Vec<String>,
+    pub(crate) manifest_digest: Sha256,
+    pub(crate) binding_id: BindingId,
+    pub(crate) node_id: NodeId,
+}
+
+impl AttestedKeys {
+    /// The key that requests are sealed to.
+    pub const fn sealing(&self) -> &Attested<SealingKey> {
+        &self.sealing
+    }
+
+    /// The key that signs receipts.
+    pub const fn receipts(&self) -> &Attested<ReceiptKey> {
+        &self.receipts
+    }
+
+    /// The model's manifest.
+    pub const fn manifest(&self) -> &Attested<ModelManifest> {
+        &self.manifest
+    }
+
+    /// Digest of the manifest's exact bytes.
+    pub const fn manifest_digest(&self) -> &Sha256 {
+        &self.manifest_digest
+    }
+
+    /// Names that the manifest serves *and* the policy maps to this manifest.
+    pub fn models(&self) -> &[String] {
+        &self.models
+    }
+
+    /// The epoch's name.
+    pub const fn binding_id(&self) -> BindingId {
+        self.binding_id
+    }
+
+    /// The enclave's name for this boot.
+    pub const fn node_id(&self) -> NodeId {
+        self.node_id
+    }
+}
+
+/// Anything but an acceptance. It carries the same report, and no keys.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refused {
+    pub(crate) report: Box<Report>,
+}
+
+impl Refused {
+    /// The report.
+    pub const fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// The code of the most severe finding.
+    pub fn code(&self) -> &'static str {
+        self.report.worst().map_or("rejected", |finding| finding.code.as_str())
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.report.verdict)?;
+        if let Some(finding) = self.report.worst() {
+            write!(f, ": {finding}")?;
+        }
+        Ok(())
+    }
+}
+
+impl core::error::Error for Refused {}
