@@ -1,0 +1,202 @@
+//! The verdict, and the reason, of every case of the shared vectors: real reports of real parts.
+//!
+//! The vectors lie beside the repository (`VERITEE_VECTORS`); without them there is nothing to run.
+#![expect(clippy::print_stderr, reason = "a skipped test says so")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use attestation::{Endorsements, Evidence, UnixTime, Unverified};
+use serde::Deserialize;
+use verifier::{Code, Expectation, Policy, Refused, Severity, Verdict, appraise};
+
+#[derive(Deserialize)]
+struct Cases {
+    case: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    id: String,
+    evidence: String,
+    endorsements: Vec<String>,
+    at: String,
+    verdict: String,
+    policy: Option<toml::Table>,
+    #[serde(rename = "why")]
+    _why: Option<String>,
+}
+
+/// The codes that a rejection must rest on, and no others.
+fn reasons(id: &str) -> &'static [Code] {
+    match id {
+        "snp-turin-before-vcek" => &[Code::CertificateNotYetValid],
+        "snp-turin-after-vcek" => &[Code::CertificateExpired],
+        "snp-turin-foreign-vcek" => &[
+            Code::SignatureInvalid,
+            Code::ChipIdMismatch,
+            Code::ReportedTcbMismatch,
+            Code::ProductMismatch,
+        ],
+        "snp-milan-refused" => &[Code::ProductNotAllowed],
+        "snp-milan-debug" => &[Code::GuestPolicyDebug, Code::PlatformAliasCheck],
+        "snp-milan-v2" => &[Code::PlatformAliasCheck],
+        "snp-milan-legacy-vcek" => &[
+            Code::CertificateSignatureInvalid,
+            Code::SignatureInvalid,
+            Code::ChipIdMismatch,
+            Code::ReportedTcbMismatch,
+        ],
+        "snp-vlek-expired" => &[Code::CertificateExpired],
+        "snp-vlek-wrong-vmpl" => &[Code::VmplNotAllowed],
+        _ => &[],
+    }
+}
+
+#[test]
+fn every_case_has_its_verdict_for_its_reason() {
+    let Some(root) = vectors() else { return };
+    let cases: Cases = toml::from_str(&fs::read_to_string(root.join("cases.toml")).unwrap()).unwrap();
+    let mut snp = 0;
+    for case in &cases.case {
+        let outcome = run(&root, case);
+        if case.id.starts_with("snp-") {
+            snp += 1;
+            check_snp(case, &outcome);
+        } else {
+            // Platforms that are not appraised yet are told by their content, and refused.
+            let report = outcome.unwrap_err();
+            assert_eq!(report.report().verdict, Verdict::Rejected, "{}", case.id);
+            assert_eq!(report.code(), "platform-not-supported", "{}", case.id);
+            assert_eq!(report.report().platform, "tdx", "{}", case.id);
+        }
+    }
+    assert!(snp >= 12, "the SNP cases are gone");
+}
+
+#[test]
+fn evidence_of_other_platforms_is_told_by_content() {
+    let Some(root) = vectors() else { return };
+    let policy = evaluation(None);
+    for (path, platform) in [
+        ("azure/kinvolk/hcl-report-snp.bin", "azure-hcl"),
+        ("nvidia/sdk-evidence/hopper_evidence.json", "nvidia-gpu"),
+        ("tdx/phala-v4-td10/quote.bin", "tdx"),
+    ] {
+        let evidence = Unverified::new(Evidence::from_wire(fs::read(root.join(path)).unwrap()));
+        let none = Unverified::new(Endorsements::new());
+        let now = UnixTime::from_secs(1_800_000_000);
+        let refused = appraise(&policy, &evidence, &none, &Expectation::cached(), now).unwrap_err();
+        assert_eq!((refused.code(), refused.report().platform), ("platform-not-supported", platform), "{path}");
+    }
+}
+
+/// Vendor roots alone accept these, so every byte of report and certificate must count.
+#[test]
+fn no_single_bit_of_a_real_report_can_change() {
+    let Some(root) = vectors() else { return };
+    let policy = evaluation(None);
+    let mut report = fs::read(root.join("snp/turin-ms/report.bin")).unwrap();
+    let given = endorsements(&root, &["snp/turin-ms".to_owned()]);
+    let now = "2026-11-23T00:00:00Z".parse().unwrap();
+    let judge = |report: &[u8]| {
+        let evidence = Unverified::new(Evidence::from_wire(report.to_vec()));
+        appraise(&policy, &evidence, &given, &Expectation::cached(), now).is_ok()
+    };
+    assert!(judge(&report));
+    for at in 0..report.len() {
+        if let Some(byte) = report.get_mut(at) {
+            *byte ^= 1;
+        }
+        assert!(!judge(&report), "byte {at:#x}");
+        if let Some(byte) = report.get_mut(at) {
+            *byte ^= 1;
+        }
+    }
+}
+
+fn check_snp(case: &Case, outcome: &Result<verifier::AttestationResult, Refused>) {
+    let report = match outcome {
+        Ok(result) => result.report(),
+        Err(refused) => refused.report(),
+    };
+    let explained = serde_json::to_string_pretty(report).unwrap();
+    assert_eq!(report.verdict.to_string(), case.verdict, "{}: {explained}", case.id);
+    let mut found: Vec<_> = report
+        .findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Reject)
+        .map(|finding| finding.code)
+        .collect();
+    let mut expected = reasons(&case.id).to_vec();
+    found.sort_unstable();
+    found.dedup();
+    expected.sort_unstable();
+    assert_eq!(found, expected, "{}: {explained}", case.id);
+}
+
+fn run(root: &Path, case: &Case) -> Result<verifier::AttestationResult, Refused> {
+    let policy = evaluation(case.policy.as_ref());
+    let evidence = fs::read(root.join(&case.evidence)).unwrap();
+    let evidence = Unverified::new(Evidence::from_wire(evidence));
+    let endorsements = if case.id.starts_with("snp-") {
+        endorsements(root, &case.endorsements)
+    } else {
+        Unverified::new(Endorsements::new())
+    };
+    let now = case.at.parse().unwrap();
+    appraise(&policy, &evidence, &endorsements, &Expectation::cached(), now)
+}
+
+/// The policy that the head of `cases.toml` describes, with the case's own keys on top.
+fn evaluation(overrides: Option<&toml::Table>) -> Policy {
+    let mut policy: toml::Table = toml::from_str(
+        r#"
+        schema = 1
+        name = "evaluation"
+        version = 1
+        purpose = "evaluation"
+        freshness = { evidence = "cached", max_age = "1h", binding = "if-present" }
+        sev-snp = { measurements = "any", revocation = "if-present" }
+        tdx = { mr_td = "any", rtmr0 = "any", rtmr1 = "any", rtmr2 = "any", rtmr3 = "any", mr_config_id = "any", mr_owner = "any", tcb_status = ["up-to-date"] }
+        "#,
+    )
+    .unwrap();
+    for (section, keys) in overrides.into_iter().flatten() {
+        let section = policy[section].as_table_mut().unwrap();
+        section.extend(keys.as_table().unwrap().clone());
+    }
+    let text = toml::to_string(&policy).unwrap();
+    Policy::parse(&text, &|_| Err("a policy of this test names no file".to_owned())).unwrap()
+}
+
+/// Files and folders, each file's kind told by content; files of folders that are neither
+/// certificates nor lists are left out.
+fn endorsements(root: &Path, paths: &[String]) -> Unverified<Endorsements> {
+    let mut all = Endorsements::new();
+    for path in paths {
+        let path = root.join(path);
+        if path.is_dir() {
+            for entry in fs::read_dir(path).unwrap() {
+                let bytes = fs::read(entry.unwrap().path()).unwrap();
+                // What is no endorsement is somebody's notes.
+                let _: Result<(), _> = all.add(&bytes);
+            }
+        } else {
+            all.add(&fs::read(path).unwrap()).unwrap();
+        }
+    }
+    Unverified::new(all)
+}
+
+fn vectors() -> Option<PathBuf> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors");
+    let root = std::env::var_os("VERITEE_VECTORS").map_or(beside, PathBuf::from);
+    if root.join("cases.toml").is_file() {
+        Some(root)
+    } else {
+        eprintln!("skipped: no vectors at {}", root.display());
+        None
+    }
+}
