@@ -24,7 +24,7 @@ help:
 	@echo "make lint    the lints, as CI runs them"
 
 demo: programs
-	@exec "$(TARGET)/release/veritee" demo $(if $(PROMPT),--prompt '$(subst ','\'',$(PROMPT))')
+	@exec "$(TARGET)/release/veritee" demo $(if $(value PROMPT),--prompt '$(subst ','\'',$(value PROMPT))')
 
 serve: programs
 	@exec "$(TARGET)/release/veritee" demo --serve --port $(PORT)
@@ -56,5 +56,6 @@ tools: $(SDK)
 # Into a folder of its own: needs pip alone, and touches nothing of the machine's.
 $(SDK):
 	rm -rf "$(TARGET)/python"
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --target "$(TARGET)/python" "$(OPENAI)"
+	PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-warn-conflicts \
+		--target "$(TARGET)/python" "$(OPENAI)"
 	touch "$@"

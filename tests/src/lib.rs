@@ -1,2 +1,15 @@
-//! The harness: a fleet in process, and an adversary in its way.
+//! The harness of the end-to-end tests: the adversary as a component.
+//!
+//! [`relay`] stands where the operator stands, and does to the traffic whatever a [`script::Script`] says. [`framing`] lets
+//! it cut sealed bodies at their chunks without a key. [`fleet`] is the honest rest, in process.
 #![forbid(unsafe_code)]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "a harness that cannot go on fails its test"
+)]
+
+pub mod framing;
+pub mod relay;
+pub mod script;

@@ -21,10 +21,22 @@ const IO: [&str; 6] = ["tokio", "hyper", "reqwest", "ureq", "mio", "socket2"];
 
 const TABLE: [Row; 13] = [
     Row { package: "attestation", may: &[], never: &IO },
-    Row { package: "channel", may: &["attestation"], never: &["verifier", "collect", "tokio", "hyper", "mio"] },
+    Row {
+        package: "channel",
+        may: &["attestation"],
+        never: &["verifier", "collect", "tokio", "hyper", "mio"],
+    },
     Row { package: "collect", may: &["attestation"], never: &["channel", "verifier", "hyper"] },
-    Row { package: "verifier", may: &["attestation"], never: &["channel", "collect", "tokio", "hyper", "mio"] },
-    Row { package: "sim", may: &["attestation"], never: &["verifier", "channel", "enclave", "client"] },
+    Row {
+        package: "verifier",
+        may: &["attestation"],
+        never: &["channel", "collect", "tokio", "hyper", "mio"],
+    },
+    Row {
+        package: "sim",
+        may: &["attestation"],
+        never: &["verifier", "channel", "enclave", "client"],
+    },
     Row { package: "engine", may: &["attestation"], never: &["channel", "hyper", "reqwest"] },
     Row { package: "seal", may: &["attestation", "channel", "verifier"], never: &IO },
     Row {
@@ -56,7 +68,17 @@ const TABLE: [Row; 13] = [
     Row {
         package: "tests",
         may: &[
-            "attestation", "channel", "client", "collect", "enclave", "engine", "proxy", "router", "seal", "sim", "verifier",
+            "attestation",
+            "channel",
+            "client",
+            "collect",
+            "enclave",
+            "engine",
+            "proxy",
+            "router",
+            "seal",
+            "sim",
+            "verifier",
         ],
         never: &[],
     },
@@ -68,7 +90,8 @@ fn named_in<'a>(line: &'a str, package: &str) -> Option<BTreeSet<&'a str>> {
     let first = columns.next()?;
     let may = columns.next()?.trim();
     let known = |name: &str| TABLE.iter().any(|row| row.package == name);
-    let named = quoted(line).first().is_some() && first.split(['`', ',']).any(|name| name.trim() == package);
+    let named = quoted(line).first().is_some()
+        && first.split(['`', ',']).any(|name| name.trim() == package);
     let names: BTreeSet<&str> = may.split(',').map(str::trim).filter(|name| *name != "-").collect();
     (named && names.iter().all(|name| known(name))).then_some(names)
 }
@@ -82,7 +105,11 @@ struct Graph {
 #[test]
 fn every_package_of_the_workspace_has_a_row() {
     let rows: BTreeSet<String> = TABLE.iter().map(|row| row.package.to_owned()).collect();
-    assert_eq!(Graph::load().ours, rows, "the table in tests/tidy/dag.rs and the members of Cargo.toml differ");
+    assert_eq!(
+        Graph::load().ours,
+        rows,
+        "the table in tests/tidy/dag.rs and the members of Cargo.toml differ"
+    );
 }
 
 #[test]
@@ -107,7 +134,11 @@ fn nothing_forbidden_is_linked() {
         let linked = graph.linked(row.package);
         for forbidden in row.never {
             if let Some(path) = linked.get(*forbidden) {
-                complaints.push(format!("{}: links {forbidden} through {}", row.package, path.join(" > ")));
+                complaints.push(format!(
+                    "{}: links {forbidden} through {}",
+                    row.package,
+                    path.join(" > ")
+                ));
             }
         }
     }
@@ -123,9 +154,15 @@ fn the_architecture_page_has_the_same_table() {
         let expected: BTreeSet<&str> = row.may.iter().copied().collect();
         let found = page.lines().find_map(|line| named_in(line, row.package));
         match found {
-            None => complaints.push(format!("ARCHITECTURE.md: no row for `{}` under \"may depend on\"", row.package)),
+            None => complaints.push(format!(
+                "ARCHITECTURE.md: no row for `{}` under \"may depend on\"",
+                row.package
+            )),
             Some(found) if found != expected => {
-                complaints.push(format!("ARCHITECTURE.md: `{}` may depend on {found:?}, the test says {expected:?}", row.package));
+                complaints.push(format!(
+                    "ARCHITECTURE.md: `{}` may depend on {found:?}, the test says {expected:?}",
+                    row.package
+                ));
             }
             Some(_) => {}
         }
@@ -137,7 +174,9 @@ fn the_architecture_page_has_the_same_table() {
 #[test]
 fn the_engine_opens_no_socket() {
     let mut complaints = Vec::new();
-    for file in with_extension("rs").iter().filter(|file| file.path.starts_with("enclave/engine/src/")) {
+    for file in
+        with_extension("rs").iter().filter(|file| file.path.starts_with("enclave/engine/src/"))
+    {
         for needle in ["std::net", "tokio::net", "std::process", "std::env"] {
             if file.text.contains(needle) {
                 complaints.push(format!("{}: {needle} in the engine", file.path));
@@ -150,17 +189,30 @@ fn the_engine_opens_no_socket() {
 /// What `cargo metadata` cannot see: the standard library's own I/O.
 #[test]
 fn pure_crates_do_not_touch_the_world() {
-    let pure = ["attestation/src/", "attestation/channel/src/", "verifier/src/", "verifier/seal/src/"];
+    let pure =
+        ["attestation/src/", "attestation/channel/src/", "verifier/src/", "verifier/seal/src/"];
     let mut complaints = Vec::new();
     for file in with_extension("rs") {
         if !pure.iter().any(|folder| file.path.starts_with(folder)) {
             continue;
         }
         let code = file.text.split("#[cfg(test)]").next().unwrap_or_default();
-        for needle in ["std::net", "std::fs", "std::process", "std::env", "std::thread", "SystemTime", "Instant::now"] {
+        for needle in [
+            "std::net",
+            "std::fs",
+            "std::process",
+            "std::env",
+            "std::thread",
+            "SystemTime",
+            "Instant::now",
+        ] {
             for (number, line) in code.lines().enumerate() {
                 if line.contains(needle) && !line.trim_start().starts_with("//") {
-                    complaints.push(format!("{}:{}: {needle} in a pure crate", file.path, number.saturating_add(1)));
+                    complaints.push(format!(
+                        "{}:{}: {needle} in a pure crate",
+                        file.path,
+                        number.saturating_add(1)
+                    ));
                 }
             }
         }
@@ -172,13 +224,21 @@ impl Graph {
     fn load() -> Self {
         let metadata = metadata();
         let packages = metadata["packages"].as_array().unwrap();
-        let members: BTreeSet<&str> =
-            metadata["workspace_members"].as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
+        let members: BTreeSet<&str> = metadata["workspace_members"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|id| id.as_str().unwrap())
+            .collect();
         let mut names = BTreeMap::new();
         let mut ours = BTreeSet::new();
         for package in packages {
             let (id, name) = (package["id"].as_str().unwrap(), package["name"].as_str().unwrap());
-            let short = if members.contains(id) { name.strip_prefix("veritee-").unwrap_or(name) } else { name };
+            let short = if members.contains(id) {
+                name.strip_prefix("veritee-").unwrap_or(name)
+            } else {
+                name
+            };
             names.insert(id, short.to_owned());
             if members.contains(id) {
                 ours.insert(short.to_owned());

@@ -22,7 +22,9 @@ fn links_resolve() {
             let linked = if path.is_empty() { page.path.clone() } else { beside(&page.path, path) };
             if !root().join(&linked).exists() {
                 complaints.push(format!("{}: `{target}` leads nowhere", page.path));
-            } else if !anchor.is_empty() && !anchors.get(linked.as_str()).is_some_and(|known| known.contains(anchor)) {
+            } else if !anchor.is_empty()
+                && !anchors.get(linked.as_str()).is_some_and(|known| known.contains(anchor))
+            {
                 complaints.push(format!("{}: `{target}`: no such heading", page.path));
             }
         }
@@ -41,7 +43,10 @@ fn citations_resolve() {
         if file.path.starts_with("tests/tidy/") {
             continue;
         }
-        if !["rs", "toml", "py"].iter().any(|end| file.path.rsplit_once('.').is_some_and(|(_, found)| found == *end)) {
+        if !["rs", "toml", "py"]
+            .iter()
+            .any(|end| file.path.rsplit_once('.').is_some_and(|(_, found)| found == *end))
+        {
             continue;
         }
         for (page, section) in citations(&flattened(&file)) {
@@ -52,7 +57,8 @@ fn citations_resolve() {
             }
             let known = headings.entry(page.clone()).or_insert_with(|| sections(&document(&page)));
             if let Some(section) = section.filter(|section| !known.contains(section)) {
-                complaints.push(format!("{}: cites {page} §{section}, which does not exist", file.path));
+                complaints
+                    .push(format!("{}: cites {page} §{section}, which does not exist", file.path));
             }
         }
     }
@@ -70,7 +76,9 @@ fn labels_are_unique_and_documented() {
     let labels: Vec<&str> = source
         .lines()
         .filter(|line| line.starts_with("pub const"))
-        .filter_map(|line| line.split_once('"').and_then(|(_, rest)| rest.rsplit_once('"')).map(|(label, _)| label))
+        .filter_map(|line| {
+            line.split_once('"').and_then(|(_, rest)| rest.rsplit_once('"')).map(|(label, _)| label)
+        })
         .collect();
     assert!(labels.len() > 8, "only {} labels found", labels.len());
     let mut seen = BTreeSet::new();
@@ -81,7 +89,8 @@ fn labels_are_unique_and_documented() {
             complaints.push(format!("label \"{label}\" twice"));
         }
         if !protocol.contains(&format!("\"{label}\"")) {
-            complaints.push(format!("docs/protocol.md does not name the label \"{label}\" in quotes"));
+            complaints
+                .push(format!("docs/protocol.md does not name the label \"{label}\" in quotes"));
         }
     }
     none(&complaints);
@@ -93,7 +102,11 @@ fn claims_name_their_tests() {
     let tests = test_names();
     let page = document("docs/threat-model.md");
     let claims = claims(&page);
-    assert!(claims.len() > 4, "only {} claims found: write each as `**C1**` or in a row that starts `| C1 |`", claims.len());
+    assert!(
+        claims.len() > 4,
+        "only {} claims found: write each as `**C1**` or in a row that starts `| C1 |`",
+        claims.len()
+    );
     let mut complaints = Vec::new();
     for (index, (number, text)) in claims.iter().enumerate() {
         let expected = index.saturating_add(1);
@@ -113,8 +126,15 @@ fn decisions_are_numbered() {
     let mut numbers = Vec::new();
     let mut complaints = Vec::new();
     for page in with_extension("md") {
-        let Some(name) = page.path.strip_prefix("docs/decisions/").filter(|name| *name != "README.md") else { continue };
-        match name.split_once('-').and_then(|(number, _)| (number.len() == 4).then_some(number)?.parse::<usize>().ok()) {
+        let Some(name) =
+            page.path.strip_prefix("docs/decisions/").filter(|name| *name != "README.md")
+        else {
+            continue;
+        };
+        match name
+            .split_once('-')
+            .and_then(|(number, _)| (number.len() == 4).then_some(number)?.parse::<usize>().ok())
+        {
             Some(number) => numbers.push(number),
             None => complaints.push(format!("{}: name it NNNN-title.md", page.path)),
         }
@@ -130,7 +150,8 @@ fn decisions_are_numbered() {
     numbers.sort_unstable();
     let expected: Vec<usize> = (1..=numbers.len()).collect();
     if numbers != expected || numbers.is_empty() {
-        complaints.push(format!("docs/decisions: numbered {numbers:?}, not 1 to {}", numbers.len()));
+        complaints
+            .push(format!("docs/decisions: numbered {numbers:?}, not 1 to {}", numbers.len()));
     }
     none(&complaints);
 }
@@ -204,7 +225,9 @@ fn slugs(page: &str) -> BTreeSet<String> {
 }
 
 fn headings(page: &str) -> impl Iterator<Item = &str> {
-    page.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim())
+    page.lines()
+        .filter(|line| line.starts_with('#'))
+        .map(|line| line.trim_start_matches('#').trim())
 }
 
 /// The numbers of a page's headings: `5.2 Binding` is `5.2`.
@@ -220,7 +243,12 @@ fn sections(page: &str) -> BTreeSet<String> {
 fn flattened(file: &Tracked) -> String {
     let strip = |line: &str| {
         let line = line.trim_start();
-        ["//!", "///", "//", "#"].iter().find_map(|mark| line.strip_prefix(mark)).unwrap_or(line).trim().to_owned()
+        ["//!", "///", "//", "#"]
+            .iter()
+            .find_map(|mark| line.strip_prefix(mark))
+            .unwrap_or(line)
+            .trim()
+            .to_owned()
     };
     file.text.lines().map(strip).collect::<Vec<_>>().join(" ")
 }
@@ -231,7 +259,9 @@ fn citations(text: &str) -> Vec<(String, Option<String>)> {
     for (at, _) in text.match_indices("docs/") {
         let (_, rest) = text.split_at(at);
         let Some((page, rest)) = rest.split_once(".md") else { continue };
-        if page.len() > 64 || !page.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_')) {
+        if page.len() > 64
+            || !page.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_'))
+        {
             continue;
         }
         let page = format!("{page}.md");
@@ -307,14 +337,20 @@ fn test_names() -> BTreeSet<String> {
 fn citations_are_found_wherever_they_wrap() {
     let text = "see docs/protocol.md §5.2, §5.7 and §6. Also `docs/policy.md`.";
     let found = citations(text);
-    let expected = [("protocol", Some("5.2")), ("protocol", Some("5.7")), ("protocol", Some("6")), ("policy", None)]
-        .map(|(page, section)| (format!("docs/{page}.md"), section.map(str::to_owned)));
+    let expected = [
+        ("protocol", Some("5.2")),
+        ("protocol", Some("5.7")),
+        ("protocol", Some("6")),
+        ("policy", None),
+    ]
+    .map(|(page, section)| (format!("docs/{page}.md"), section.map(str::to_owned)));
     assert_eq!(found, expected);
 }
 
 #[test]
 fn claims_are_found_in_tables_and_paragraphs() {
-    let page = "# T\n| C1 | a | `x` |\n| C2 | b |\n**C3.** text\nmore `y`\n## Next\nC4 is mentioned\n";
+    let page =
+        "# T\n| C1 | a | `x` |\n| C2 | b |\n**C3.** text\nmore `y`\n## Next\nC4 is mentioned\n";
     let found = claims(page);
     assert_eq!(found.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1, 2, 3]);
     assert_eq!(quoted(&found[2].1), ["y"]);

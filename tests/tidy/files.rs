@@ -12,7 +12,8 @@ const LINES_HARD: usize = 1000;
 const LONG_FOR_A_REASON: &[(&str, &str)] = &[];
 
 /// The only modules with unsafe code, each with its reason.
-const UNSAFE: [(&str, &str); 1] = [("enclave/engine/src/kernels", "vector instructions have no safe interface")];
+const UNSAFE: [(&str, &str); 1] =
+    [("enclave/engine/src/kernels", "vector instructions have no safe interface")];
 
 #[test]
 fn files_stay_readable() {
@@ -24,7 +25,10 @@ fn files_stay_readable() {
         if all > LINES_HARD {
             complaints.push(format!("{}: {all} lines, at most {LINES_HARD}: split it", file.path));
         } else if code > LINES_SOFT && !excused {
-            complaints.push(format!("{}: {code} lines without tests, more than {LINES_SOFT}: split it", file.path));
+            complaints.push(format!(
+                "{}: {code} lines without tests, more than {LINES_SOFT}: split it",
+                file.path
+            ));
         } else if code <= LINES_SOFT && excused {
             complaints.push(format!("{}: {code} lines need no excuse any more", file.path));
         }
@@ -38,7 +42,9 @@ fn unsafe_code_stays_in_its_homes() {
     for file in with_extension("rs") {
         let at_home = UNSAFE.iter().any(|(home, _)| file.path.starts_with(home));
         for (number, line) in code_lines(&file) {
-            let found = ["{", "fn", "impl", "extern", "trait"].iter().any(|next| line.contains(&["unsafe", next].join(" ")));
+            let found = ["{", "fn", "impl", "extern", "trait"]
+                .iter()
+                .any(|next| line.contains(&["unsafe", next].join(" ")));
             if found && !at_home {
                 complaints.push(format!("{}:{number}: unsafe code outside its homes", file.path));
             }
@@ -59,7 +65,9 @@ fn every_crate_root_forbids_unsafe_code() {
         roots = roots.saturating_add(1);
         let package = file.path.rsplit_once("/src/").map_or("", |(package, _)| package);
         let forbids = file.text.contains("#![forbid(unsafe_code)]");
-        let homes = UNSAFE.iter().any(|(home, _)| home.rsplit_once("/src/").is_some_and(|(of, _)| of == package));
+        let homes = UNSAFE
+            .iter()
+            .any(|(home, _)| home.rsplit_once("/src/").is_some_and(|(of, _)| of == package));
         // Where one module is allowed to, the workspace's `deny` stands for the rest and the exception has to say so.
         if !forbids && !homes {
             complaints.push(format!("{}: no #![forbid(unsafe_code)]", file.path));
@@ -80,7 +88,10 @@ fn debts_have_owners() {
                 let unowned = line.match_indices(word).any(|(at, _)| is_unowned(line, at, word));
                 if unowned {
                     let number = number.saturating_add(1);
-                    complaints.push(format!("{}:{number}: {word} without an owner: write {word}(name)", file.path));
+                    complaints.push(format!(
+                        "{}:{number}: {word} without an owner: write {word}(name)",
+                        file.path
+                    ));
                 }
             }
         }
@@ -135,7 +146,8 @@ fn files_speak_of_the_product_alone() {
 
 /// The lines that are not comments, numbered from one.
 fn code_lines(file: &Tracked) -> impl Iterator<Item = (usize, &str)> {
-    let numbered = file.text.lines().enumerate().map(|(index, line)| (index.saturating_add(1), line));
+    let numbered =
+        file.text.lines().enumerate().map(|(index, line)| (index.saturating_add(1), line));
     numbered.filter(|(_, line)| !line.trim_start().starts_with("//"))
 }
 
@@ -144,8 +156,12 @@ fn is_unowned(line: &str, at: usize, word: &str) -> bool {
     let (before, rest) = line.split_at(at);
     let after = rest.strip_prefix(word).unwrap_or_default();
     let inside = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
-    let whole = !before.chars().next_back().is_some_and(inside) && !after.chars().next().is_some_and(inside);
-    let owned = after.strip_prefix('(').and_then(|rest| rest.split_once(')')).is_some_and(|(name, _)| !name.is_empty());
+    let whole = !before.chars().next_back().is_some_and(inside)
+        && !after.chars().next().is_some_and(inside);
+    let owned = after
+        .strip_prefix('(')
+        .and_then(|rest| rest.split_once(')'))
+        .is_some_and(|(name, _)| !name.is_empty());
     whole && !owned
 }
 

@@ -10,8 +10,11 @@ use crate::repository::{Tracked, document, none, quoted, root, tracked};
 #[test]
 fn rejection_codes_are_documented() {
     let page = document("docs/rejections.md");
-    let rows: Vec<&str> =
-        page.lines().filter(|line| line.starts_with("| `")).filter_map(|line| quoted(line).first().copied()).collect();
+    let rows: Vec<&str> = page
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .filter_map(|line| quoted(line).first().copied())
+        .collect();
     let known: BTreeSet<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
     let mut complaints = Vec::new();
     for code in &known {
@@ -59,7 +62,8 @@ fn shipped_policies_parse_and_accept_nothing_unread() {
 fn no_shipped_policy_allows_debug_unless_it_says_so_in_its_name() {
     let mut complaints = Vec::new();
     for file in policies() {
-        let table: toml::Table = file.text.parse().unwrap_or_else(|error| panic!("{}: {error}", file.path));
+        let table: toml::Table =
+            file.text.parse().unwrap_or_else(|error| panic!("{}: {error}", file.path));
         let development = file.path.trim_start_matches("policies/").starts_with("dev-");
         if !development && allows_debug(&toml::Value::Table(table)) {
             complaints.push(format!("{}: allows debug; only policies named dev-* may", file.path));
@@ -79,7 +83,9 @@ fn policies() -> Vec<Tracked> {
 /// A key `debug`, however deep, that is anything but `"refused"`.
 fn allows_debug(value: &toml::Value) -> bool {
     let toml::Value::Table(table) = value else { return false };
-    table.iter().any(|(key, value)| (key == "debug" && value.as_str() != Some("refused")) || allows_debug(value))
+    table.iter().any(|(key, value)| {
+        (key == "debug" && value.as_str() != Some("refused")) || allows_debug(value)
+    })
 }
 
 #[test]

@@ -30,7 +30,8 @@ pub(crate) fn tracked() -> Vec<Tracked> {
 
 /// The tracked files whose names end in `.extension`.
 pub(crate) fn with_extension(extension: &str) -> Vec<Tracked> {
-    let wanted = |file: &Tracked| Path::new(&file.path).extension().is_some_and(|found| found == extension);
+    let wanted =
+        |file: &Tracked| Path::new(&file.path).extension().is_some_and(|found| found == extension);
     tracked().into_iter().filter(wanted).collect()
 }
 

@@ -1,0 +1,420 @@
+//! The hostile operator: a relay between a client and a router that follows a [`Script`].
+//!
+//! It is a real HTTP server in front of a real HTTP client, so what clients see is what a hostile network could send them. It
+//! holds no key: it changes, keeps, repeats and withholds octets, as any operator could.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    fmt, io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+};
+use bytes::Bytes;
+use futures_util::stream;
+use http::{HeaderMap, Method, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Full, Limited, combinators::BoxBody};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use tokio::{net::TcpListener, task::JoinHandle, time::sleep};
+
+use crate::{
+    framing::{Framed, RESPONSE_HEAD},
+    script::{Script, Step},
+};
+
+/// What was carried: one request and its answer, as the client sent the one and the upstream the other.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    /// Method and path.
+    pub asked: (Method, String),
+    /// The client's headers.
+    pub headers: HeaderMap,
+    /// The client's body.
+    pub request: Bytes,
+    /// The upstream's status.
+    pub status: StatusCode,
+    /// The upstream's body, as far as it came. Empty where it passed unbuffered.
+    pub response: Bytes,
+}
+
+/// A running relay.
+#[derive(Debug)]
+pub struct Relay {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+struct Shared {
+    upstream: SocketAddr,
+    client: Client<HttpConnector, BoxBody<Bytes, Infallible>>,
+    script: Mutex<Script>,
+    carried: Mutex<VecDeque<Exchange>>,
+    evidence: Mutex<Option<Bytes>>,
+}
+
+/// An upstream's answer, read whole.
+struct Whole {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+    /// It ended where it said it would.
+    complete: bool,
+}
+
+/// What a path is to the relay.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Fleet,
+    Evidence,
+    Sealed,
+    Other,
+}
+
+impl Relay {
+    /// Starts an honest relay to the router at `upstream`.
+    pub async fn start(upstream: SocketAddr) -> Self {
+        let shared = Arc::new(Shared {
+            upstream,
+            client: Client::builder(TokioExecutor::new()).build_http(),
+            script: Mutex::new(Script::Honest),
+            carried: Mutex::new(VecDeque::new()),
+            evidence: Mutex::new(None),
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
+        let address = listener.local_addr().expect("a bound listener has an address");
+        let app = axum::Router::new().fallback(relay).with_state(Arc::clone(&shared));
+        let task =
+            tokio::spawn(
+                async move { axum::serve(listener, app).await.expect("the relay serves") },
+            );
+        Self { address, shared, task }
+    }
+
+    /// Where clients believe that the router is.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Follows another script from the next request on.
+    pub fn play(&self, script: Script) {
+        *lock(&self.shared.script) = script;
+    }
+
+    /// What was carried so far, oldest first; at most the last 64.
+    pub fn carried(&self) -> Vec<Exchange> {
+        lock(&self.shared.carried).iter().cloned().collect()
+    }
+
+    /// The sealed exchanges among them.
+    pub fn sealed(&self) -> Vec<Exchange> {
+        let mut carried = self.carried();
+        carried.retain(|exchange| Kind::of(&exchange.asked.1) == Kind::Sealed);
+        carried
+    }
+
+    /// Sends a sealed request again, as it was carried: status and body of the answer.
+    pub async fn send_again(&self, exchange: &Exchange) -> (StatusCode, Bytes) {
+        let (method, path) = &exchange.asked;
+        let whole =
+            self.shared.ask(method, path, &exchange.headers, exchange.request.clone()).await;
+        (whole.status, whole.body)
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn relay(State(shared): State<Arc<Shared>>, request: Request) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let path = head.uri.path().to_owned();
+    let script = lock(&shared.script).clone();
+    if matches!(script, Script::Honest) {
+        return shared.pass(&head.method, &path, &head.headers, body).await;
+    }
+    let body = match Limited::new(body, BODY_BYTES_MAX).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(_) => return answer(StatusCode::BAD_REQUEST, &HeaderMap::new(), Body::empty()),
+    };
+    shared.follow(script, &head.method, &path, &head.headers, body).await
+}
+
+impl Shared {
+    /// The honest way: octets go on as they come. They are kept too, for later scripts.
+    async fn pass(
+        self: &Arc<Self>,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Response<Body> {
+        let Ok(body) = Limited::new(body, BODY_BYTES_MAX).collect().await else {
+            return answer(StatusCode::BAD_REQUEST, &HeaderMap::new(), Body::empty());
+        };
+        let body = body.to_bytes();
+        let Ok(incoming) =
+            self.client.request(self.outgoing(method, path, headers, body.clone())).await
+        else {
+            return answer(StatusCode::BAD_GATEWAY, &HeaderMap::new(), Body::empty());
+        };
+        let (head, incoming) = incoming.into_parts();
+        let keeper = Keeper {
+            shared: Arc::clone(self),
+            exchange: Exchange {
+                asked: (method.clone(), path.to_owned()),
+                headers: headers.clone(),
+                request: body,
+                status: head.status,
+                response: Bytes::new(),
+            },
+            seen: Vec::new(),
+        };
+        let body = stream::unfold((incoming, keeper), |(mut incoming, mut keeper)| async move {
+            let frame = incoming.frame().await?;
+            let data = frame.map(|frame| frame.into_data().unwrap_or_default());
+            if let Ok(data) = &data {
+                keeper.seen.extend_from_slice(data);
+            }
+            Some((data, (incoming, keeper)))
+        });
+        answer(head.status, &head.headers, Body::from_stream(body))
+    }
+
+    async fn follow(
+        &self,
+        script: Script,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Response<Body> {
+        let kind = Kind::of(path);
+        if let (Kind::Sealed, Script::Answer { status, media_type, body }) = (kind, &script) {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static(media_type));
+            return answer(*status, &headers, Body::from(body.clone()));
+        }
+        if let (Kind::Sealed, Script::ReplayResponse, Some(earlier)) =
+            (kind, &script, self.earlier_response())
+        {
+            return answer(StatusCode::OK, &sealed_headers(), Body::from(earlier));
+        }
+        let body_sent = match (kind, &script) {
+            (Kind::Sealed, Script::Request(edit)) => Bytes::from(edit(&body)),
+            (_, _) => body.clone(),
+        };
+        let path_sent = match (kind, &script) {
+            (Kind::Evidence, Script::EvidenceOf(node)) => format!("/v1/nodes/{node}/evidence"),
+            (Kind::Sealed, Script::Misdeliver(node)) => format!("/v1/nodes/{node}/ohttp"),
+            (_, _) => path.to_owned(),
+        };
+        let mut whole = self.ask(method, &path_sent, headers, body_sent.clone()).await;
+        self.keep(Exchange {
+            asked: (method.clone(), path.to_owned()),
+            headers: headers.clone(),
+            request: body,
+            status: whole.status,
+            response: whole.body.clone(),
+        });
+        match (kind, script) {
+            (Kind::Fleet, Script::Fleet(edit)) | (Kind::Evidence, Script::Evidence(edit))
+                if whole.is_ok() =>
+            {
+                whole.body = Bytes::from(edit(&whole.body));
+                whole.respond()
+            }
+            (Kind::Evidence, Script::StaleEvidence) => {
+                if let Some(first) = lock(&self.evidence).clone() {
+                    whole.body = first;
+                }
+                whole.respond()
+            }
+            (Kind::Sealed, Script::ReplayRequest) => {
+                self.ask(method, &path_sent, headers, body_sent).await.respond()
+            }
+            (Kind::Sealed, Script::Response(tamper)) if whole.is_ok() => {
+                let steps = tamper(Framed::parse(&whole.body, RESPONSE_HEAD));
+                answer(whole.status, &whole.headers, play(steps))
+            }
+            (Kind::Sealed, Script::Head { status, headers }) => {
+                for (name, value) in headers {
+                    whole.headers.insert(name, http::HeaderValue::from_static(value));
+                }
+                whole.status = status;
+                whole.respond()
+            }
+            (_, _) => whole.respond(),
+        }
+    }
+
+    /// Asks the upstream and reads the answer whole.
+    async fn ask(&self, method: &Method, path: &str, headers: &HeaderMap, body: Bytes) -> Whole {
+        let outgoing = self.outgoing(method, path, headers, body);
+        let Ok(incoming) = self.client.request(outgoing).await else {
+            let (headers, body) = (HeaderMap::new(), Bytes::new());
+            return Whole { status: StatusCode::BAD_GATEWAY, headers, body, complete: true };
+        };
+        let (head, mut incoming) = incoming.into_parts();
+        let mut body = Vec::new();
+        let mut complete = true;
+        while let Some(frame) = incoming.frame().await {
+            match frame.map(hyper::body::Frame::into_data) {
+                Ok(Ok(data)) => body.extend_from_slice(&data),
+                Ok(Err(_)) => {}
+                Err(_) => complete = false,
+            }
+            assert!(body.len() <= BODY_BYTES_MAX, "a response too long for the harness");
+        }
+        Whole { status: head.status, headers: head.headers, body: Bytes::from(body), complete }
+    }
+
+    fn outgoing(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> http::Request<BoxBody<Bytes, Infallible>> {
+        let uri: Uri = format!("http://{}{path}", self.upstream)
+            .parse()
+            .expect("a path that came in goes out");
+        let mut request = http::Request::new(Full::new(body).boxed());
+        *request.method_mut() = method.clone();
+        *request.uri_mut() = uri;
+        *request.headers_mut() = carried_on(headers);
+        request
+    }
+
+    fn keep(&self, exchange: Exchange) {
+        if Kind::of(&exchange.asked.1) == Kind::Evidence && exchange.status.is_success() {
+            lock(&self.evidence).get_or_insert_with(|| exchange.response.clone());
+        }
+        let mut carried = lock(&self.carried);
+        if carried.len() >= CARRIED_MAX {
+            carried.pop_front();
+        }
+        carried.push_back(exchange);
+    }
+
+    fn earlier_response(&self) -> Option<Bytes> {
+        let carried = lock(&self.carried);
+        let sealed = |exchange: &&Exchange| {
+            Kind::of(&exchange.asked.1) == Kind::Sealed && exchange.status.is_success()
+        };
+        carried.iter().rev().find(sealed).map(|exchange| exchange.response.clone())
+    }
+}
+
+/// Keeps an exchange that passes unbuffered, once it is over.
+struct Keeper {
+    shared: Arc<Shared>,
+    exchange: Exchange,
+    seen: Vec<u8>,
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        let mut exchange = self.exchange.clone();
+        exchange.response = Bytes::from(std::mem::take(&mut self.seen));
+        self.shared.keep(exchange);
+    }
+}
+
+impl Whole {
+    fn is_ok(&self) -> bool {
+        self.status.is_success() && self.complete
+    }
+
+    fn respond(self) -> Response<Body> {
+        let mut steps = vec![Step::Send(self.body.to_vec())];
+        if !self.complete {
+            steps.push(Step::Abort);
+        }
+        answer(self.status, &self.headers, play(steps))
+    }
+}
+
+impl Kind {
+    fn of(path: &str) -> Self {
+        match path.rsplit('/').next() {
+            Some("fleet") => Self::Fleet,
+            Some("evidence") => Self::Evidence,
+            Some("ohttp") => Self::Sealed,
+            Some(_) | None => Self::Other,
+        }
+    }
+}
+
+/// A body that does what the steps say.
+fn play(steps: Vec<Step>) -> Body {
+    let steps = steps.into_iter();
+    Body::from_stream(stream::unfold(steps, |mut steps| async move {
+        loop {
+            match steps.next()? {
+                // An empty piece would be no piece.
+                Step::Send(octets) if octets.is_empty() => {}
+                Step::Send(octets) => return Some((Ok(Bytes::from(octets)), steps)),
+                Step::Stall(time) => sleep(time).await,
+                Step::Abort => {
+                    // What was sent before has to be on the wire before the connection dies.
+                    sleep(Duration::from_millis(20)).await;
+                    return Some((Err(io::Error::from(io::ErrorKind::ConnectionAborted)), steps));
+                }
+            }
+        }
+    }))
+}
+
+fn answer(status: StatusCode, headers: &HeaderMap, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = carried_on(headers);
+    response
+}
+
+/// Headers without those that belong to one connection: lengths are made anew.
+fn carried_on(headers: &HeaderMap) -> HeaderMap {
+    let mut headers = headers.clone();
+    for name in
+        [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION, header::HOST]
+    {
+        headers.remove(name);
+    }
+    headers
+}
+
+fn sealed_headers() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers
+        .insert(header::CONTENT_TYPE, http::HeaderValue::from_static("message/ohttp-chunked-res"));
+    headers.insert("incremental", http::HeaderValue::from_static("?1"));
+    headers
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("upstream", &self.upstream).finish_non_exhaustive()
+    }
+}
+
+/// What the harness holds of one body.
+const BODY_BYTES_MAX: usize = 64 << 20;
+
+/// How many exchanges are kept.
+const CARRIED_MAX: usize = 64;
