@@ -301,3 +301,56 @@ const fn cpuid(product: Product) -> [u8; 3] {
         Product::Turin => [0x1a, 0x02, 1],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_form_of_signature_differs_where_it_says() {
+        let key = EcKey::generate().unwrap();
+        let builder = ReportBuilder::new(Product::Genoa, 3);
+        // Where only zeroes may stand: the high bytes of r and of s, and the rest.
+        let padding = [0x2d0..0x2e8, 0x318..0x330, 0x330..0x4a0];
+        for (form, dirty) in [
+            (SignatureForm::Genuine, None),
+            (SignatureForm::LongR, Some(0)),
+            (SignatureForm::LongS, Some(1)),
+            (SignatureForm::Trailing, Some(2)),
+            (SignatureForm::Flipped, None),
+            (SignatureForm::BigEndian, None),
+        ] {
+            let report = builder.sign_as(&key, form).unwrap();
+            assert_eq!(report.len(), REPORT_LEN);
+            assert_eq!(report[..SIGNED_LEN], builder.body());
+            for (index, range) in padding.iter().enumerate() {
+                let clean = report[range.clone()].iter().all(|byte| *byte == 0);
+                assert_eq!(clean, dirty != Some(index), "{form:?} at {range:x?}");
+            }
+        }
+        let zero = builder.sign_as(&key, SignatureForm::Zero).unwrap();
+        assert!(zero[SIGNED_LEN..].iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn patches_go_over_the_fields_and_into_nothing_else() {
+        let builder = ReportBuilder::new(Product::Genoa, 3);
+        let patched = builder.clone().patch(0x18b, &[9]).patch(SIGNED_LEN, &[1]).body();
+        let differing: Vec<_> =
+            (0..SIGNED_LEN).filter(|at| patched[*at] != builder.body()[*at]).collect();
+        assert_eq!(differing, [0x18b]);
+    }
+
+    #[test]
+    fn old_versions_lack_the_newer_fields() {
+        for (version, has_cpuid, has_mitigations) in
+            [(2, false, false), (3, true, false), (5, true, true)]
+        {
+            let mut builder = ReportBuilder::new(Product::Turin, version);
+            builder.current_mitigations = 7;
+            let body = builder.body();
+            assert_eq!(body[offset::CPUID] != 0, has_cpuid, "v{version}");
+            assert_eq!(body[offset::CURRENT_MITIGATIONS] != 0, has_mitigations, "v{version}");
+        }
+    }
+}

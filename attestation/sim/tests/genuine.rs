@@ -57,6 +57,22 @@ fn openssl_accepts_the_chain_and_the_list() {
             "{product}"
         );
 
+        let salted = CertificateRecipe {
+            signing: sim::certificate::Signing::wrong_salt(32),
+            ..pki.ask_recipe().unwrap()
+        };
+        let salted = pem("salted.pem", &[&pki.sign_as_ark(&salted).unwrap()], &[]);
+        assert!(!verify(&[], &salted, &salted).0, "the salt is not as long as declared");
+        let revoked = sim::Revoked {
+            serial: pki.ask_recipe().unwrap().serial,
+            at: UnixTime::from_secs(NOW),
+            reason: Some(1),
+        };
+        let list = pki.sign_crl(&pki.crl_recipe(2).unwrap().revoking(revoked)).unwrap();
+        let list = pem("revoking.pem", &[], &[&list]);
+        let (ok, why) = verify(&["-crl_check", "-CRLfile", list.to_str().unwrap()], &ask, &ask);
+        assert!(!ok && why.contains("certificate revoked"), "{why}");
+
         let provider = pki.issue_vlek(report::healthy_tcb(product), "cloud.example").unwrap();
         let leaf = pem("vlek.pem", &[&provider.certificate], &[]);
         let issuer = pem("asvk.pem", &[pki.asvk()], &[]);
