@@ -1,0 +1,174 @@
+//! Sixteen lanes of single precision, and products of quantised blocks.
+
+use super::matrix::Line;
+
+/// What an instruction set must do; every method has exactly one right result.
+pub(super) trait Lanes {
+    /// Sixteen numbers.
+    type F: Copy;
+    /// One block of quantised weights: 16 rows of 32 columns.
+    type Block: Copy;
+
+    fn splat(x: f32) -> Self::F;
+    fn load(from: &[f32; 16]) -> Self::F;
+    fn store(x: Self::F, to: &mut [f32; 16]);
+    fn add(a: Self::F, b: Self::F) -> Self::F;
+    fn sub(a: Self::F, b: Self::F) -> Self::F;
+    fn mul(a: Self::F, b: Self::F) -> Self::F;
+    fn div(a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b + c`, rounded once.
+    fn fma(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// `a` where it is greater, else `b` (and so `b` where one is NaN).
+    fn max(a: Self::F, b: Self::F) -> Self::F;
+    /// `a` where it is less, else `b`.
+    fn min(a: Self::F, b: Self::F) -> Self::F;
+    /// 2^n, for the `n` from -126 to 127 that was added to [`ROUND`].
+    fn power_of_two(rounded: Self::F) -> Self::F;
+    /// Half to single precision.
+    fn widen(from: &[u16; 16]) -> Self::F;
+
+    /// Unpacks numbers from 0 to 15.
+    fn nibbles(lines: &[Line; 4]) -> Self::Block;
+    /// Unpacks numbers from -128 to 127, stored as 0 to 255.
+    fn bytes(lines: &[Line; 8]) -> Self::Block;
+    /// Per row, `start` and the products of weights (from [`Self::nibbles`]) with 32 signed bytes.
+    fn dot_nibbles(weights: &Self::Block, x: &[i32; 8], start: i32) -> Self::F;
+    /// The same for [`Self::bytes`]; `sum` is that of the signed bytes.
+    fn dot_bytes(weights: &Self::Block, x: &[i32; 8], sum: i32) -> Self::F;
+}
+
+/// 1.5 * 2^23: a number of at most 2^22 that is added to it is rounded to whole, ties to even,
+/// and stands in the low bits as two's complement.
+pub(super) const ROUND: f32 = 12_582_912.0;
+
+/// The lanes in plain Rust; the definition that the others are tested against.
+pub(super) struct Portable;
+
+type Array = [f32; 16];
+
+impl Lanes for Portable {
+    type F = Array;
+    type Block = [[u8; 64]; 8];
+
+    #[inline(always)]
+    fn splat(x: f32) -> Array {
+        [x; 16]
+    }
+
+    #[inline(always)]
+    fn load(from: &Array) -> Array {
+        *from
+    }
+
+    #[inline(always)]
+    fn store(x: Array, to: &mut Array) {
+        *to = x;
+    }
+
+    #[inline(always)]
+    fn add(a: Array, b: Array) -> Array {
+        core::array::from_fn(|i| a[i] + b[i])
+    }
+
+    #[inline(always)]
+    fn sub(a: Array, b: Array) -> Array {
+        core::array::from_fn(|i| a[i] - b[i])
+    }
+
+    #[inline(always)]
+    fn mul(a: Array, b: Array) -> Array {
+        core::array::from_fn(|i| a[i] * b[i])
+    }
+
+    #[inline(always)]
+    fn div(a: Array, b: Array) -> Array {
+        core::array::from_fn(|i| a[i] / b[i])
+    }
+
+    #[inline(always)]
+    fn fma(a: Array, b: Array, c: Array) -> Array {
+        core::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
+    }
+
+    #[inline(always)]
+    fn max(a: Array, b: Array) -> Array {
+        core::array::from_fn(|i| if a[i] > b[i] { a[i] } else { b[i] })
+    }
+
+    #[inline(always)]
+    fn min(a: Array, b: Array) -> Array {
+        core::array::from_fn(|i| if a[i] < b[i] { a[i] } else { b[i] })
+    }
+
+    #[inline(always)]
+    fn power_of_two(rounded: Array) -> Array {
+        rounded.map(|x| f32::from_bits(x.to_bits().wrapping_add(127) << 23))
+    }
+
+    #[inline(always)]
+    fn widen(from: &[u16; 16]) -> Array {
+        from.map(super::half)
+    }
+
+    #[inline(always)]
+    fn nibbles(lines: &[Line; 4]) -> Self::Block {
+        core::array::from_fn(|k| lines[k / 2].0.map(|byte| if k % 2 == 0 { byte & 15 } else { byte >> 4 }))
+    }
+
+    #[inline(always)]
+    fn bytes(lines: &[Line; 8]) -> Self::Block {
+        core::array::from_fn(|k| lines[k].0)
+    }
+
+    #[inline(always)]
+    fn dot_nibbles(weights: &Self::Block, x: &[i32; 8], start: i32) -> Array {
+        core::array::from_fn(|row| {
+            let mut sum = start;
+            for (line, x) in weights.iter().zip(x) {
+                for (weight, x) in line[row * 4..][..4].iter().zip(x.to_le_bytes()) {
+                    sum += i32::from(*weight) * i32::from(x as i8);
+                }
+            }
+            sum as f32
+        })
+    }
+
+    #[inline(always)]
+    fn dot_bytes(weights: &Self::Block, x: &[i32; 8], sum: i32) -> Array {
+        Self::dot_nibbles(weights, x, -128 * sum)
+    }
+}
+
+/// Adds up the lanes, always in the same order.
+#[inline(always)]
+pub(super) fn sum<L: Lanes>(x: L::F) -> f32 {
+    let mut a = [0.0; 16];
+    L::store(x, &mut a);
+    let b: [f32; 8] = core::array::from_fn(|i| a[i] + a[i + 8]);
+    let c: [f32; 4] = core::array::from_fn(|i| b[i] + b[i + 4]);
+    (c[0] + c[2]) + (c[1] + c[3])
+}
+
+/// The greatest lane.
+#[inline(always)]
+pub(super) fn greatest<L: Lanes>(x: L::F) -> f32 {
+    let mut a = [0.0; 16];
+    L::store(x, &mut a);
+    a.into_iter().fold(f32::NEG_INFINITY, |a, b| if a > b { a } else { b })
+}
+
+/// e^x to 2 units in the last place (Cephes' polynomial), for x cut to -87 … 88.
+#[inline(always)]
+pub(super) fn exp<L: Lanes>(x: L::F) -> L::F {
+    let x = L::max(L::min(x, L::splat(88.0)), L::splat(-87.0));
+    let rounded = L::fma(x, L::splat(core::f32::consts::LOG2_E), L::splat(ROUND));
+    let n = L::sub(rounded, L::splat(ROUND));
+    let r = L::fma(n, L::splat(-0.693_359_4), x);
+    let r = L::fma(n, L::splat(2.121_944_4e-4), r);
+    let mut p = L::splat(1.987_569_1e-4);
+    for c in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
+        p = L::fma(p, r, L::splat(c));
+    }
+    let y = L::fma(p, L::mul(r, r), L::add(r, L::splat(1.0)));
+    L::mul(y, L::power_of_two(rounded))
+}

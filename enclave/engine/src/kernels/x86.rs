@@ -1,0 +1,278 @@
+//! The lanes on AVX-512 and AVX2.
+//!
+//! The methods are not themselves compiled for these instructions: they are inlined into
+//! [`run_avx512`] and [`run_avx2`], which are, and which alone make use of them.
+
+use core::arch::x86_64::*;
+
+use super::Task;
+use super::lanes::Lanes;
+use super::matrix::Line;
+
+/// Runs a task on AVX-512.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+pub(super) fn run_avx512(task: impl Task) {
+    task.run::<Avx512>();
+}
+
+/// Runs a task on AVX2.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn run_avx2(task: impl Task) {
+    task.run::<Avx2>();
+}
+
+pub(super) struct Avx512;
+
+/// Calls intrinsics.
+macro_rules! intrinsics {
+    ($($body:tt)*) => {
+        // SAFETY: only reached from `run_avx512` or `run_avx2`, whose callers have asked the
+        // processor; every pointer comes from a reference to an array of the width that is accessed.
+        unsafe { $($body)* }
+    };
+}
+
+impl Lanes for Avx512 {
+    type F = __m512;
+    type Block = [__m512i; 8];
+
+    #[inline(always)]
+    fn splat(x: f32) -> __m512 {
+        intrinsics!(_mm512_set1_ps(x))
+    }
+
+    #[inline(always)]
+    fn load(from: &[f32; 16]) -> __m512 {
+        intrinsics!(_mm512_loadu_ps(from.as_ptr()))
+    }
+
+    #[inline(always)]
+    fn store(x: __m512, to: &mut [f32; 16]) {
+        intrinsics!(_mm512_storeu_ps(to.as_mut_ptr(), x));
+    }
+
+    #[inline(always)]
+    fn add(a: __m512, b: __m512) -> __m512 {
+        intrinsics!(_mm512_add_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn sub(a: __m512, b: __m512) -> __m512 {
+        intrinsics!(_mm512_sub_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn mul(a: __m512, b: __m512) -> __m512 {
+        intrinsics!(_mm512_mul_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn div(a: __m512, b: __m512) -> __m512 {
+        intrinsics!(_mm512_div_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
+        intrinsics!(_mm512_fmadd_ps(a, b, c))
+    }
+
+    #[inline(always)]
+    fn max(a: __m512, b: __m512) -> __m512 {
+        intrinsics!(_mm512_max_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn min(a: __m512, b: __m512) -> __m512 {
+        intrinsics!(_mm512_min_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn power_of_two(rounded: __m512) -> __m512 {
+        intrinsics!(_mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_add_epi32(
+            _mm512_castps_si512(rounded),
+            _mm512_set1_epi32(127)
+        ))))
+    }
+
+    #[inline(always)]
+    fn widen(from: &[u16; 16]) -> __m512 {
+        intrinsics!(_mm512_cvtph_ps(_mm256_loadu_si256(from.as_ptr().cast())))
+    }
+
+    #[inline(always)]
+    fn nibbles(lines: &[Line; 4]) -> Self::Block {
+        intrinsics! {
+            let mask = _mm512_set1_epi8(15);
+            core::array::from_fn(|k| {
+                let line = _mm512_load_si512(lines[k / 2].0.as_ptr().cast());
+                _mm512_and_si512(if k % 2 == 0 { line } else { _mm512_srli_epi16::<4>(line) }, mask)
+            })
+        }
+    }
+
+    #[inline(always)]
+    fn bytes(lines: &[Line; 8]) -> Self::Block {
+        intrinsics!(core::array::from_fn(|k| _mm512_load_si512(lines[k].0.as_ptr().cast())))
+    }
+
+    #[inline(always)]
+    fn dot_nibbles(weights: &Self::Block, x: &[i32; 8], start: i32) -> __m512 {
+        intrinsics! {
+            let mut even = _mm512_set1_epi32(start);
+            let mut odd = _mm512_setzero_si512();
+            for k in 0..4 {
+                even = _mm512_dpbusd_epi32(even, weights[2 * k], _mm512_set1_epi32(x[2 * k]));
+                odd = _mm512_dpbusd_epi32(odd, weights[2 * k + 1], _mm512_set1_epi32(x[2 * k + 1]));
+            }
+            _mm512_cvtepi32_ps(_mm512_add_epi32(even, odd))
+        }
+    }
+
+    #[inline(always)]
+    fn dot_bytes(weights: &Self::Block, x: &[i32; 8], sum: i32) -> __m512 {
+        Self::dot_nibbles(weights, x, -128 * sum)
+    }
+}
+
+pub(super) struct Avx2;
+
+#[derive(Clone, Copy)]
+pub(super) struct Pair(__m256, __m256);
+
+impl Lanes for Avx2 {
+    type F = Pair;
+    type Block = [[__m256i; 2]; 8];
+
+    #[inline(always)]
+    fn splat(x: f32) -> Pair {
+        intrinsics!(Pair(_mm256_set1_ps(x), _mm256_set1_ps(x)))
+    }
+
+    #[inline(always)]
+    fn load(from: &[f32; 16]) -> Pair {
+        intrinsics!(Pair(_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from.as_ptr().add(8))))
+    }
+
+    #[inline(always)]
+    fn store(x: Pair, to: &mut [f32; 16]) {
+        intrinsics! {
+            _mm256_storeu_ps(to.as_mut_ptr(), x.0);
+            _mm256_storeu_ps(to.as_mut_ptr().add(8), x.1);
+        }
+    }
+
+    #[inline(always)]
+    fn add(a: Pair, b: Pair) -> Pair {
+        intrinsics!(Pair(_mm256_add_ps(a.0, b.0), _mm256_add_ps(a.1, b.1)))
+    }
+
+    #[inline(always)]
+    fn sub(a: Pair, b: Pair) -> Pair {
+        intrinsics!(Pair(_mm256_sub_ps(a.0, b.0), _mm256_sub_ps(a.1, b.1)))
+    }
+
+    #[inline(always)]
+    fn mul(a: Pair, b: Pair) -> Pair {
+        intrinsics!(Pair(_mm256_mul_ps(a.0, b.0), _mm256_mul_ps(a.1, b.1)))
+    }
+
+    #[inline(always)]
+    fn div(a: Pair, b: Pair) -> Pair {
+        intrinsics!(Pair(_mm256_div_ps(a.0, b.0), _mm256_div_ps(a.1, b.1)))
+    }
+
+    #[inline(always)]
+    fn fma(a: Pair, b: Pair, c: Pair) -> Pair {
+        intrinsics!(Pair(_mm256_fmadd_ps(a.0, b.0, c.0), _mm256_fmadd_ps(a.1, b.1, c.1)))
+    }
+
+    #[inline(always)]
+    fn max(a: Pair, b: Pair) -> Pair {
+        intrinsics!(Pair(_mm256_max_ps(a.0, b.0), _mm256_max_ps(a.1, b.1)))
+    }
+
+    #[inline(always)]
+    fn min(a: Pair, b: Pair) -> Pair {
+        intrinsics!(Pair(_mm256_min_ps(a.0, b.0), _mm256_min_ps(a.1, b.1)))
+    }
+
+    #[inline(always)]
+    fn power_of_two(rounded: Pair) -> Pair {
+        intrinsics! {
+            let power = |x| {
+                let biased = _mm256_add_epi32(_mm256_castps_si256(x), _mm256_set1_epi32(127));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
+            };
+            Pair(power(rounded.0), power(rounded.1))
+        }
+    }
+
+    #[inline(always)]
+    fn widen(from: &[u16; 16]) -> Pair {
+        intrinsics!(Pair(
+            _mm256_cvtph_ps(_mm_loadu_si128(from.as_ptr().cast())),
+            _mm256_cvtph_ps(_mm_loadu_si128(from.as_ptr().add(8).cast()))
+        ))
+    }
+
+    #[inline(always)]
+    fn nibbles(lines: &[Line; 4]) -> Self::Block {
+        intrinsics! {
+            let mask = _mm256_set1_epi8(15);
+            core::array::from_fn(|k| {
+                core::array::from_fn(|side| {
+                    let line = _mm256_load_si256(lines[k / 2].0.as_ptr().add(32 * side).cast());
+                    _mm256_and_si256(if k % 2 == 0 { line } else { _mm256_srli_epi16::<4>(line) }, mask)
+                })
+            })
+        }
+    }
+
+    #[inline(always)]
+    fn bytes(lines: &[Line; 8]) -> Self::Block {
+        // Signed again: the product below wants the weights' size and sign apart.
+        intrinsics! {
+            let sign = _mm256_set1_epi8(-128);
+            core::array::from_fn(|k| {
+                core::array::from_fn(|side| {
+                    let line = _mm256_load_si256(lines[k].0.as_ptr().add(32 * side).cast());
+                    _mm256_xor_si256(line, sign)
+                })
+            })
+        }
+    }
+
+    #[inline(always)]
+    fn dot_nibbles(weights: &Self::Block, x: &[i32; 8], start: i32) -> Pair {
+        intrinsics! {
+            let [low, high] = core::array::from_fn(|side| {
+                // Eight sums of two products of at most 15 * 127 stay below 2^15.
+                let mut sum = _mm256_setzero_si256();
+                for k in 0..8 {
+                    let x = _mm256_set1_epi32(x[k]);
+                    sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(weights[k][side], x));
+                }
+                let sum = _mm256_madd_epi16(sum, _mm256_set1_epi16(1));
+                _mm256_cvtepi32_ps(_mm256_add_epi32(sum, _mm256_set1_epi32(start)))
+            });
+            Pair(low, high)
+        }
+    }
+
+    #[inline(always)]
+    fn dot_bytes(weights: &Self::Block, x: &[i32; 8], _sum: i32) -> Pair {
+        intrinsics! {
+            let [low, high] = core::array::from_fn(|side| {
+                let mut sum = _mm256_setzero_si256();
+                for k in 0..8 {
+                    // Two products of at most 128 * 127 stay below 2^15.
+                    let x = _mm256_sign_epi8(_mm256_set1_epi32(x[k]), weights[k][side]);
+                    let pair = _mm256_maddubs_epi16(_mm256_abs_epi8(weights[k][side]), x);
+                    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pair, _mm256_set1_epi16(1)));
+                }
+                _mm256_cvtepi32_ps(sum)
+            });
+            Pair(low, high)
+        }
+    }
+}
