@@ -1,0 +1,311 @@
+//! What a client is made of, before it talks to anyone.
+
+use std::fmt;
+use std::fs;
+use std::io::Read as _;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use attestation::{Endorsements, Secret, UnixTime};
+use http::Uri;
+use verifier::{AnchorKind, Policy};
+
+use crate::error::Error;
+use crate::memory::Memory;
+use crate::random;
+use crate::session::Client;
+
+/// A router's address: plain HTTP to loopback, which is all that this release talks to.
+///
+/// The seal does not depend on the connection, but who asks and when is visible on it, and TLS for
+/// it is not there yet: so ciphertext leaves this machine through something else or not at all.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RouterUrl {
+    authority: String,
+}
+
+impl RouterUrl {
+    /// Reads `http://HOST:PORT`, with nothing but an optional slash after it.
+    ///
+    /// # Errors
+    /// Another scheme, a host that is not loopback, a path, or no address at all.
+    pub fn parse(url: &str) -> Result<Self, Error> {
+        let bad = |why| Error::RouterUrl { url: url.to_owned(), why };
+        let uri: Uri = url.parse().map_err(|_| bad("is not a URL"))?;
+        match uri.scheme_str() {
+            Some("http") => {}
+            Some("https") => return Err(bad("needs TLS, which this release does not have yet")),
+            _ => return Err(bad("does not start with http://")),
+        }
+        let authority = uri.authority().ok_or_else(|| bad("has no host"))?;
+        if authority.as_str().contains('@') {
+            return Err(bad("has a user name, which nobody would read"));
+        }
+        if !matches!(uri.path_and_query().map(http::uri::PathAndQuery::as_str), None | Some("/")) {
+            return Err(bad("has a path; the router's address has none"));
+        }
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        // The name is taken to mean what it should: nobody's resolver decides where ciphertext goes.
+        let host = if host.eq_ignore_ascii_case("localhost") { "127.0.0.1" } else { host };
+        let address: IpAddr = host.parse().map_err(|_| bad(NOT_LOOPBACK))?;
+        if !address.is_loopback() {
+            return Err(bad(NOT_LOOPBACK));
+        }
+        let port = authority.port_u16().unwrap_or(80);
+        let authority = std::net::SocketAddr::new(address, port).to_string();
+        Ok(Self { authority })
+    }
+
+    /// The address of a path below the router.
+    pub(crate) fn join(&self, path: &str) -> Result<Uri, Error> {
+        format!("{self}{path}").parse().map_err(|_| Error::Bug("a path that is not one"))
+    }
+}
+
+impl fmt::Display for RouterUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}", self.authority)
+    }
+}
+
+/// How long a client waits, for whom.
+#[derive(Clone, Debug)]
+pub struct Timeouts {
+    /// For a connection.
+    pub connect: Duration,
+    /// For a whole answer that is not a response: the fleet, evidence.
+    pub exchange: Duration,
+    /// For the head of a sealed response.
+    pub head: Duration,
+    /// For the next octet of a sealed response.
+    pub idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            exchange: Duration::from_secs(30),
+            head: Duration::from_mins(2),
+            idle: Duration::from_mins(2),
+        }
+    }
+}
+
+/// Where the present moment comes from.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> UnixTime + Send + Sync>);
+
+impl Clock {
+    /// A clock that asks `read` every time.
+    pub fn new(read: impl Fn() -> UnixTime + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    /// The present moment.
+    pub fn now(&self) -> UnixTime {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Clock({})", self.now())
+    }
+}
+
+/// Builds a [`Client`].
+#[derive(Debug)]
+pub struct Builder {
+    pub(crate) router: String,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) clock: Clock,
+    pub(crate) endorsements: Endorsements,
+    pub(crate) memory: Option<Memory>,
+    pub(crate) authorization: Option<Secret<String>>,
+    pub(crate) candidates_max: usize,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) tenant: Option<Secret<[u8; 32]>>,
+}
+
+impl Builder {
+    pub(crate) fn new(router: &str, policy: Policy, clock: Clock) -> Self {
+        Self {
+            router: router.to_owned(),
+            policy: Arc::new(policy),
+            clock,
+            endorsements: Endorsements::new(),
+            memory: None,
+            authorization: None,
+            candidates_max: CANDIDATES_DEFAULT,
+            timeouts: Timeouts::default(),
+            tenant: None,
+        }
+    }
+
+    /// Endorsements to use beside those in the evidence.
+    #[must_use]
+    pub fn endorsements(self, endorsements: Endorsements) -> Self {
+        Self { endorsements, ..self }
+    }
+
+    /// The memory that refuses older policies and revocation lists.
+    #[must_use]
+    pub fn memory(self, memory: Memory) -> Self {
+        Self { memory: Some(memory), ..self }
+    }
+
+    /// The bearer token for the router alone; it is never sealed (`docs/protocol.md` §5.4).
+    #[must_use]
+    pub fn authorization(self, token: Secret<String>) -> Self {
+        Self { authorization: Some(token), ..self }
+    }
+
+    /// How many enclaves to draw at random and verify, 4 to 8 (`docs/protocol.md` §5.3).
+    #[must_use]
+    pub fn candidates(self, count: usize) -> Self {
+        Self { candidates_max: count.clamp(CANDIDATES_MIN, CANDIDATES_MAX), ..self }
+    }
+
+    /// How long to wait.
+    #[must_use]
+    pub fn timeouts(self, timeouts: Timeouts) -> Self {
+        Self { timeouts, ..self }
+    }
+
+    /// What enclaves tell tenants apart by; without it, random for each client.
+    #[must_use]
+    pub fn tenant(self, tenant: Secret<[u8; 32]>) -> Self {
+        Self { tenant: Some(tenant), ..self }
+    }
+
+    /// The client. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// A router's address that this release does not talk to, a policy older than the memory knows,
+    /// or no randomness.
+    pub fn build(self) -> Result<Client, Error> {
+        let router = match RouterUrl::parse(&self.router) {
+            Ok(router) => router,
+            // For a policy with its own anchors this is the graver reason, whatever else is wrong.
+            Err(_) if self.policy.anchors() == AnchorKind::Untrusted => {
+                return Err(Error::UntrustedAnchors);
+            }
+            Err(error) => return Err(error),
+        };
+        if let Some(memory) = &self.memory {
+            memory.check_policy(self.policy.name(), self.policy.version())?;
+        }
+        let tenant = match self.tenant {
+            Some(tenant) => tenant,
+            None => Secret::new(random::bytes()?),
+        };
+        Ok(Client::assemble(Self { tenant: None, ..self }, router, tenant))
+    }
+}
+
+/// Reads a policy file and the anchors that it names, which are relative to it.
+///
+/// # Errors
+/// A file that cannot be read, or a policy that does not parse.
+pub fn load_policy(path: &Path) -> Result<Policy, PolicyUnusable> {
+    let text = read_policy(path)?;
+    let unusable = |why| PolicyUnusable { path: path.display().to_string(), why };
+    Policy::parse(&text, &anchor_reader(path)).map_err(|error| unusable(error.to_string()))
+}
+
+/// Reads the text of a policy file.
+///
+/// # Errors
+/// A file that cannot be read, is too long, or is not UTF-8.
+pub fn read_policy(path: &Path) -> Result<String, PolicyUnusable> {
+    let unusable = |why: String| PolicyUnusable { path: path.display().to_string(), why };
+    let bytes = read_bounded(path).map_err(unusable)?;
+    String::from_utf8(bytes).map_err(|_| unusable("is not UTF-8".to_owned()))
+}
+
+/// Reads the anchors that the policy in the file `policy` names.
+pub fn anchor_reader(policy: &Path) -> impl Fn(&str) -> Result<Vec<u8>, String> {
+    let folder = policy.parent().unwrap_or(Path::new(".")).to_owned();
+    move |name| read_bounded(&folder.join(name))
+}
+
+fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
+    let file = fs::File::open(path).map_err(|error| error.to_string())?;
+    let mut bytes = Vec::new();
+    let limit = POLICY_LEN_MAX.saturating_add(1);
+    let len = file.take(limit).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if u64::try_from(len).unwrap_or(u64::MAX) > POLICY_LEN_MAX {
+        return Err("is longer than any policy or anchor".to_owned());
+    }
+    Ok(bytes)
+}
+
+/// A policy file that cannot be used.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PolicyUnusable {
+    /// The file.
+    pub path: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl fmt::Display for PolicyUnusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.why)
+    }
+}
+
+impl std::error::Error for PolicyUnusable {}
+
+const NOT_LOOPBACK: &str =
+    "is not on this machine; other hosts need TLS, which this release does not have yet";
+
+/// Fewest candidates to draw (`docs/protocol.md` §5.3).
+const CANDIDATES_MIN: usize = 4;
+
+/// Most candidates to draw (`docs/protocol.md` §5.3).
+const CANDIDATES_MAX: usize = 8;
+
+/// How many are drawn unless the caller says otherwise: the fewest that the protocol wants.
+const CANDIDATES_DEFAULT: usize = CANDIDATES_MIN;
+
+/// Longest policy or anchor: a policy with a thousand measurements is under it.
+const POLICY_LEN_MAX: u64 = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_is_a_router() {
+        for (url, expected) in [
+            ("http://127.0.0.1:8080", Some("http://127.0.0.1:8080")),
+            ("http://127.0.0.1:8080/", Some("http://127.0.0.1:8080")),
+            ("http://127.9.9.9", Some("http://127.9.9.9:80")),
+            ("http://localhost:1", Some("http://127.0.0.1:1")),
+            ("http://LOCALHOST:1", Some("http://127.0.0.1:1")),
+            ("http://[::1]:1", Some("http://[::1]:1")),
+            ("https://127.0.0.1", None),
+            ("http://10.0.0.1:8080", None),
+            ("http://router.example", None),
+            ("http://localhost.example", None),
+            ("http://127.0.0.1:8080/v1", None),
+            ("http://127.0.0.1:8080/?a", None),
+            ("http://127.0.0.1@10.0.0.1", None),
+            ("http://user@127.0.0.1", None),
+            ("http://2130706433", None),
+            ("127.0.0.1:8080", None),
+            ("ftp://127.0.0.1", None),
+            ("", None),
+        ] {
+            let parsed = RouterUrl::parse(url).map(|url| url.to_string());
+            assert_eq!(parsed.ok().as_deref(), expected, "{url}");
+        }
+        let error = RouterUrl::parse("https://127.0.0.1").unwrap_err();
+        assert_eq!((error.code(), error.family().exit_code()), ("router-url", 2));
+        assert!(error.to_string().contains("TLS"));
+    }
+}
