@@ -68,8 +68,8 @@ impl RequestHeader {
     }
 
     /// HPKE's `info`: `"message/bhttp chunked request" ‖ 0 ‖ ids` (`docs/protocol.md` §5.4).
-    pub fn info(&self) -> Vec<u8> {
-        [labels::OHTTP_REQUEST, &[0], &self.ids()].concat()
+    pub fn info(key_id: u8, suite: Suite) -> Vec<u8> {
+        [labels::OHTTP_REQUEST, &[0], &ids(key_id, suite)].concat()
     }
 
     /// `SHA256(hdr ‖ enc)`: how receipts name a request (`docs/protocol.md` §5.8).
@@ -83,10 +83,14 @@ impl RequestHeader {
     }
 
     fn ids(&self) -> [u8; IDS_LEN] {
-        let ([k0, k1], [d0, d1]) = (KEM_XWING.to_be_bytes(), KDF_HKDF_SHA256.to_be_bytes());
-        let [a0, a1] = self.suite.aead_id().to_be_bytes();
-        [self.key_id, k0, k1, d0, d1, a0, a1]
+        ids(self.key_id, self.suite)
     }
+}
+
+fn ids(key_id: u8, suite: Suite) -> [u8; IDS_LEN] {
+    let ([k0, k1], [d0, d1]) = (KEM_XWING.to_be_bytes(), KDF_HKDF_SHA256.to_be_bytes());
+    let [a0, a1] = suite.aead_id().to_be_bytes();
+    [key_id, k0, k1, d0, d1, a0, a1]
 }
 
 impl fmt::Debug for RequestHeader {
@@ -109,7 +113,7 @@ mod tests {
         assert_eq!(hex::encode(&bytes()[..8]), "07647a0001000209");
         assert_eq!(header.encode(), bytes());
         assert_eq!(
-            header.info(),
+            RequestHeader::info(7, Suite::XWingAes256Gcm),
             [b"message/bhttp chunked request\0".as_slice(), &bytes()[..7]].concat()
         );
         assert_eq!(header.digest(), Sha256::of(&bytes()));

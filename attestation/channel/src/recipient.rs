@@ -230,7 +230,8 @@ fn receive<A: Aead>(
     header: &RequestHeader,
 ) -> Result<ReceiverContext<A>, Refused> {
     let enc = <XWing as Kem>::EncappedKey::from_bytes(header.enc().as_slice());
-    enc.and_then(|enc| setup_receiver(&OpModeR::Base, private, &enc, &header.info()))
+    let info = RequestHeader::info(header.key_id(), header.suite());
+    enc.and_then(|enc| setup_receiver(&OpModeR::Base, private, &enc, &info))
         .map_err(|_| Refused::Unauthentic)
 }
 

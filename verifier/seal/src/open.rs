@@ -19,7 +19,8 @@ impl PendingResponse {
     /// Starts to open the response.
     pub fn open(self) -> OpenStream {
         let Self { reply, blinds, request, req_mac } = self;
-        let inside = Inside { reader: ResponseReader::new(), mac: Mac::new(&blinds.response), covered: 0 };
+        let inside =
+            Inside { reader: ResponseReader::new(), mac: Mac::new(&blinds.response), covered: 0 };
         let opener = reply.into_opener(BYTES_MAX);
         OpenStream { opener, inside, blinds, request, req_mac, broken: None }
     }

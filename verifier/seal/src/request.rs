@@ -145,7 +145,9 @@ fn seal_chunks(
     let mut out = Vec::with_capacity(padded.len().saturating_add(overhead));
     out.extend_from_slice(&header.encode());
     let mut rest = padded;
-    while let Some((chunk, more)) = rest.split_at_checked(PLAINTEXT_MAX).filter(|(_, r)| !r.is_empty()) {
+    while let Some((chunk, more)) =
+        rest.split_at_checked(PLAINTEXT_MAX).filter(|(_, r)| !r.is_empty())
+    {
         write_len(chunk.len().saturating_add(TAG_LEN), &mut out);
         seal_chunk(context, b"", chunk, &mut out)?;
         rest = more;
