@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::repository::{document, none, quoted, root, with_extension};
+use crate::repository::{document, none, root, with_extension};
 
 /// One row: a package, the packages of ours that it may name, and what it must never link, however far down.
 struct Row {
@@ -88,12 +88,12 @@ const TABLE: [Row; 13] = [
 fn named_in<'a>(line: &'a str, package: &str) -> Option<BTreeSet<&'a str>> {
     let mut columns = line.strip_prefix("| `")?.split('|');
     let first = columns.next()?;
-    let may = columns.next()?.trim();
-    let known = |name: &str| TABLE.iter().any(|row| row.package == name);
-    let named = quoted(line).first().is_some()
-        && first.split(['`', ',']).any(|name| name.trim() == package);
-    let names: BTreeSet<&str> = may.split(',').map(str::trim).filter(|name| *name != "-").collect();
-    (named && names.iter().all(|name| known(name))).then_some(names)
+    let may: BTreeSet<&str> =
+        columns.next()?.split(',').map(str::trim).filter(|name| *name != "-").collect();
+    let is_row = first.split(['`', ',']).any(|name| name.trim() == package);
+    // Other tables have other things in their second column.
+    let is_ours = may.iter().all(|name| TABLE.iter().any(|row| row.package == *name));
+    (is_row && is_ours).then_some(may)
 }
 
 /// The normal dependencies, after resolution: package to packages, by short name.

@@ -96,16 +96,16 @@ fn labels_are_unique_and_documented() {
     none(&complaints);
 }
 
-/// Each claim of the threat model is carried by a test that exists.
+/// Each claim of the threat model is carried by tests that exist, named as `path/of/file.rs::test`.
 #[test]
 fn claims_name_their_tests() {
-    let tests = test_names();
+    let tests = tests_by_file();
     let page = document("docs/threat-model.md");
     let claims = claims(&page);
+    let found = claims.len();
     assert!(
-        claims.len() > 4,
-        "only {} claims found: write each as `**C1**` or in a row that starts `| C1 |`",
-        claims.len()
+        found > 4,
+        "only {found} claims found: write each as `**C1**` or in a row that starts `| C1 |`"
     );
     let mut complaints = Vec::new();
     for (index, (number, text)) in claims.iter().enumerate() {
@@ -113,9 +113,15 @@ fn claims_name_their_tests() {
         if *number != expected {
             complaints.push(format!("claim C{number} stands where C{expected} should"));
         }
-        let named = quoted(text).into_iter().filter_map(|name| name.rsplit("::").next());
-        if !named.into_iter().any(|name| tests.contains(name)) {
-            complaints.push(format!("claim C{number} names no test that exists"));
+        let named: Vec<_> =
+            quoted(text).into_iter().filter_map(|name| name.split_once(".rs::")).collect();
+        if named.is_empty() {
+            complaints.push(format!("claim C{number} names no `path/of/file.rs::test`"));
+        }
+        for (file, test) in named {
+            if !tests.get(&format!("{file}.rs")).is_some_and(|known| known.contains(test)) {
+                complaints.push(format!("claim C{number}: there is no test {test} in {file}.rs"));
+            }
         }
     }
     none(&complaints);
@@ -313,13 +319,11 @@ fn claim_number(line: &str) -> Option<usize> {
     if ends { number.parse().ok() } else { None }
 }
 
-/// The names of all tests: functions under `#[test]` or `#[tokio::test]`, and files of compile-fail cases.
-fn test_names() -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
+/// The names of all tests by file: functions under `#[test]` or `#[tokio::test]`.
+fn tests_by_file() -> BTreeMap<String, BTreeSet<String>> {
+    let mut tests = BTreeMap::new();
     for file in with_extension("rs") {
-        if let Some(case) = file.path.strip_prefix("tests/compile_fail/") {
-            names.insert(case.trim_end_matches(".rs").to_owned());
-        }
+        let mut names = BTreeSet::new();
         let mut marked = false;
         for line in file.text.lines().map(str::trim_start) {
             if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
@@ -329,8 +333,9 @@ fn test_names() -> BTreeSet<String> {
                 marked = false;
             }
         }
+        tests.insert(file.path, names);
     }
-    names
+    tests
 }
 
 #[test]

@@ -49,10 +49,8 @@ fn shipped_policies_parse_and_accept_nothing_unread() {
         for problem in problems.iter().filter(|problem| problem.message.contains("unknown field")) {
             complaints.push(format!("{}: {}: {}", file.path, problem.key, problem.message));
         }
-        if !template {
-            if let Err(error) = Policy::parse(&file.text, &read) {
-                complaints.push(format!("{}: {error}", file.path));
-            }
+        if let (false, Err(error)) = (template, Policy::parse(&file.text, &read)) {
+            complaints.push(format!("{}: {error}", file.path));
         }
     }
     none(&complaints);
