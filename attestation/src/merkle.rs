@@ -37,6 +37,13 @@ pub fn path(challenges: &[Challenge], index: usize) -> Vec<Sha256> {
     path
 }
 
+/// The root, and the audit path of every challenge, with each hash computed once.
+pub fn root_and_paths(challenges: &[Challenge]) -> (Sha256, Vec<Vec<Sha256>>) {
+    let mut paths = vec![Vec::new(); challenges.len()];
+    let root = walk(challenges, &mut paths);
+    (root, paths)
+}
+
 /// Whether `path` leads from `challenge`, at `index` of `size`, to `root` (RFC 9162 §2.1.3.2).
 pub fn verify(
     root: &Sha256,
@@ -68,6 +75,26 @@ pub fn verify(
         last >>= 1;
     }
     last == 0 && hash.ct_eq(root)
+}
+
+fn walk(challenges: &[Challenge], paths: &mut [Vec<Sha256>]) -> Sha256 {
+    match challenges {
+        [] | [_] => root(challenges),
+        _ => {
+            let middle = split(challenges.len());
+            let (left, right) = challenges.split_at(middle);
+            let (left_paths, right_paths) = paths.split_at_mut(middle.min(paths.len()));
+            let (left, right) = (walk(left, left_paths), walk(right, right_paths));
+            // Deeper siblings were pushed before, so the nearest comes first.
+            for path in left_paths {
+                path.push(right);
+            }
+            for path in right_paths {
+                path.push(left);
+            }
+            node(&left, &right)
+        }
+    }
 }
 
 fn leaf(challenge: &Challenge) -> Sha256 {
@@ -107,6 +134,17 @@ mod tests {
                     assert!(!verify(&top, challenge, index, size, shorter));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn all_paths_at_once_are_those_one_by_one() {
+        for count in 0..=17 {
+            let batch = challenges(count);
+            let (top, paths) = root_and_paths(&batch);
+            assert_eq!(top, root(&batch));
+            let one_by_one: Vec<_> = (0..batch.len()).map(|index| path(&batch, index)).collect();
+            assert_eq!(paths, one_by_one, "{count}");
         }
     }
 

@@ -316,11 +316,11 @@ fn proofs(challenges: &[Challenge]) -> Vec<FreshnessProof> {
     if let [only] = challenges {
         return vec![FreshnessProof::Challenge { challenge: Digest(only.0) }];
     }
-    let root = merkle::root(challenges);
+    let (root, paths) = merkle::root_and_paths(challenges);
     // At most 1,024 of them, so index and size fit 16 bits.
     let size = u16::try_from(challenges.len()).unwrap_or(u16::MAX);
-    let path = |index: u16| merkle::path(challenges, usize::from(index));
-    (0..size).map(|index| FreshnessProof::Batch { root, index, size, path: path(index) }).collect()
+    let proof = |(index, path)| FreshnessProof::Batch { root, index, size, path };
+    (0..size).zip(paths).map(proof).collect()
 }
 
 /// Whoever does not listen any more has given up; nothing is owed to them.

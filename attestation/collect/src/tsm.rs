@@ -23,6 +23,7 @@ pub struct Tsm {
     tree: Box<dyn Tree>,
     root: PathBuf,
     made: u64,
+    pause: Duration,
 }
 
 impl Tsm {
@@ -35,7 +36,7 @@ impl Tsm {
         if !root.is_dir() {
             return Err(CollectError::Absent { interface: "configfs-tsm" });
         }
-        Ok(Self { tree, root, made: 0 })
+        Ok(Self { tree, root, made: 0, pause: PAUSE_FIRST })
     }
 
     /// One attempt with a fresh instance, which is removed whatever happens.
@@ -120,15 +121,15 @@ impl Tsm {
 impl Attester for Tsm {
     fn report(&mut self, report_data: &ReportData) -> Result<PlatformEvidence, CollectError> {
         let mut last = CollectError::Busy;
-        let mut pause = PAUSE_FIRST;
+        let mut pause = Duration::ZERO;
         for _ in 0..ATTEMPTS_MAX {
+            thread::sleep(pause);
+            pause = pause.saturating_mul(2).max(self.pause);
             match self.attempt(report_data) {
                 Ok(evidence) => return Ok(evidence),
                 Err(Failure::Final(error)) => return Err(error),
                 Err(Failure::Again(error)) => last = error,
             }
-            thread::sleep(pause);
-            pause = pause.saturating_mul(2);
         }
         Err(last)
     }
@@ -212,7 +213,248 @@ const OUTBLOB_LEN_MAX: usize = 32 << 10;
 const TEXT_LEN_MAX: usize = 64;
 /// Names tried before giving up: others are left-overs of a process that had our id.
 const NAMES_MAX: u32 = 16;
-/// Fresh instances per report: pauses of 50 ms to 1.6 s, three seconds together.
+/// Fresh instances per report: pauses of 50 ms to 0.8 s between them, a second and a half together.
 const ATTEMPTS_MAX: u32 = 6;
 /// The first pause between two attempts; each one after it is twice as long.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    const CERT: &[u8] = &[0x30, 7, 0x30, 5, 0xa0, 3, 0x02, 1, 2];
+
+    /// A real folder tree with the kernel's part played between our operations.
+    #[derive(Debug)]
+    struct Kernel {
+        script: Arc<Mutex<Script>>,
+    }
+
+    #[derive(Debug)]
+    struct Script {
+        provider: &'static str,
+        missing: &'static str,
+        auxblob: Vec<u8>,
+        outblob_len: usize,
+        /// Attempts in which somebody else writes, too.
+        races: u32,
+        /// Attempts that end in this error when `outblob` is read.
+        busy: (u32, ErrorKind),
+        /// Attempts in which the report is of an earlier question.
+        stale: u32,
+        attempts: u32,
+    }
+
+    impl Default for Script {
+        fn default() -> Self {
+            Self {
+                provider: "sev_guest\n",
+                missing: "",
+                auxblob: cert_table::encode(&[(cert_table::VCEK, CERT)]).unwrap(),
+                outblob_len: 1184,
+                races: 0,
+                busy: (0, ErrorKind::ResourceBusy),
+                stale: 0,
+                attempts: 0,
+            }
+        }
+    }
+
+    fn bump(folder: &Path) {
+        let file = folder.join("generation");
+        let number: u64 = fs::read_to_string(&file).unwrap().trim_end().parse().unwrap();
+        fs::write(file, format!("{}\n", number.checked_add(1).unwrap())).unwrap();
+    }
+
+    fn left(count: &mut u32) -> bool {
+        let some = *count > 0;
+        *count = count.saturating_sub(1);
+        some
+    }
+
+    impl Tree for Kernel {
+        fn create(&mut self, folder: &Path) -> io::Result<()> {
+            Disk.create(folder)?;
+            let mut script = self.script.lock().unwrap();
+            script.attempts = script.attempts.saturating_add(1);
+            for (name, contents) in [
+                ("generation", b"0\n".as_slice()),
+                ("provider", script.provider.as_bytes()),
+                ("inblob", b""),
+                ("outblob", b""),
+                ("auxblob", &script.auxblob),
+            ] {
+                if name != script.missing {
+                    fs::write(folder.join(name), contents).unwrap();
+                }
+            }
+            Ok(())
+        }
+
+        fn read(&mut self, file: &Path, limit: usize) -> io::Result<Vec<u8>> {
+            let folder = file.parent().unwrap();
+            let mut script = self.script.lock().unwrap();
+            if file.ends_with("outblob") && file.exists() {
+                if left(&mut script.busy.0) {
+                    return Err(script.busy.1.into());
+                }
+                let mut asked = fs::read(folder.join("inblob")).unwrap();
+                if left(&mut script.stale) {
+                    asked = vec![0; 64];
+                }
+                let mut report = vec![0; script.outblob_len];
+                if let Some(head) = report.get_mut(..0x90) {
+                    head[0] = 3;
+                    head[0x50..].copy_from_slice(&asked);
+                }
+                fs::write(file, report).unwrap();
+                if left(&mut script.races) {
+                    bump(folder);
+                }
+            }
+            Disk.read(file, limit)
+        }
+
+        fn write(&mut self, file: &Path, bytes: &[u8]) -> io::Result<()> {
+            Disk.write(file, bytes)?;
+            bump(file.parent().unwrap());
+            Ok(())
+        }
+
+        fn remove(&mut self, folder: &Path) -> io::Result<()> {
+            // Attributes are no files of their own: they go with the folder.
+            for entry in fs::read_dir(folder)? {
+                fs::remove_file(entry?.path())?;
+            }
+            Disk.remove(folder)
+        }
+    }
+
+    /// Asks once; returns what came of it and in how many attempts. Nothing may stay behind.
+    fn ask(name: &str, script: Script) -> (Result<PlatformEvidence, CollectError>, u32) {
+        let root = std::env::temp_dir().join(format!("veritee-tsm-{}-{name}", process::id()));
+        fs::create_dir_all(&root).unwrap();
+        let script = Arc::new(Mutex::new(script));
+        let kernel = Kernel { script: Arc::clone(&script) };
+        let mut tsm = Tsm::on(Box::new(kernel), root.clone()).unwrap();
+        tsm.pause = Duration::ZERO;
+        let result = tsm.report(&ReportData([7; 64]));
+        fs::remove_dir(&root).expect("every instance is removed");
+        let attempts = script.lock().unwrap().attempts;
+        (result, attempts)
+    }
+
+    #[test]
+    fn a_report_comes_with_its_certificates() {
+        let (result, attempts) = ask("plain", Script::default());
+        let evidence = result.unwrap();
+        assert_eq!(evidence.report.len(), 1184);
+        assert_eq!(evidence.endorsements.certificates(), [CERT.to_vec()]);
+        assert_eq!(attempts, 1);
+    }
+
+    #[test]
+    fn a_table_that_is_missing_or_broken_costs_the_certificates_alone() {
+        let missing = Script { missing: "auxblob", ..Script::default() };
+        let broken = Script { auxblob: vec![1; 30], ..Script::default() };
+        let empty = Script { auxblob: Vec::new(), ..Script::default() };
+        for (name, script) in
+            [("aux-missing", missing), ("aux-broken", broken), ("aux-empty", empty)]
+        {
+            let evidence = ask(name, script).0.unwrap();
+            assert!(evidence.endorsements.certificates().is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_passes_is_tried_again_with_a_fresh_instance() {
+        let busy = |kind| Script { busy: (1, kind), ..Script::default() };
+        for (name, script) in [
+            ("race", Script { races: 1, ..Script::default() }),
+            ("stale", Script { stale: 1, ..Script::default() }),
+            ("ebusy", busy(ErrorKind::ResourceBusy)),
+            ("ewouldblock", busy(ErrorKind::WouldBlock)),
+            ("eintr", busy(ErrorKind::Interrupted)),
+            ("etimedout", busy(ErrorKind::TimedOut)),
+        ] {
+            let (result, attempts) = ask(name, script);
+            assert!(result.is_ok(), "{name}: {result:?}");
+            assert_eq!(attempts, 2, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_pass_is_an_error_of_its_own() {
+        let all = u32::MAX;
+        let missing = |name| Script { missing: name, ..Script::default() };
+        let absent = |operation| CollectError::Io { operation, kind: ErrorKind::NotFound };
+        let long = |what, limit| CollectError::Malformed(Malformed::TooLong { what, limit });
+        for (name, script, error, attempts) in [
+            ("races", Script { races: all, ..Script::default() }, CollectError::Raced, 6),
+            ("stales", Script { stale: all, ..Script::default() }, CollectError::Stale, 6),
+            (
+                "busies",
+                Script { busy: (all, ErrorKind::ResourceBusy), ..Script::default() },
+                CollectError::Busy,
+                6,
+            ),
+            (
+                "provider",
+                Script { provider: "tdx_guest\n", ..Script::default() },
+                CollectError::WrongProvider { found: "tdx_guest".to_owned() },
+                1,
+            ),
+            ("no-generation", missing("generation"), absent("generation"), 1),
+            ("no-provider", missing("provider"), absent("provider"), 1),
+            ("no-inblob", missing("inblob"), absent("writing inblob"), 1),
+            ("no-outblob", missing("outblob"), absent("outblob"), 1),
+            (
+                "denied",
+                Script { busy: (1, ErrorKind::PermissionDenied), ..Script::default() },
+                CollectError::Io { operation: "outblob", kind: ErrorKind::PermissionDenied },
+                1,
+            ),
+            (
+                "long-outblob",
+                Script { outblob_len: OUTBLOB_LEN_MAX + 1, ..Script::default() },
+                long("outblob", OUTBLOB_LEN_MAX),
+                1,
+            ),
+            (
+                "long-auxblob",
+                Script { auxblob: vec![0; cert_table::LEN_MAX + 1], ..Script::default() },
+                long("auxblob", cert_table::LEN_MAX),
+                1,
+            ),
+            (
+                "short-outblob",
+                Script { outblob_len: 1183, ..Script::default() },
+                CollectError::Malformed(Malformed::invalid("SNP report", "is not 1184 bytes long")),
+                1,
+            ),
+        ] {
+            let (result, tried) = ask(name, script);
+            assert_eq!((result, tried), (Err(error), attempts), "{name}");
+        }
+    }
+
+    #[test]
+    fn without_configfs_the_platform_is_absent() {
+        let error = Tsm::open("/nonexistent/tsm/report").unwrap_err();
+        assert_eq!(error, CollectError::Absent { interface: "configfs-tsm" });
+    }
+
+    #[test]
+    fn left_overs_of_an_earlier_process_do_not_stop_us() {
+        let root = std::env::temp_dir().join(format!("veritee-tsm-{}-left", process::id()));
+        let left_over = root.join(format!("veritee-{}-1", process::id()));
+        fs::create_dir_all(&left_over).unwrap();
+        let kernel = Kernel { script: Arc::default() };
+        let mut tsm = Tsm::on(Box::new(kernel), root.clone()).unwrap();
+        assert!(tsm.report(&ReportData([7; 64])).is_ok());
+        assert!(left_over.exists(), "it may be in use");
+        fs::remove_dir_all(root).unwrap();
+    }
+}
