@@ -49,7 +49,7 @@ pub(crate) struct Slot {
 pub(crate) struct Sighting {
     node: NodeId,
     models: Vec<String>,
-    not_after: Option<u64>,
+    not_after: Option<Instant>,
     ready: bool,
     missed: u32,
 }
@@ -61,15 +61,23 @@ pub(crate) struct Candidate {
     path: String,
     models: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    not_after: Option<u64>,
+    not_after: Option<Instant>,
     ready: bool,
 }
 
 /// One look at an enclave's `/readyz`.
 enum Look {
-    Serving { node: NodeId, models: Vec<String>, not_after: Option<u64> },
+    Serving { node: NodeId, models: Vec<String>, not_after: Option<Instant> },
     NotServing,
     Missed,
+}
+
+/// A moment as an enclave writes it, seconds or RFC 3339: passed on, never computed with.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+enum Instant {
+    Seconds(u64),
+    Text(String),
 }
 
 /// An enclave's own words; unknown members are for others.
@@ -78,7 +86,7 @@ struct ReadyFile {
     node_id: String,
     #[serde(default)]
     models: Vec<String>,
-    not_after: Option<u64>,
+    not_after: Option<Instant>,
 }
 
 impl NodeId {
@@ -259,7 +267,13 @@ impl Candidate {
     fn of(seen: &Sighting) -> Self {
         let Sighting { node, models, not_after, ready, missed: _ } = seen;
         let path = format!("/v1/nodes/{node:?}");
-        Self { id: *node, path, models: models.clone(), not_after: *not_after, ready: *ready }
+        Self {
+            id: *node,
+            path,
+            models: models.clone(),
+            not_after: not_after.clone(),
+            ready: *ready,
+        }
     }
 }
 
@@ -284,7 +298,7 @@ fn understand(body: &[u8]) -> Look {
         return Look::Missed;
     };
     let bounded =
-        models.len() <= MODELS_MAX && models.iter().all(|model| model.len() <= MODEL_NAME_MAX);
+        models.len() <= MODELS_MAX && models.iter().all(|model| model.len() <= NAME_LEN_MAX);
     match NodeId::parse(&node_id) {
         Some(node) if bounded => Look::Serving { node, models, not_after },
         Some(_) | None => Look::Missed,
@@ -332,7 +346,7 @@ const READY_BYTES_MAX: usize = 64 << 10;
 
 /// Served names of one enclave, and octets of one name: what the hint may hold.
 const MODELS_MAX: usize = 64;
-const MODEL_NAME_MAX: usize = 256;
+const NAME_LEN_MAX: usize = 256;
 
 /// Idle connections to enclaves are closed after this.
 const POOL_IDLE: Duration = Duration::from_secs(30);
@@ -371,6 +385,18 @@ mod tests {
     }
 
     #[test]
+    fn a_moment_may_be_a_number_or_a_text() {
+        for instant in [
+            serde_json::json!(7),
+            serde_json::json!("2026-11-23T00:00:00Z"),
+            serde_json::Value::Null,
+        ] {
+            let body = serde_json::json!({"node_id": ID, "not_after": instant}).to_string();
+            assert!(matches!(understand(body.as_bytes()), Look::Serving { .. }), "{body}");
+        }
+    }
+
+    #[test]
     fn one_missed_look_is_forgiven_and_two_are_not() {
         let first = Sighting::first(serving(ID)).unwrap();
         let second = first.next(Look::Missed);
@@ -401,6 +427,8 @@ mod tests {
             "{\"node_id\":\"zz\"}".to_owned(),
             serde_json::json!({"node_id": ID, "models": names}).to_string(),
             serde_json::json!({"node_id": ID, "models": [long]}).to_string(),
+            serde_json::json!({"node_id": ID, "not_after": long}).to_string(),
+            serde_json::json!({"node_id": ID, "not_after": {}}).to_string(),
         ] {
             assert!(matches!(understand(body.as_bytes()), Look::Missed), "{body}");
         }
