@@ -1,5 +1,4 @@
 //! `veritee-sim` as a person runs it.
-#![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
