@@ -297,8 +297,10 @@ fn understand(body: &[u8]) -> Look {
     let Ok(ReadyFile { node_id, models, not_after }) = serde_json::from_slice(body) else {
         return Look::Missed;
     };
-    let bounded =
-        models.len() <= MODELS_MAX && models.iter().all(|model| model.len() <= NAME_LEN_MAX);
+    let long = |text: &String| text.len() > NAME_LEN_MAX;
+    let bounded = models.len() <= MODELS_MAX
+        && !models.iter().any(long)
+        && !matches!(&not_after, Some(Instant::Text(text)) if long(text));
     match NodeId::parse(&node_id) {
         Some(node) if bounded => Look::Serving { node, models, not_after },
         Some(_) | None => Look::Missed,
