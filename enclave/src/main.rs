@@ -1,2 +1,139 @@
-//! Placeholder.
-fn main() {}
+//! `veritee-enclave`: answers sealed requests inside a confidential guest.
+#![forbid(unsafe_code)]
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use anyhow::Context as _;
+use attestation::{Sha256, UnixTime};
+use clap::Parser;
+use enclave::{Boot, Clock, Config, event, model};
+use engine::Engine;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// Answers sealed requests; what it does is in its configuration, which its evidence binds.
+#[derive(Parser)]
+#[command(name = "veritee-enclave", version)]
+struct Arguments {
+    /// The configuration (TOML).
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Reads the configuration and the model, prints their digests, and stops.
+    #[arg(long)]
+    check_config: bool,
+    /// Prints the digests as JSON.
+    #[arg(long, requires = "check_config")]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let config = match read(&arguments.config) {
+        Ok(config) => config,
+        Err(error) => return complain(&error, EXIT_USAGE),
+    };
+    // Paths in the configuration are relative to it, not to wherever the program was started.
+    let folder = arguments.config.parent().unwrap_or(Path::new("")).to_owned();
+    let (done, failed) = if arguments.check_config {
+        (check(&config, &folder, arguments.json), EXIT_USAGE)
+    } else {
+        (run(config, &folder), EXIT_UNAVAILABLE)
+    };
+    done.map_or_else(|error| complain(&error, failed), |()| ExitCode::SUCCESS)
+}
+
+fn read(path: &Path) -> anyhow::Result<Config> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Config::parse(&text).with_context(|| format!("{} is refused", path.display()))
+}
+
+/// Says what a policy must pin: the digests of the configuration and of the model's manifest.
+fn check(config: &Config, folder: &Path, json: bool) -> anyhow::Result<()> {
+    let model = model::read(&config.model, folder).and_then(|model| model::start(config, model));
+    // A configuration may be checked where the model is not.
+    let manifest_digest = match model {
+        Ok(engine) => {
+            let manifest = model::manifest(&config.model.names, engine.description());
+            Some(Sha256::of(&manifest.encode()))
+        }
+        Err(model::ModelError::Unreadable { .. }) => None,
+        Err(error) => return Err(error).context("the model is not usable"),
+    };
+    let config_digest = config.digest();
+    if json {
+        return say(&serde_json::to_string(&serde_json::json!({
+            "config_digest": config_digest,
+            "manifest_digest": manifest_digest,
+            "model_names": config.model.names,
+        }))?);
+    }
+    say("configuration is valid")?;
+    say(&format!("config digest    sha256:{config_digest}"))?;
+    match manifest_digest {
+        Some(digest) => say(&format!("manifest digest  sha256:{digest}")),
+        None => say("manifest digest  unknown: the model's file cannot be read here"),
+    }
+}
+
+#[tokio::main]
+async fn run(config: Config, folder: &Path) -> anyhow::Result<()> {
+    tracing_subscriber::registry()
+        .with(tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr))
+        .with(filter_fn(|line| line.target() == event::TARGET))
+        .init();
+    event::install_panic_hook();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let listen = config.listen;
+    let verified = model::read(&config.model, folder)?;
+    let engine = Arc::new(model::start(&config, verified)?);
+    let boot = Boot::new(config, Clock::new(now));
+    let attester = boot.attester();
+    let serving = boot.make_keys(attester)?.load(engine)?.attest().await?;
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("cannot listen on {listen}"))?;
+    let address = listener.local_addr()?;
+    say(&format!("ready enclave=http://{address} node={}", serving.node_id()))?;
+    let shutdown = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    enclave::serve(listener, serving, shutdown).await.context("the enclave stopped")
+}
+
+/// The wall clock, which in an enclave is the host's.
+#[expect(clippy::disallowed_methods, reason = "a program reads the clock in one place, here")]
+fn now() -> UnixTime {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    UnixTime::from_secs(since.as_secs())
+}
+
+/// One line for the program that started us.
+fn say(line: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()?;
+    Ok(())
+}
+
+fn complain(error: &anyhow::Error, code: u8) -> ExitCode {
+    // Where standard error is closed nobody is left to tell.
+    drop(writeln!(std::io::stderr(), "veritee-enclave: {error:#}"));
+    ExitCode::from(code)
+}
+
+/// The configuration is not usable.
+const EXIT_USAGE: u8 = 2;
+/// The model, the platform or the address cannot be had; a retry may help.
+const EXIT_UNAVAILABLE: u8 = 20;

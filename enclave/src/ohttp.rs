@@ -1,0 +1,183 @@
+//! `POST /v1/ohttp`: from sealed octets to an opened request (`docs/protocol.md` §5.4, §5.5).
+//!
+//! Whatever is wrong with the seal gets one constant answer, after the whole body was read, so that
+//! neither the answer nor its moment tells why. What is wrong inside the seal is answered inside.
+
+use std::sync::Arc;
+
+use axum::body::{Body, BodyDataStream};
+use axum::extract::{Request, State as Shared};
+use axum::http::{HeaderName, HeaderValue, Response, header};
+use bytes::Bytes;
+use channel::chunks::CHUNKS_MAX;
+use channel::{HEADER_LEN, Limit, Opened, Recipient, Refused, RequestHeader, RequestOpener};
+use channel::names::{MEDIA_REQUEST, MEDIA_RESPONSE};
+use futures_util::StreamExt as _;
+use tokio::time::timeout;
+
+use crate::answer::{self, Job};
+use crate::boot::State;
+use crate::epochs::Epoch;
+use crate::event::{Event, RequestId, SizeBucket};
+use crate::limits::Lease;
+use crate::pipe::pipe;
+use crate::problem::Problem;
+
+/// Opens a sealed request and starts its answer.
+pub(crate) async fn handle(Shared(state): Shared<Arc<State>>, request: Request) -> Response<Body> {
+    let id = RequestId::random();
+    match admit(&state, id, request).await {
+        Ok(body) => sealed(body),
+        Err(Refusal { problem, reason }) => {
+            if problem == Problem::Busy { state.metrics.busy() } else { state.metrics.refused() }
+            Event::Refused { request: id, reason }.emit();
+            problem.into_response()
+        }
+    }
+}
+
+/// Why a request is not answered inside the seal.
+#[derive(Clone, Copy, Debug)]
+struct Refusal {
+    problem: Problem,
+    /// For the log.
+    reason: &'static str,
+}
+
+async fn admit(state: &Arc<State>, id: RequestId, request: Request) -> Result<Body, Refusal> {
+    let refusal = |problem, reason| Err(Refusal { problem, reason });
+    if !state.is_ready() {
+        return refusal(Problem::Busy, "not-ready");
+    }
+    let media = request.headers().get(header::CONTENT_TYPE);
+    if !media.is_some_and(|media| media.as_bytes().eq_ignore_ascii_case(MEDIA_REQUEST.as_bytes())) {
+        return refusal(Problem::MediaType, "media-type");
+    }
+    let limit = wire_limit(state);
+    let declared = request.headers().get(header::CONTENT_LENGTH);
+    let declared = declared.and_then(|len| len.to_str().ok()?.parse::<usize>().ok());
+    if declared.is_some_and(|declared| declared > limit) {
+        return refusal(Problem::TooLarge, "too-large");
+    }
+    let Ok(place) = Arc::clone(&state.requests).try_acquire_owned() else {
+        return refusal(Problem::Busy, "requests-full");
+    };
+    let mut upload = Upload {
+        body: request.into_body().into_data_stream(),
+        left: limit,
+        lease: state.budget.lease(),
+    };
+    let received = timeout(state.config.limits.upload, async {
+        let received = receive(state, &mut upload).await;
+        if received.is_err() {
+            upload.discard().await;
+        }
+        received
+    });
+    let Ok(received) = received.await else { return refusal(Problem::TooSlow, "upload-slow") };
+    let (opened, epoch) = received?;
+    state.metrics.opened();
+    let sealed = SizeBucket::of(limit.saturating_sub(upload.left));
+    Event::Opened { request: id, sealed }.emit();
+    let (sender, receiver) = pipe(state.config.limits.stall);
+    let lease = upload.lease;
+    let job = Job { id, state: Arc::clone(state), epoch, opened, lease, place };
+    tokio::spawn(answer::answer(job, sender));
+    Ok(Body::new(receiver))
+}
+
+/// Reads the body to its end; acts on nothing before the final chunk has authenticated.
+async fn receive(
+    state: &State,
+    upload: &mut Upload,
+) -> Result<(Opened, Arc<Epoch>), Refusal> {
+    let mut head = Vec::with_capacity(HEADER_LEN);
+    let rest = loop {
+        let Some(octets) = upload.next().await? else { return Err(Refused::Length.into()) };
+        let missing = HEADER_LEN.saturating_sub(head.len());
+        let (front, rest) = octets.split_at_checked(missing).unwrap_or((&octets, &[]));
+        head.extend_from_slice(front);
+        if head.len() == HEADER_LEN {
+            break octets.slice_ref(rest);
+        }
+    };
+    let header = RequestHeader::parse(&head)?;
+    let (key, epoch) = state.epochs.lookup(header.key_id())?;
+    let mut opener = begin(state, key, header).await?;
+    opener.push(&rest)?;
+    while let Some(octets) = upload.next().await? {
+        opener.push(&octets)?;
+    }
+    Ok((opener.finish()?, epoch))
+}
+
+async fn begin(
+    state: &State,
+    key: Arc<Recipient>,
+    header: RequestHeader,
+) -> Result<RequestOpener, Refusal> {
+    let limit = Limit { bytes_max: state.config.limits.request_bytes };
+    let full = Refusal { problem: Problem::Busy, reason: "decapsulations-full" };
+    let begun = state.decapsulator.begin(key, header, limit).await.map_err(|_| full)?;
+    Ok(begun?)
+}
+
+/// A body on its way in.
+struct Upload {
+    body: BodyDataStream,
+    /// Octets that may still come.
+    left: usize,
+    lease: Lease,
+}
+
+impl Upload {
+    /// The next octets; none at the end.
+    async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
+        let refusal = |problem, reason| Err(Refusal { problem, reason });
+        let Some(octets) = self.body.next().await else { return Ok(None) };
+        let Ok(octets) = octets else { return refusal(Problem::BadRequest, "upload-broken") };
+        let Some(left) = self.left.checked_sub(octets.len()) else {
+            return refusal(Problem::TooLarge, "too-large");
+        };
+        self.left = left;
+        if self.lease.grow(octets.len()) {
+            Ok(Some(octets))
+        } else {
+            refusal(Problem::Busy, "buffers-full")
+        }
+    }
+
+    /// Reads what is left and keeps none of it.
+    async fn discard(&mut self) {
+        while let Some(Ok(octets)) = self.body.next().await {
+            let Some(left) = self.left.checked_sub(octets.len()) else { return };
+            self.left = left;
+        }
+    }
+}
+
+impl From<Refused> for Refusal {
+    fn from(why: Refused) -> Self {
+        Self { problem: why.outer().into(), reason: why.code() }
+    }
+}
+
+/// The outer answer (`docs/protocol.md` §5.7).
+fn sealed(body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    let mut set = |name, value| headers.insert(name, HeaderValue::from_static(value));
+    set(header::CONTENT_TYPE, MEDIA_RESPONSE);
+    set(HeaderName::from_static("incremental"), "?1");
+    set(header::CACHE_CONTROL, "no-store");
+    response
+}
+
+/// Octets of a sealed body: the plaintext, the header, and the framing of as many chunks as a
+/// request may have, at most 8 octets of length and 16 of tag each.
+fn wire_limit(state: &State) -> usize {
+    const CHUNK_FRAMING_MAX: usize = 8 + channel::TAG_LEN;
+    let chunks = usize::try_from(CHUNKS_MAX).unwrap_or(usize::MAX);
+    let framing = chunks.saturating_mul(CHUNK_FRAMING_MAX);
+    state.config.limits.request_bytes.saturating_add(HEADER_LEN).saturating_add(framing)
+}

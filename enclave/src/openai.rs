@@ -1,0 +1,13 @@
+//! The OpenAI API as far as this enclave speaks it: requests in, answers and errors out.
+//!
+//! A request is read strictly: a field that would change the answer and is not supported yet is
+//! refused by its name, a field without effect on the answer (`user`) is taken and ignored.
+
+mod error;
+mod request;
+mod response;
+
+pub use error::ApiError;
+pub use request::{ChatRequest, Delivery, Usage};
+pub use response::{Completion, Tokens, models};
+pub(crate) use response::{DONE, error_event};

@@ -1,0 +1,199 @@
+use attestation::UnixTime;
+use serde::Serialize;
+
+/// One chat completion in the making: what all its objects have in common.
+#[derive(Debug)]
+pub struct Completion {
+    id: String,
+    created: u64,
+    model: String,
+    fingerprint: String,
+    with_usage: bool,
+}
+
+impl Completion {
+    /// A completion with a name that nobody can guess.
+    ///
+    /// `model` is the name that was asked for; `fingerprint` tells what computes.
+    pub fn new(id: [u8; 12], created: UnixTime, model: &str, fingerprint: &str) -> Self {
+        Self {
+            id: format!("chatcmpl-{}", hex::encode(id)),
+            created: created.as_secs(),
+            model: model.to_owned(),
+            fingerprint: fingerprint.to_owned(),
+            with_usage: false,
+        }
+    }
+
+    /// The same with the key `usage` in every chunk, as `stream_options.include_usage` asks.
+    #[must_use]
+    pub fn with_usage(mut self) -> Self {
+        self.with_usage = true;
+        self
+    }
+
+    /// The whole answer: a `chat.completion` object.
+    pub fn whole(&self, content: &str, finish: &str, usage: Tokens) -> Vec<u8> {
+        let message = Said { role: "assistant", content, refusal: None };
+        let choice = Choice { index: 0, message, logprobs: None, finish_reason: finish };
+        json(&Object {
+            id: &self.id,
+            object: "chat.completion",
+            created: self.created,
+            model: &self.model,
+            choices: [choice],
+            usage: Some(Some(usage)),
+            system_fingerprint: &self.fingerprint,
+        })
+    }
+
+    /// The first event of a stream: who speaks.
+    pub fn role_event(&self, out: &mut Vec<u8>) {
+        self.event(Some((Delta { role: Some("assistant"), content: Some("") }, None)), None, out);
+    }
+
+    /// More of the text.
+    pub fn delta_event(&self, content: &str, out: &mut Vec<u8>) {
+        self.event(Some((Delta { role: None, content: Some(content) }, None)), None, out);
+    }
+
+    /// Why the text ends.
+    pub fn finish_event(&self, finish: &str, out: &mut Vec<u8>) {
+        self.event(Some((Delta { role: None, content: None }, Some(finish))), None, out);
+    }
+
+    /// The counts of tokens, in a chunk without choices.
+    pub fn usage_event(&self, usage: Tokens, out: &mut Vec<u8>) {
+        self.event(None, Some(usage), out);
+    }
+
+    fn event(
+        &self,
+        choice: Option<(Delta<'_>, Option<&str>)>,
+        usage: Option<Tokens>,
+        out: &mut Vec<u8>,
+    ) {
+        let choice = choice.map(|(delta, finish_reason)| ChunkChoice {
+            index: 0,
+            delta,
+            logprobs: None,
+            finish_reason,
+        });
+        let chunk = Object {
+            id: &self.id,
+            object: "chat.completion.chunk",
+            created: self.created,
+            model: &self.model,
+            choices: choice.as_slice(),
+            usage: self.with_usage.then_some(usage),
+            system_fingerprint: &self.fingerprint,
+        };
+        write_event(&json(&chunk), out);
+    }
+}
+
+/// The last event of every stream that did not break off.
+pub(crate) const DONE: &[u8] = b"data: [DONE]\n\n";
+
+/// An error in the middle of a stream, which ends it.
+pub(crate) fn error_event(error: &crate::openai::ApiError, out: &mut Vec<u8>) {
+    write_event(&error.body(), out);
+}
+
+/// The list of models that the enclave serves, under all their names.
+pub fn models(names: &[String], created: UnixTime) -> Vec<u8> {
+    let created = created.as_secs();
+    let data = names
+        .iter()
+        .map(|id| Model { id, object: "model", created, owned_by: "veritee" })
+        .collect();
+    json(&List { object: "list", data })
+}
+
+/// Counted tokens, as OpenAI's API names them.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Tokens {
+    prompt_tokens: u32,
+    completion_tokens: u32,
+    total_tokens: u32,
+}
+
+impl Tokens {
+    /// The counts and their sum.
+    pub const fn new(prompt: u32, completion: u32) -> Self {
+        Self {
+            prompt_tokens: prompt,
+            completion_tokens: completion,
+            total_tokens: prompt.saturating_add(completion),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Object<'a, C: Serialize> {
+    id: &'a str,
+    object: &'static str,
+    created: u64,
+    model: &'a str,
+    choices: C,
+    /// Absent, null, or the counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Option<Tokens>>,
+    system_fingerprint: &'a str,
+}
+
+#[derive(Serialize)]
+struct Choice<'a> {
+    index: u8,
+    message: Said<'a>,
+    logprobs: Option<()>,
+    finish_reason: &'a str,
+}
+
+#[derive(Serialize)]
+struct Said<'a> {
+    role: &'static str,
+    content: &'a str,
+    refusal: Option<()>,
+}
+
+#[derive(Serialize)]
+struct ChunkChoice<'a> {
+    index: u8,
+    delta: Delta<'a>,
+    logprobs: Option<()>,
+    finish_reason: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Delta<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct List<'a> {
+    object: &'static str,
+    data: Vec<Model<'a>>,
+}
+
+#[derive(Serialize)]
+struct Model<'a> {
+    id: &'a str,
+    object: &'static str,
+    created: u64,
+    owned_by: &'static str,
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    // Strings and numbers always serialise.
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+fn write_event(json: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"data: ");
+    out.extend_from_slice(json);
+    out.extend_from_slice(b"\n\n");
+}
