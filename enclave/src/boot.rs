@@ -37,11 +37,22 @@ impl Boot {
         Self { config: Arc::new(config), clock }
     }
 
-    /// The attester that the configuration names.
-    pub fn attester(&self) -> Box<dyn Attester> {
+    /// The attester that the configuration names. Where a kernel before 6.7 has no configfs-tsm,
+    /// it is the older device of SEV-SNP guests.
+    ///
+    /// # Errors
+    /// [`BootError::Platform`] if the machine has neither.
+    pub fn attester(&self) -> Result<Box<dyn Attester>, BootError> {
         match &self.config.platform {
-            config::Platform::SevSnp { root } => Box::new(collect::Tsm::new(root)),
-            config::Platform::Socket { path } => Box::new(collect::Socket::new(path)),
+            config::Platform::Socket { path } => Ok(Box::new(collect::Socket::new(path))),
+            config::Platform::SevSnp { root } => match collect::Tsm::open(root) {
+                Ok(tsm) => Ok(Box::new(tsm)),
+                Err(absent @ CollectError::Absent { .. }) => match collect::SevGuest::open(0) {
+                    Ok(device) => Ok(Box::new(device)),
+                    Err(_) => Err(BootError::Platform(absent)),
+                },
+                Err(error) => Err(BootError::Platform(error)),
+            },
         }
     }
 

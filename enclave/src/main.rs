@@ -96,7 +96,7 @@ async fn run(config: Config, folder: &Path) -> anyhow::Result<()> {
     let verified = model::read(&config.model, folder)?;
     let engine = Arc::new(model::start(&config, verified)?);
     let boot = Boot::new(config, Clock::new(now));
-    let attester = boot.attester();
+    let attester = boot.attester()?;
     let serving = boot.make_keys(attester)?.load(engine)?.attest().await?;
     let listener = TcpListener::bind(listen)
         .await
