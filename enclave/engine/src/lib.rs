@@ -9,8 +9,14 @@
 
 mod api;
 mod echo;
+mod embedded;
 mod gguf;
 mod kernels;
+mod model;
+mod sampler;
+mod scheduler;
+mod stop;
+mod template;
 pub mod tiny;
 mod tokenizer;
 mod verified;
@@ -21,6 +27,8 @@ pub use api::{
 };
 pub use attestation::Secret;
 pub use echo::EchoEngine;
+pub use embedded::{EmbeddedEngine, EngineOptions};
+pub use kernels::Instructions;
 pub use gguf::{LoadError, TensorType};
 pub use verified::VerifiedModel;
 pub use tokenizer::{Controls, Tokenizer};

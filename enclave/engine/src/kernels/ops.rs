@@ -2,7 +2,7 @@
 
 use super::lanes::{Lanes, exp, sum};
 use super::matrix::{Activations, Fill};
-use super::team::Team;
+use super::team::{Disjoint, Team};
 use super::{Isa, Task};
 
 /// Normalises each token's vector by its root mean square, into `to`.
@@ -110,8 +110,23 @@ impl Rope {
         Self { pairs, turns }
     }
 
+    /// Turns the queries and keys of every token to its position.
+    pub(crate) fn turn_all(&self, team: &mut Team, positions: &[usize], queries: &mut [f32], keys: &mut [f32]) {
+        let tokens = positions.len().max(1);
+        let (query_row, key_row) = (queries.len() / tokens, keys.len() / tokens);
+        let (queries, keys) = (Disjoint::new(queries), Disjoint::new(keys));
+        team.each(positions.len(), &|token| {
+            // SAFETY: one token's parts, and each token has one iteration.
+            let (queries, keys) = unsafe {
+                (queries.part(token * query_row, query_row), keys.part(token * key_row, key_row))
+            };
+            self.turn(positions[token], queries);
+            self.turn(positions[token], keys);
+        });
+    }
+
     /// Turns every head in `heads` to `position`.
-    pub(crate) fn turn(&self, position: usize, heads: &mut [f32]) {
+    fn turn(&self, position: usize, heads: &mut [f32]) {
         let turns = &self.turns[position * self.pairs..][..self.pairs];
         for head in heads.chunks_exact_mut(self.pairs * 2) {
             for (pair, (sine, cosine)) in head.as_chunks_mut::<2>().0.iter_mut().zip(turns) {

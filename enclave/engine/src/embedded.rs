@@ -1,0 +1,215 @@
+//! The engine that computes by itself.
+
+use std::sync::{Arc, mpsc as threads};
+use std::thread::JoinHandle;
+
+use attestation::Secret;
+use tokio::sync::mpsc;
+use zeroize::Zeroizing;
+
+use crate::api::{Engine, EngineError, Generation, Message, ModelDescription, Request, Sampling};
+use crate::gguf::{Gguf, LoadError};
+use crate::kernels::{Instructions, Isa, PROFILE, Team};
+use crate::model::Model;
+use crate::scheduler::{Door, Job, ROWS_MAX, Scheduler};
+use crate::template::ChatTemplate;
+use crate::tokenizer::Tokenizer;
+use crate::verified::VerifiedModel;
+
+/// How much an engine may take.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct EngineOptions {
+    /// Threads that compute; at least 1.
+    pub threads: usize,
+    /// Generations at the same time, from 1 to 64; each takes memory as its text grows.
+    pub slots: usize,
+    /// Generations that may wait for a slot.
+    pub queue: usize,
+    /// The longest prompt and answer together, in tokens; the model's own limit also holds.
+    pub context: u32,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self { threads: 2, slots: 8, queue: 64, context: 4096 }
+    }
+}
+
+/// Runs a GGUF model of the llama architecture on the CPU.
+///
+/// Dropping it ends its threads and fails what runs with [`EngineError::Stopping`].
+pub struct EmbeddedEngine {
+    description: ModelDescription,
+    tokenizer: Arc<Tokenizer>,
+    template: ChatTemplate,
+    door: Arc<Door>,
+    slots: usize,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl EmbeddedEngine {
+    /// Loads a model on the best instructions that the processor has.
+    ///
+    /// # Errors
+    /// The file is malformed, or needs what this engine does not have; the error names it.
+    pub fn load(model: VerifiedModel, options: EngineOptions) -> Result<Self, LoadError> {
+        Self::load_for(model, options, Instructions::best())
+    }
+
+    /// Loads a model on certain instructions; the output is the same for all.
+    ///
+    /// # Errors
+    /// As [`Self::load`]; also [`LoadError::Unsupported`] where the processor lacks the instructions.
+    pub fn load_for(
+        model: VerifiedModel,
+        options: EngineOptions,
+        instructions: Instructions,
+    ) -> Result<Self, LoadError> {
+        let isa = Isa::new(instructions)
+            .ok_or_else(|| LoadError::Unsupported { what: "instruction set", name: format!("{instructions:?}") })?;
+        let EngineOptions { threads, slots, queue, context } = options;
+        let slots = slots.clamp(1, ROWS_MAX / 2);
+        let mut file = Gguf::parse(model.bytes())?;
+        let tokenizer = Arc::new(Tokenizer::read(&file)?);
+        let template = ChatTemplate::read(&file, &tokenizer)?;
+        let tokenizer_sha256 = file.tokenizer_digest().0;
+        let weights = Model::read(&mut file, usize::try_from(context).unwrap_or(usize::MAX))?;
+        let description = ModelDescription {
+            weights_sha256: model.sha256(),
+            tokenizer_sha256,
+            template_sha256: template.digest().0,
+            numeric_profile: PROFILE,
+            architecture: String::from("llama"),
+            context_length: u32::try_from(weights.shape().context).unwrap_or(u32::MAX),
+        };
+        drop(model); // The packed weights are all that is needed from here on.
+
+        let door = Arc::new(Door::new(queue));
+        let team = Team::new(threads.clamp(1, THREADS_MAX)).map_err(|_| LoadError::Threads)?;
+        let scheduler = Scheduler { model: weights, tokenizer: Arc::clone(&tokenizer), isa, team, slots };
+        let thread = std::thread::Builder::new().name(String::from("engine-0"));
+        let inside = Arc::clone(&door);
+        let thread = thread.spawn(move || scheduler.run(&inside)).map_err(|_| LoadError::Threads)?;
+        Ok(Self { description, tokenizer, template, door, slots, thread: Some(thread) })
+    }
+
+    /// The model's tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The prompt that a conversation becomes.
+    ///
+    /// # Errors
+    /// [`EngineError::Template`], or [`EngineError::BadRequest`] for what cannot be rendered safely.
+    pub fn prompt(&self, messages: &[Message]) -> Result<Secret<String>, EngineError> {
+        self.template.render(&self.tokenizer, messages).map(|prompt| prompt.plain())
+    }
+
+    /// Continues bare tokens; for measurements and for comparison with other engines.
+    ///
+    /// Ends after the token that ends a turn, or after `tokens_max`.
+    ///
+    /// # Errors
+    /// As [`Engine::start`].
+    pub fn continue_tokens(
+        &self,
+        prompt: &[u32],
+        sampling: Sampling,
+        tokens_max: u32,
+    ) -> Result<threads::Receiver<u32>, EngineError> {
+        let (sender, tokens) = threads::channel();
+        let prompt = Zeroizing::new(prompt.to_vec());
+        let vocabulary = self.tokenizer.vocabulary();
+        if prompt.iter().any(|token| usize::try_from(*token).is_ok_and(|token| token >= vocabulary)) {
+            return Err(EngineError::BadRequest { field: "prompt", why: "must hold tokens of the vocabulary" });
+        }
+        let mut generation = self.enter(prompt, sampling, Some(tokens_max), Vec::new(), [0; 32], Some(sender))?;
+        // The events are not wanted, but a generation whose events nobody can read is cancelled.
+        std::thread::Builder::new()
+            .name(String::from("engine-drain"))
+            .spawn(move || while generation.events.blocking_recv().is_some() {})
+            .map_err(|_| EngineError::Crashed)?;
+        Ok(tokens)
+    }
+
+    fn enter(
+        &self,
+        prompt: Zeroizing<Vec<u32>>,
+        sampling: Sampling,
+        max_tokens: Option<u32>,
+        stops: Vec<String>,
+        tenant: [u8; 32],
+        tokens: Option<threads::Sender<u32>>,
+    ) -> Result<Generation, EngineError> {
+        let limit = self.description.context_length;
+        let prompt_tokens = u32::try_from(prompt.len()).unwrap_or(u32::MAX);
+        if prompt.is_empty() {
+            return Err(EngineError::BadRequest { field: "messages", why: "must give a prompt" });
+        }
+        let left = limit.saturating_sub(prompt_tokens);
+        if left == 0 {
+            return Err(EngineError::ContextTooLong { prompt_tokens, limit });
+        }
+        let tokens_max = max_tokens.map_or(left, |max| max.min(left));
+        // One text per token, and the end: the channel is never full, so nobody waits for a reader.
+        let (events, receiver) = mpsc::channel(usize::try_from(tokens_max).unwrap_or(0).saturating_add(2));
+        self.door.enter(Job { prompt, sampling, tokens_max, stops, tenant, events, tokens }, self.slots)?;
+        Ok(Generation { prompt_tokens, events: receiver })
+    }
+}
+
+impl Engine for EmbeddedEngine {
+    fn start(&self, request: Request) -> Result<Generation, EngineError> {
+        let Request { messages, sampling, max_tokens, stop, tenant } = request;
+        sampling.check()?;
+        let bad = |field, why| Err(EngineError::BadRequest { field, why });
+        if messages.is_empty() {
+            return bad("messages", "must not be empty");
+        }
+        if max_tokens == Some(0) {
+            return bad("max_tokens", "must be at least 1");
+        }
+        if stop.len() > STOPS_MAX || stop.iter().any(|stop| stop.is_empty() || stop.len() > STOP_BYTES_MAX) {
+            return bad("stop", "must be at most 16 texts of 1 to 1024 bytes");
+        }
+        let limit = self.description.context_length;
+        let bytes = messages.iter().map(|message| message.content.expose().len()).fold(0, usize::saturating_add);
+        // A text that cannot fit is not worth the time of finding out by how much.
+        let bound = |bytes| u32::try_from(self.tokenizer.tokens_at_least(bytes)).unwrap_or(u32::MAX);
+        if bound(bytes) >= limit {
+            return Err(EngineError::ContextTooLong { prompt_tokens: bound(bytes), limit });
+        }
+        let prompt = self.template.render(&self.tokenizer, &messages)?;
+        if bound(prompt.length()) >= limit {
+            return Err(EngineError::ContextTooLong { prompt_tokens: bound(prompt.length()), limit });
+        }
+        self.enter(prompt.encode(&self.tokenizer), sampling, max_tokens, stop, tenant, None)
+    }
+
+    fn description(&self) -> &ModelDescription {
+        &self.description
+    }
+}
+
+impl Drop for EmbeddedEngine {
+    fn drop(&mut self) {
+        self.door.close();
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join()); // Panics were caught where they happened.
+        }
+    }
+}
+
+impl core::fmt::Debug for EmbeddedEngine {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("EmbeddedEngine").field("description", &self.description).finish_non_exhaustive()
+    }
+}
+
+/// Threads that compute; more than this is a mistake in a configuration.
+const THREADS_MAX: usize = 256;
+/// Stop texts per request; `OpenAI` allows 4.
+const STOPS_MAX: usize = 16;
+/// Bytes in a stop text.
+const STOP_BYTES_MAX: usize = 1024;

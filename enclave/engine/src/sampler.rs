@@ -1,0 +1,160 @@
+//! Chooses the next token.
+//!
+//! Draws come from a counter, not from a state: the draw of step n depends on the seed and on n
+//! alone, so the same seed gives the same bytes whatever else is being served.
+
+use crate::api::Sampling;
+use crate::kernels::{Isa, exponentials};
+
+/// Chooses from `logits`, which it overwrites; none if no logit is a number.
+///
+/// Temperature first, then `top_k`, then `top_p`. Among equals the lower token comes first. Tokens
+/// less likely than the best by a factor of e^16 are never chosen.
+pub(crate) fn choose(isa: Isa, logits: &mut [f32], sampling: &Sampling, step: u32) -> Option<u32> {
+    let (best, greatest) = likeliest(logits)?;
+    if sampling.temperature <= 0.0 || sampling.top_k == Some(1) {
+        return Some(best);
+    }
+    let factor = sampling.temperature.recip();
+    if !factor.is_finite() {
+        return Some(best);
+    }
+    exponentials(isa, logits, greatest, factor);
+    let mut candidates: Vec<(f32, u32)> =
+        logits.iter().copied().zip(0_u32..).filter(|(weight, _)| *weight > NEGLIGIBLE).collect();
+    if let Some(top_k) = sampling.top_k {
+        likeliest_first(&mut candidates, usize::try_from(top_k).unwrap_or(usize::MAX));
+        candidates.truncate(usize::try_from(top_k).unwrap_or(usize::MAX));
+    }
+    let mut kept: f64 = candidates.iter().map(|(weight, _)| f64::from(*weight)).sum();
+    if sampling.top_p < 1.0 {
+        (kept, candidates) = nucleus(candidates, f64::from(sampling.top_p) * kept);
+    }
+
+    let mut left = draw(sampling.seed, step) * kept;
+    for (weight, token) in &candidates {
+        left -= f64::from(*weight);
+        if left < 0.0 {
+            return Some(*token);
+        }
+    }
+    candidates.last().map(|(_, token)| *token)
+}
+
+/// The likeliest candidates whose weights reach `goal`, and their sum.
+fn nucleus(mut candidates: Vec<(f32, u32)>, goal: f64) -> (f64, Vec<(f32, u32)>) {
+    let mut sorted = 0;
+    loop {
+        // Mostly a few candidates suffice, and the rest need no order.
+        sorted = candidates.len().min(if sorted == 0 { 256 } else { usize::MAX });
+        likeliest_first(&mut candidates, sorted);
+        let mut kept = 0.0;
+        for (at, (weight, _)) in candidates.iter().enumerate().take(sorted) {
+            kept += f64::from(*weight);
+            if kept >= goal || at.saturating_add(1) == candidates.len() {
+                candidates.truncate(at.saturating_add(1));
+                return (kept, candidates);
+            }
+        }
+        if sorted == candidates.len() {
+            return (kept, candidates);
+        }
+    }
+}
+
+/// Brings the likeliest `count` candidates to the front, in order; among equals the lower token first.
+fn likeliest_first(candidates: &mut [(f32, u32)], count: usize) {
+    let order = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+    if count < candidates.len() {
+        candidates.select_nth_unstable_by(count, order);
+    }
+    if let Some(front) = candidates.get_mut(..count.min(candidates.len())) {
+        front.sort_unstable_by(order);
+    }
+}
+
+/// The first of the greatest logits; NaN is never chosen.
+fn likeliest(logits: &[f32]) -> Option<(u32, f32)> {
+    let mut best: Option<(u32, f32)> = None;
+    for (logit, token) in logits.iter().zip(0_u32..) {
+        if logit.is_finite() && best.is_none_or(|(_, greatest)| *logit > greatest) {
+            best = Some((token, *logit));
+        }
+    }
+    best
+}
+
+/// The draw of a step, in [0, 1): SplitMix64's mix of seed and counter, 53 bits of it.
+#[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "53 bits fit a double exactly")]
+fn draw(seed: u64, step: u32) -> f64 {
+    let mut mixed = seed;
+    for round in [u64::from(step), 0x5665_7269_7465_6531] {
+        mixed = mixed.wrapping_add(round).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^= mixed >> 31;
+    }
+    (mixed >> 11) as f64 / 9_007_199_254_740_992.0
+}
+
+/// e^-16.
+const NEGLIGIBLE: f32 = 1.125_352e-7;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::Instructions;
+
+    fn pick(logits: &[f32], sampling: Sampling, step: u32) -> Option<u32> {
+        choose(Isa::new(Instructions::best()).unwrap(), &mut logits.to_vec(), &sampling, step)
+    }
+
+    const WARM: Sampling = Sampling { temperature: 1.0, top_p: 1.0, top_k: None, seed: 7 };
+
+    #[test]
+    fn greedy_takes_the_first_of_the_best() {
+        for (logits, expected) in [
+            (vec![1.0, 3.0, 3.0, 2.0], Some(1)),
+            (vec![f32::NAN, -1.0, f32::INFINITY], Some(1)),
+            (vec![f32::NAN], None),
+            (vec![], None),
+        ] {
+            assert_eq!(pick(&logits, Sampling::GREEDY, 0), expected, "{logits:?}");
+        }
+    }
+
+    #[test]
+    fn frequencies_follow_the_temperature() {
+        // At temperature 1 the odds are 3 to 1; at 0.5 they are 9 to 1.
+        for (temperature, low, high) in [(1.0, 7300, 7700), (0.5, 8850, 9150)] {
+            let sampling = Sampling { temperature, ..WARM };
+            let logits = [3.0_f32.ln(), 0.0];
+            let first = (0..10_000).filter(|step| pick(&logits, sampling, *step) == Some(0)).count();
+            assert!((low..high).contains(&first), "{temperature}: {first}");
+        }
+    }
+
+    #[test]
+    fn cuts_keep_what_they_say() {
+        let logits = [0.0, 2.0, 1.0, -1.0, 3.0];
+        let seen = |sampling: Sampling| {
+            let mut seen: Vec<u32> = (0..3000).filter_map(|step| pick(&logits, sampling, step)).collect();
+            seen.sort_unstable();
+            seen.dedup();
+            seen
+        };
+        assert_eq!(seen(WARM), [0, 1, 2, 3, 4]);
+        assert_eq!(seen(Sampling { top_k: Some(2), ..WARM }), [1, 4]);
+        assert_eq!(seen(Sampling { top_p: 0.8, ..WARM }), [1, 4]); // 0.64 and 0.23 of the whole
+        assert_eq!(seen(Sampling { top_p: 0.01, ..WARM }), [4]);
+        assert_eq!(seen(Sampling { top_k: Some(3), top_p: 0.99, ..WARM }), [1, 2, 4]);
+    }
+
+    #[test]
+    fn a_seed_fixes_the_draws() {
+        let logits = [0.0; 50];
+        let run = |seed| (0..20).map(|step| pick(&logits, Sampling { seed, ..WARM }, step)).collect::<Vec<_>>();
+        assert_eq!(run(1), run(1));
+        assert_ne!(run(1), run(2));
+    }
+}

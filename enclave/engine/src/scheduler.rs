@@ -1,0 +1,299 @@
+//! Many sequences, one step at a time.
+//!
+//! One thread owns the model's state. Each of its steps computes one token for every sequence that
+//! is being answered, and fills what room is left with prompts, oldest first, a piece at a time, so
+//! that a long prompt delays no answer for long. Sequences come and go between steps. A sequence's
+//! numbers depend on itself alone, so its company cannot be told from its answer.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc as threads};
+
+use attestation::Secret;
+use tokio::sync::mpsc;
+use zeroize::Zeroizing;
+
+use crate::api::{EngineError, FinishReason, GenerationEvent, Sampling};
+use crate::kernels::{Isa, Team};
+use crate::model::{Cache, Model, Row, Scratch};
+use crate::sampler;
+use crate::stop::StopFilter;
+use crate::tokenizer::{Tokenizer, Utf8Stream};
+
+/// What a generation needs.
+pub(crate) struct Job {
+    pub(crate) prompt: Zeroizing<Vec<u32>>,
+    pub(crate) sampling: Sampling,
+    /// At least 1; prompt and answer fit the context.
+    pub(crate) tokens_max: u32,
+    pub(crate) stops: Vec<String>,
+    pub(crate) tenant: [u8; 32],
+    /// Has room for all events that `tokens_max` tokens can cause.
+    pub(crate) events: mpsc::Sender<GenerationEvent>,
+    /// Who wants the bare tokens as well.
+    pub(crate) tokens: Option<threads::Sender<u32>>,
+}
+
+/// The door to the thread that computes.
+pub(crate) struct Door {
+    queue: Mutex<Queue>,
+    bell: Condvar,
+    queue_max: usize,
+    #[cfg(test)]
+    pub(crate) fault: std::sync::atomic::AtomicBool,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Job>,
+    /// How many sequences have places.
+    active: usize,
+    closing: bool,
+}
+
+impl Door {
+    pub(crate) fn new(queue_max: usize) -> Self {
+        Self {
+            queue: Mutex::default(),
+            bell: Condvar::new(),
+            queue_max,
+            #[cfg(test)]
+            fault: false.into(),
+        }
+    }
+
+    /// Lets a job in, or says that there is no place.
+    pub(crate) fn enter(&self, job: Job, slots: usize) -> Result<(), EngineError> {
+        let mut queue = self.lock();
+        if queue.closing {
+            return Err(EngineError::Stopping);
+        }
+        queue.waiting.retain(|job| !job.events.is_closed());
+        let free = slots.saturating_sub(queue.active);
+        if queue.waiting.len() >= self.queue_max.saturating_add(free) {
+            let turns = queue.waiting.len().checked_div(slots).unwrap_or(0).saturating_add(1);
+            return Err(EngineError::Busy { retry_after_s: u32::try_from(turns).unwrap_or(u32::MAX).min(60) });
+        }
+        queue.waiting.push_back(job);
+        drop(queue);
+        self.bell.notify_one();
+        Ok(())
+    }
+
+    /// Ends the thread after its step; what runs fails with `Stopping`.
+    pub(crate) fn close(&self) {
+        self.lock().closing = true;
+        self.bell.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Moves waiting jobs to free places, waiting for one if `active` is empty. None: closing.
+    ///
+    /// The next is the oldest job of a tenant that has the fewest places.
+    fn admit(&self, active: &mut Vec<Sequence>, slots: usize) -> Option<()> {
+        let mut queue = self.lock();
+        loop {
+            queue.waiting.retain(|job| !job.events.is_closed());
+            while active.len() < slots {
+                let places = |job: &Job| active.iter().filter(|sequence| sequence.job.tenant == job.tenant).count();
+                let next = queue.waiting.iter().enumerate().min_by_key(|(at, job)| (places(job), *at)).map(|(at, _)| at);
+                let Some(job) = next.and_then(|next| queue.waiting.remove(next)) else { break };
+                active.push(Sequence::new(job));
+            }
+            queue.active = active.len();
+            if queue.closing {
+                for job in queue.waiting.drain(..) {
+                    tell(&job.events, GenerationEvent::Failed(EngineError::Stopping));
+                }
+                return None;
+            }
+            if !active.is_empty() {
+                return Some(());
+            }
+            queue = self.bell.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl core::fmt::Debug for Door {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Door(..)")
+    }
+}
+
+/// The thread that computes.
+pub(crate) struct Scheduler {
+    pub(crate) model: Model,
+    pub(crate) tokenizer: Arc<Tokenizer>,
+    pub(crate) isa: Isa,
+    pub(crate) team: Team,
+    pub(crate) slots: usize,
+}
+
+impl Scheduler {
+    /// Serves until the door closes.
+    pub(crate) fn run(mut self, door: &Door) {
+        let mut scratch = Scratch::new(&self.model.shape(), ROWS_MAX, self.slots);
+        let mut active: Vec<Sequence> = Vec::new();
+        while door.admit(&mut active, self.slots).is_some() {
+            let before = active.len();
+            let step = catch_unwind(AssertUnwindSafe(|| {
+                #[cfg(test)]
+                assert!(!door.fault.swap(false, std::sync::atomic::Ordering::SeqCst), "as planned");
+                self.step(&mut active, &mut scratch);
+            }));
+            if step.is_err() {
+                // Whose fault it was cannot be known, and every cache may be half written.
+                for sequence in active.drain(..) {
+                    tell(&sequence.job.events, GenerationEvent::Failed(EngineError::Crashed));
+                }
+            }
+            if active.len() != before {
+                scratch.wipe();
+            }
+        }
+        for sequence in active {
+            tell(&sequence.job.events, GenerationEvent::Failed(EngineError::Stopping));
+        }
+    }
+
+    fn step(&mut self, active: &mut Vec<Sequence>, scratch: &mut Scratch) {
+        active.retain(|sequence| !sequence.job.events.is_closed());
+        let rows = plan(active);
+        if rows.is_empty() {
+            return;
+        }
+        let mut caches: Vec<Cache> = active.iter_mut().map(|sequence| core::mem::take(&mut sequence.cache)).collect();
+        self.model.step(self.isa, &mut self.team, scratch, &mut caches, &rows);
+        for (sequence, cache) in active.iter_mut().zip(caches) {
+            sequence.cache = cache;
+        }
+        let logits = scratch.logits.chunks_exact_mut(self.model.shape().vocabulary);
+        for (row, logits) in rows.iter().filter(|row| row.wants_logits).zip(logits) {
+            if let Some(sequence) = active.get_mut(row.sequence) {
+                let token = sampler::choose(self.isa, logits, &sequence.job.sampling, sequence.generated);
+                sequence.take(token, &self.tokenizer);
+            }
+        }
+        active.retain(|sequence| !sequence.done);
+    }
+}
+
+/// What to compute next: a token for each answer, then pieces of prompts.
+fn plan(active: &mut [Sequence]) -> Vec<Row> {
+    let answering = active.iter().filter(|sequence| sequence.answering()).count();
+    let prompts_max = if answering == 0 { ROWS_MAX } else { PROMPT_ROWS_AMID_ANSWERS };
+    let mut room = prompts_max.min(ROWS_MAX.saturating_sub(answering));
+    let mut rows = Vec::with_capacity(ROWS_MAX);
+    for (number, sequence) in active.iter_mut().enumerate() {
+        let todo = sequence.job.prompt.len().saturating_sub(sequence.position);
+        if sequence.answering() {
+            rows.push(Row {
+                sequence: number,
+                position: sequence.position,
+                token: sequence.last,
+                wants_logits: true,
+            });
+            sequence.position = sequence.position.saturating_add(1);
+            continue;
+        }
+        let piece = todo.min(room);
+        room = room.saturating_sub(piece);
+        for token in sequence.job.prompt.iter().skip(sequence.position).take(piece) {
+            let position = sequence.position;
+            sequence.position = position.saturating_add(1);
+            let wants_logits = sequence.position == sequence.job.prompt.len();
+            rows.push(Row { sequence: number, position, token: *token, wants_logits });
+        }
+    }
+    rows
+}
+
+/// A job that has a place.
+struct Sequence {
+    job: Job,
+    cache: Cache,
+    /// How many tokens the cache holds, or will after the step that is planned.
+    position: usize,
+    /// The last token chosen; its turn to be computed is next.
+    last: u32,
+    generated: u32,
+    bytes: Utf8Stream,
+    stops: StopFilter,
+    done: bool,
+}
+
+impl Sequence {
+    fn new(mut job: Job) -> Self {
+        let stops = StopFilter::new(core::mem::take(&mut job.stops));
+        Self {
+            job,
+            cache: Cache::default(),
+            position: 0,
+            last: 0,
+            generated: 0,
+            bytes: Utf8Stream::default(),
+            stops,
+            done: false,
+        }
+    }
+
+    /// Whether the prompt has been computed.
+    fn answering(&self) -> bool {
+        self.position >= self.job.prompt.len()
+    }
+
+    /// Takes the token that was chosen.
+    fn take(&mut self, token: Option<u32>, tokenizer: &Tokenizer) {
+        let Some(token) = token else {
+            tell(&self.job.events, GenerationEvent::Failed(EngineError::Crashed)); // Not one logit is a number.
+            self.done = true;
+            return;
+        };
+        self.last = token;
+        self.generated = self.generated.saturating_add(1);
+        if let Some(tokens) = &self.job.tokens {
+            drop(tokens.send(token)); // Nobody listens: nothing is missed.
+        }
+        let mut text = Zeroizing::new(String::new());
+        let mut reason = None;
+        if tokenizer.is_end(token) {
+            reason = Some(FinishReason::Stop);
+        } else {
+            self.bytes.push(tokenizer.bytes(token), &mut text);
+            if self.generated >= self.job.tokens_max {
+                reason = Some(FinishReason::Length);
+            }
+        }
+        if reason.is_some() {
+            self.bytes.finish(&mut text);
+        }
+        let (mut out, stopped) = self.stops.push(&text);
+        if stopped {
+            reason = Some(FinishReason::Stop);
+        } else if reason.is_some() {
+            out.push_str(&Zeroizing::new(self.stops.rest()));
+        }
+        if !out.is_empty() {
+            tell(&self.job.events, GenerationEvent::Delta(Secret::new(out), self.generated));
+        }
+        if let Some(reason) = reason {
+            let completion_tokens = self.generated;
+            tell(&self.job.events, GenerationEvent::Finished { reason, completion_tokens });
+            self.done = true;
+        }
+    }
+}
+
+/// Sends an event. The channel has room for all of them; a reader that has left misses nothing.
+fn tell(events: &mpsc::Sender<GenerationEvent>, event: GenerationEvent) {
+    drop(events.try_send(event));
+}
+
+/// Rows in a step: enough to use each weight many times, few enough to end soon.
+pub(crate) const ROWS_MAX: usize = 128;
+/// Rows of prompts in a step while others are being answered; it bounds how long those wait.
+const PROMPT_ROWS_AMID_ANSWERS: usize = 64;

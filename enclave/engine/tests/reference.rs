@@ -1,0 +1,116 @@
+//! The default model against llama.cpp's recordings: template, tokenizer and greedy tokens.
+//!
+//! Reads `VERITEE_VECTORS` (default: `shared/vectors` beside the repository) and the model named by
+//! `VERITEE_MODEL` (default: `target/model/` in the repository). Where either is absent the test
+//! says so; `tiny.rs` and the unit tests carry recordings of their own.
+#![expect(clippy::print_stderr, reason = "says what it could not test")]
+
+use std::path::PathBuf;
+
+use attestation::Secret;
+use engine::{Controls, EmbeddedEngine, EngineOptions, Instructions, Message, Role, Sampling, VerifiedModel};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Recordings {
+    meta: Meta,
+    chat: Vec<Chat>,
+    tokenize: Vec<Text>,
+}
+
+#[derive(Deserialize)]
+struct Meta {
+    model_sha256: String,
+}
+
+#[derive(Deserialize)]
+struct Chat {
+    messages: Vec<Turn>,
+    prompt: String,
+    prompt_tokens: Vec<u32>,
+    tokens: Vec<u32>,
+    top2_logprob_gap: Vec<f64>,
+}
+
+#[derive(Deserialize)]
+struct Turn {
+    role: String,
+    content: String,
+}
+
+#[derive(Deserialize)]
+struct Text {
+    text: String,
+    tokens: Vec<u32>,
+    tokens_plain: Vec<u32>,
+}
+
+#[test]
+fn the_default_model_speaks_as_it_does_in_llama_cpp() {
+    let Some((recordings, model)) = load() else { return };
+    let expected = recordings.meta.model_sha256.parse::<attestation::Sha256>().unwrap().0;
+    let load = |threads, instructions| {
+        let model = VerifiedModel::check(model.clone(), expected).unwrap();
+        let options = EngineOptions { threads, slots: 12, queue: 12, context: 512 };
+        EmbeddedEngine::load_for(model, options, instructions).unwrap()
+    };
+    let engine = load(2, Instructions::best());
+
+    for Text { text, tokens, tokens_plain } in &recordings.tokenize {
+        assert_eq!(*engine.tokenizer().encode(text, Controls::Parsed), *tokens, "{text:?}");
+        assert_eq!(*engine.tokenizer().encode(text, Controls::Inert), *tokens_plain, "{text:?}");
+    }
+    for chat in &recordings.chat {
+        let prompt = engine.prompt(&messages(chat)).unwrap();
+        assert_eq!(*prompt.expose(), chat.prompt);
+        assert_eq!(*engine.tokenizer().encode(prompt.expose(), Controls::Parsed), chat.prompt_tokens);
+    }
+
+    // One after the other, then all at once on other threads and instructions: the same, and right.
+    let run = |engine: &EmbeddedEngine, chat: &Chat| {
+        let count = u32::try_from(chat.tokens.len()).unwrap();
+        engine.continue_tokens(&chat.prompt_tokens, Sampling::GREEDY, count).unwrap()
+    };
+    let mut compared = 0_usize;
+    let mut alone = Vec::new();
+    for chat in &recordings.chat {
+        let tokens: Vec<u32> = run(&engine, chat).iter().collect();
+        let sure = chat.top2_logprob_gap.iter().position(|gap| *gap < 0.05).unwrap_or(chat.tokens.len());
+        let agree = tokens.iter().zip(&chat.tokens).take_while(|(ours, theirs)| ours == theirs).count();
+        assert!(agree >= sure, "{:?}: step {agree} differs; steps before {sure} are sure", chat.messages[0].content);
+        eprintln!("{agree} of {} tokens agree, {sure} were sure", chat.tokens.len());
+        compared = compared.saturating_add(sure);
+        alone.push(tokens);
+    }
+    assert!(compared > 300, "only {compared} steps were compared");
+    drop(engine);
+    let slowest = Instructions::available().into_iter().rfind(|set| *set != Instructions::Portable);
+    for (threads, instructions) in [(1, Instructions::best()), (3, slowest.unwrap_or(Instructions::best()))] {
+        let engine = load(threads, instructions);
+        let together: Vec<_> = recordings.chat.iter().map(|chat| run(&engine, chat)).collect();
+        let together: Vec<Vec<u32>> = together.into_iter().map(|tokens| tokens.iter().collect()).collect();
+        assert_eq!(together, alone, "{threads} threads, {instructions:?}");
+    }
+}
+
+fn messages(chat: &Chat) -> Vec<Message> {
+    let message = |turn: &Turn| Message {
+        role: Role::parse(&turn.role).unwrap(),
+        content: Secret::new(turn.content.clone()),
+    };
+    chat.messages.iter().map(message).collect()
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests are told by the environment where the recordings are")]
+fn load() -> Option<(Recordings, Vec<u8>)> {
+    let repository = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let vectors = std::env::var("VERITEE_VECTORS").map_or_else(|_| repository.join("../shared/vectors"), PathBuf::from);
+    let default = repository.join("target/model/SmolLM2-135M-Instruct.Q4_1.gguf");
+    let model = std::env::var("VERITEE_MODEL").map_or(default, PathBuf::from);
+    let recordings = vectors.join("engine/llama-cpp-greedy.json");
+    let (Ok(recordings), Ok(model)) = (std::fs::read(&recordings), std::fs::read(&model)) else {
+        eprintln!("not compared with llama.cpp: {} or {} is absent", recordings.display(), model.display());
+        return None;
+    };
+    Some((serde_json::from_slice(&recordings).unwrap(), model))
+}
