@@ -57,7 +57,8 @@ fn reasons(id: &str) -> &'static [Code] {
 #[test]
 fn every_case_has_its_verdict_for_its_reason() {
     let Some(root) = vectors() else { return };
-    let cases: Cases = toml::from_str(&fs::read_to_string(root.join("cases.toml")).unwrap()).unwrap();
+    let cases: Cases =
+        toml::from_str(&fs::read_to_string(root.join("cases.toml")).unwrap()).unwrap();
     let mut snp = 0;
     for case in &cases.case {
         let outcome = run(&root, case);
@@ -88,7 +89,11 @@ fn evidence_of_other_platforms_is_told_by_content() {
         let none = Unverified::new(Endorsements::new());
         let now = UnixTime::from_secs(1_800_000_000);
         let refused = appraise(&policy, &evidence, &none, &Expectation::cached(), now).unwrap_err();
-        assert_eq!((refused.code(), refused.report().platform), ("platform-not-supported", platform), "{path}");
+        assert_eq!(
+            (refused.code(), refused.report().platform),
+            ("platform-not-supported", platform),
+            "{path}"
+        );
     }
 }
 

@@ -42,6 +42,8 @@
 
 mod open;
 mod request;
+#[cfg(test)]
+mod tests;
 
 pub use open::{Broken, Event, Finished, OpenStream, PendingResponse, Transcript};
 pub use request::{SealError, SealedRequest, seal};

@@ -1,7 +1,7 @@
 use core::fmt;
 
 use attestation::digest::Mac;
-use attestation::{Malformed, Sha256};
+use attestation::{BindingId, Malformed, Sha256};
 use channel::bhttp::{Part, ResponseReader};
 use channel::chunks::{BYTES_MAX, Misframed};
 use channel::{Blinds, Fields, ReplyKeys, ResponseOpener};
@@ -27,7 +27,6 @@ impl PendingResponse {
 }
 
 /// A piece of a response whose chunks have authenticated so far.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
     /// The head.
@@ -39,6 +38,16 @@ pub enum Event {
     },
     /// Octets of the content, in order, never empty.
     Content(Vec<u8>),
+}
+
+impl fmt::Debug for Event {
+    /// Shows no content.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Head { status, fields } => write!(f, "Head({status}, {fields:?})"),
+            Self::Content(octets) => write!(f, "Content({} octets)", octets.len()),
+        }
+    }
 }
 
 /// A response that is arriving.
@@ -111,7 +120,7 @@ impl Inside {
             Part::ResponseHead { status, fields } => events.push(Event::Head { status, fields }),
             Part::Content(octets) => events.push(Event::Content(octets.to_vec())),
             // The reader was made for a response.
-            _ => {}
+            Part::RequestHead { .. } => {}
         });
         read.map_err(Broken::Message)?;
         let covered = self.reader.octets_before_trailers();
@@ -150,6 +159,26 @@ impl Transcript {
     /// The commitment to the sampling parameters, claim 11, given their deterministic CBOR.
     pub fn par_mac(&self, parameters: &[u8]) -> Sha256 {
         self.blinds.parameters_mac(parameters)
+    }
+
+    /// All that [`verifier::receipt::verify`] compares a receipt with: this transcript, the epoch
+    /// and the model that evidence vouched for, and the sampling parameters in deterministic CBOR.
+    pub fn expected(
+        &self,
+        binding_id: BindingId,
+        manifest: Sha256,
+        parameters: &[u8],
+    ) -> verifier::receipt::Transcript {
+        let Self { request, req_mac, res_mac, blinds: _ } = self;
+        let par_mac = self.par_mac(parameters);
+        verifier::receipt::Transcript {
+            binding_id,
+            request: *request,
+            req_mac: *req_mac,
+            res_mac: *res_mac,
+            par_mac,
+            manifest,
+        }
     }
 }
 
