@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 
-use attestation::snp::Product;
+use attestation::snp::{Product, TcbVersion};
 use attestation::{Sha256, UnixTime};
 use serde::{Deserialize, Serialize};
 
 use crate::error::SimError;
+use crate::report::healthy_tcb;
 
 /// What the policy accepts beyond the platform: a model, by names, and configurations.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -63,6 +64,11 @@ pub fn render(
     let configs: Vec<_> =
         accepted.configs.iter().map(|digest| format!("\"sha256:{digest}\"")).collect();
     let configs = configs.join(", ");
+    let TcbVersion { fmc, bootloader, tee, snp, microcode } = healthy_tcb(product);
+    let fmc = fmc.map(|fmc| format!("fmc = {fmc}, ")).unwrap_or_default();
+    let minimum = format!(
+        "{fmc}bootloader = {bootloader}, tee = {tee}, snp = {snp}, microcode = {microcode}"
+    );
     let product = product.name().to_lowercase();
     format!(
         "\
@@ -97,6 +103,7 @@ revocation = \"required\"
 signing_keys = [\"vcek\"]
 vmpl = [0]
 chips = \"any\"
+min_tcb.{product} = {{ {minimum} }}
 "
     )
 }
