@@ -260,3 +260,82 @@ fn append(to: &mut Secret<Vec<u8>>, bytes: &[u8]) {
     }
     buffer.extend_from_slice(bytes);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::header::HEADER_LEN;
+
+    /// A vector that `tests/vectors/generate.py` made from the primitives, without this crate.
+    struct Vector(&'static str);
+
+    impl Vector {
+        fn get(&self, name: &str) -> Vec<u8> {
+            let mut lines = self.0.lines().filter_map(|line| line.split_once(' '));
+            hex::decode(lines.find(|(key, _)| *key == name).unwrap().1).unwrap()
+        }
+
+        fn recipient(&self, key_id: u8) -> Recipient {
+            let private = PrivateKey::from_bytes(&self.get("seed")).unwrap();
+            let public = XWing::sk_to_pk(&private);
+            Recipient::from_pair(key_id, 10, (private, public))
+        }
+    }
+
+    fn open(to: &Recipient, request: &[u8]) -> Result<Opened, Refused> {
+        let (header, chunks) = request.split_at(HEADER_LEN);
+        let mut opener = to.begin(&RequestHeader::parse(header)?, Limit::default())?;
+        opener.push(chunks)?;
+        opener.finish()
+    }
+
+    const VECTORS: [Vector; 2] = [
+        Vector(include_str!("../tests/vectors/aes256gcm.txt")),
+        Vector(include_str!("../tests/vectors/aes128gcm.txt")),
+    ];
+
+    #[test]
+    fn known_answers_in_both_directions() {
+        for vector in VECTORS {
+            let (to, request) = (vector.recipient(0x2a), vector.get("request"));
+            assert_eq!(to.public().public().as_slice(), vector.get("public"));
+            let header = RequestHeader::parse(&request[..HEADER_LEN]).unwrap();
+            assert_eq!(header.replay_key().as_bytes().as_slice(), vector.get("replay_key"));
+
+            let opened = open(&to, &request).unwrap();
+            assert_eq!(*opened.plaintext.expose(), vector.get("question"));
+            assert_eq!(opened.request_digest.as_bytes().as_slice(), vector.get("request_digest"));
+            assert_eq!(opened.blinds.request.expose().as_slice(), vector.get("blind_req"));
+            assert_eq!(opened.blinds.response.expose().as_slice(), vector.get("blind_res"));
+            assert_eq!(opened.blinds.parameters.expose().as_slice(), vector.get("blind_par"));
+
+            let entropy = vector.get("entropy").try_into().unwrap();
+            let (mut sealer, mut out) = opened.reply.into_sealer(&entropy);
+            sealer.seal(b"an", &mut out).unwrap();
+            sealer.seal(b"answer", &mut out).unwrap();
+            sealer.seal_final(b"", &mut out).unwrap();
+            assert_eq!(out, vector.get("response"));
+        }
+    }
+
+    #[test]
+    fn the_key_id_is_bound_to_the_request() {
+        // The same key pair under the id that the router would like the request to have.
+        for vector in VECTORS {
+            let mut request = vector.get("request");
+            request[0] = 0x2b;
+            let refused = open(&vector.recipient(0x2b), &request).unwrap_err();
+            assert_eq!(refused, Refused::Unauthentic);
+        }
+    }
+
+    #[test]
+    fn growing_keeps_the_content() {
+        let mut buffer = Secret::new(Vec::new());
+        for len in 0..100_u8 {
+            append(&mut buffer, &vec![len; usize::from(len)]);
+        }
+        let expected: Vec<u8> = (0..100_u8).flat_map(|len| vec![len; usize::from(len)]).collect();
+        assert_eq!(*buffer.expose(), expected);
+    }
+}

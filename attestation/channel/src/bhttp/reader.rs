@@ -15,8 +15,6 @@ const INFORMATIONAL_MAX: u8 = 8;
 const WHAT: &str = "binary HTTP message";
 
 /// A part of a message, as soon as it is known.
-#[derive(Debug)]
-#[non_exhaustive]
 pub enum Part<'a> {
     /// Method, scheme, authority, path and headers.
     RequestHead {
@@ -34,6 +32,19 @@ pub enum Part<'a> {
     },
     /// Octets of the content, in order, never empty.
     Content(&'a [u8]),
+}
+
+impl fmt::Debug for Part<'_> {
+    /// Shows no content.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RequestHead { fields, .. } => write!(f, "RequestHead({fields:?})"),
+            Self::ResponseHead { status, fields } => {
+                write!(f, "ResponseHead({status}, {fields:?})")
+            }
+            Self::Content(octets) => write!(f, "Content({} octets)", octets.len()),
+        }
+    }
 }
 
 /// Which messages a reader takes.

@@ -67,8 +67,8 @@ fn their_client_is_answered() {
         request.write_all(&plain).await.unwrap();
         request.close().await.unwrap();
     });
-    let sealed = sink.0.borrow().clone();
-    let opened = open_in(&to, &sealed, 1000).unwrap();
+    let bytes = sink.0.borrow().clone();
+    let opened = open_in(&to, &bytes, 1000).unwrap();
     assert_eq!(*opened.plaintext.expose(), plain);
     let parsed = Request::parse(opened.plaintext.expose()).unwrap();
     assert_eq!(parsed.request.path, "/v1/chat/completions");
@@ -142,7 +142,7 @@ fn their_server_answers_our_half() {
     // Our own recipient cannot be built from their private key, so only its public half is taken.
     let public = encoded[3..3 + 1216].try_into().unwrap();
     let key = attestation::SealingKey::new(4, public);
-    let sealed = crate::support::seal_to(&key, AES128, &[&[b'q'; 20_000][..16_384], b"rest"]);
+    let sealed = crate::support::seal_to(&key, AES128, &[&[b'q'; 16_384], b"rest"]);
 
     let bytes = sealed.bytes();
     let mut request = server.decapsulate_stream(&bytes[..]);

@@ -115,10 +115,10 @@ fn a_response_is_no_request() {
     let to = recipient();
     let sealed = seal(&to, SUITES[0], &[b"question"]);
     let opened = open(&to, &sealed.bytes()).unwrap();
-    let (mut sealer, _) = opened.reply.into_sealer(&[5; 32]);
+    let (mut reply, _) = opened.reply.into_sealer(&[5; 32]);
     let mut frames = Vec::new();
-    sealer.seal(b"answer", &mut frames).unwrap();
-    sealer.seal_final(b"end", &mut frames).unwrap();
+    reply.seal(b"answer", &mut frames).unwrap();
+    reply.seal_final(b"end", &mut frames).unwrap();
     let other = seal(&to, SUITES[0], &[b"other"]);
     let reflected = [other.header.clone(), frames].concat();
     assert_eq!(open(&to, &reflected).unwrap_err(), Refused::Unauthentic);
@@ -159,7 +159,7 @@ fn an_empty_chunk_is_refused_even_from_the_sender() {
 #[test]
 fn chunks_of_more_than_16_kib_are_refused() {
     let to = recipient();
-    let long = [0; PLAINTEXT_MAX + 1];
+    let long = vec![0; PLAINTEXT_MAX + 1];
     for chunks in [[long.as_slice(), b"last"], [b"first", long.as_slice()]] {
         let bytes = seal(&to, SUITES[0], &chunks).bytes();
         assert_eq!(open(&to, &bytes).unwrap_err(), Refused::Framing(Misframed::ChunkTooLong));

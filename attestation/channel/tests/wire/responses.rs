@@ -143,7 +143,7 @@ fn the_sealer_refuses_what_no_opener_takes() {
     let (opened, _, _) = exchange(AES256);
     let (mut sealer, mut out) = opened.reply.into_sealer(&[0; 32]);
     assert_eq!(sealer.seal(b"", &mut out), Err(Unsealable::Empty));
-    assert_eq!(sealer.seal(&[0; PLAINTEXT_MAX + 1], &mut out), Err(Unsealable::TooLong));
+    assert_eq!(sealer.seal(&vec![0; PLAINTEXT_MAX + 1], &mut out), Err(Unsealable::TooLong));
     for _ in 0..(1 << 16) - 1 {
         out.clear();
         sealer.seal(b"x", &mut out).unwrap();
