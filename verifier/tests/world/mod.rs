@@ -222,9 +222,10 @@ impl World {
     }
 }
 
-/// A PKI over the keys that all tests share, around [`NOW`].
+/// A PKI over the keys that all tests share, from an hour before [`NOW`].
 pub(crate) fn pki(product: Product) -> Pki {
-    let validity = sim::validity_from(NOW, sim::VALIDITY_SECS_MAX);
+    let start = NOW.saturating_sub(core::time::Duration::from_hours(1));
+    let validity = sim::validity_from(start, sim::VALIDITY_SECS_MAX);
     Pki::shared(PkiOptions { product, validity }).unwrap()
 }
 

@@ -1,0 +1,266 @@
+//! Policies: what the shipped ones accept, what may be written, and what lint says.
+
+mod world;
+
+use std::fs;
+use std::path::Path;
+
+use attestation::snp::Product;
+use sim::Pki;
+use verifier::policy::{Purpose, Weight};
+use verifier::{AnchorKind, Code, Policy, Severity, appraise};
+use world::{World, report};
+
+fn shipped() -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            found.push((name, fs::read_to_string(path).unwrap()));
+        }
+    }
+    found.sort();
+    found
+}
+
+fn no_files(name: &str) -> Result<Vec<u8>, String> {
+    Err(format!("{name}: a shipped policy names no file"))
+}
+
+fn parse(text: &str) -> Policy {
+    Policy::parse(text, &no_files).unwrap()
+}
+
+fn production() -> World {
+    let mut world = World::new(Product::Genoa);
+    world.policy.insert("purpose".to_owned(), "production".into());
+    world.policy.remove("anchors");
+    world
+}
+
+#[test]
+fn every_shipped_policy_parses_under_its_own_name() {
+    let shipped = shipped();
+    assert!(shipped.len() >= 3);
+    for (name, text) in shipped {
+        let policy = parse(&text);
+        assert_eq!(policy.name(), name);
+        let expected = match name.as_str() {
+            "simulation" => AnchorKind::Untrusted,
+            _ => AnchorKind::Production,
+        };
+        assert_eq!(policy.anchors(), expected, "{name}");
+        assert_eq!(policy.purpose() == Purpose::Simulation, name == "simulation", "{name}");
+        assert!(policy.show().contains(&format!("Policy {name}, version 1, for ")), "{name}");
+    }
+}
+
+#[test]
+fn lint_refuses_what_nobody_filled_in() {
+    for (name, text) in shipped() {
+        let problems = Policy::lint(&text, &no_files);
+        let errors: Vec<_> = problems
+            .iter()
+            .filter(|problem| problem.weight == Weight::Error)
+            .map(|problem| problem.key.as_str())
+            .collect();
+        let expected: &[&str] = match name.as_str() {
+            "snp-evaluation" => &[],
+            "snp-production" => &["models", "config.digests", "sev-snp.measurements"],
+            _ => &["models", "config.digests", "anchors.sev-snp", "sev-snp.measurements"],
+        };
+        assert_eq!(errors, expected, "{name}: {problems:#?}");
+    }
+}
+
+/// The simulated platform's evidence is genuine in every way but its root.
+#[test]
+fn no_shipped_policy_accepts_the_simulated_platform() {
+    for product in [Product::Genoa, Product::Turin] {
+        let world = World::new(product);
+        for (name, text) in shipped() {
+            let policy = parse(&text);
+            for raw in [false, true] {
+                let mut world = World::new(product);
+                world.raw = raw;
+                let outcome = appraise(
+                    &policy,
+                    &world.evidence(),
+                    &world.endorsements(),
+                    &world.expectation,
+                    world.now,
+                );
+                let report = report(&outcome);
+                assert!(outcome.is_err(), "{name} accepts the simulated platform");
+                let codes = world::codes(report, Severity::Reject);
+                assert_eq!(codes, [Code::RootNotTrusted], "{name}: {:#?}", report.findings);
+            }
+        }
+        assert!(world.judge().is_ok(), "a policy that names the root accepts it");
+    }
+}
+
+/// Filling the production template in does not help the simulated platform either.
+#[test]
+fn a_production_policy_cannot_bring_roots_of_its_own() {
+    let mut world = World::new(Product::Genoa);
+    world.policy.insert("purpose".to_owned(), "production".into());
+    let ark = world.pki.ark().to_vec();
+    let error = Policy::parse(&world.policy_text(), &move |_| Ok(ark.clone())).unwrap_err();
+    assert!(error.problems().iter().any(|problem| problem.key == "anchors"), "{error}");
+    // Without them it parses, and refuses.
+    let filled_in = production();
+    let policy = parse(&filled_in.policy_text());
+    let (evidence, given) = (filled_in.evidence(), filled_in.endorsements());
+    let outcome = appraise(&policy, &evidence, &given, &filled_in.expectation, filled_in.now);
+    assert_eq!(world::codes(report(&outcome), Severity::Reject), [Code::RootNotTrusted]);
+    assert_eq!(Policy::lint(&filled_in.policy_text(), &no_files), []);
+}
+
+#[test]
+fn production_admits_no_relaxation() {
+    type Change<'a> = &'a dyn Fn(&mut World);
+    let relaxations: [(&str, Change<'_>); 10] = [
+        ("freshness.binding", &|w| w.set("freshness", "binding", "if-present")),
+        ("config.digests", &|w| w.set("config", "digests", "any")),
+        ("sev-snp.measurements", &|w| w.set("sev-snp", "measurements", "any")),
+        ("sev-snp.revocation", &|w| w.set("sev-snp", "revocation", "if-present")),
+        ("sev-snp.guest_policy.debug", &|w| w.set("sev-snp.guest_policy", "debug", "allowed")),
+        ("sev-snp.guest_policy.migration", &|w| {
+            w.set("sev-snp.guest_policy", "migration", "required")
+        }),
+        ("sev-snp.migration_agent", &|w| w.set("sev-snp", "migration_agent", "allowed")),
+        ("sev-snp.guest_policy.unknown_bits", &|w| {
+            w.set("sev-snp.guest_policy", "unknown_bits", "tolerated");
+        }),
+        ("sev-snp.platform.alias_check", &|w| w.set("sev-snp.platform", "alias_check", "allowed")),
+        ("sev-snp.min_tcb", &|w| {
+            w.policy["sev-snp"].as_table_mut().unwrap().remove("min_tcb");
+        }),
+    ];
+    for (key, relax) in relaxations {
+        let mut world = production();
+        relax(&mut world);
+        let error = Policy::parse(&world.policy_text(), &no_files).unwrap_err();
+        let keys: Vec<_> = error.problems().iter().map(|problem| problem.key.as_str()).collect();
+        assert_eq!(keys, [key]);
+        // The same for evaluation is allowed, and lint says so.
+        world.policy.insert("purpose".to_owned(), "evaluation".into());
+        let problems = Policy::lint(&world.policy_text(), &no_files);
+        assert!(problems.iter().any(|p| p.key == key && p.weight == Weight::Warning), "{key}");
+    }
+}
+
+#[test]
+fn lint_wants_milan_by_chip_in_production() {
+    let mut world = production();
+    let minimum = world.policy["sev-snp"]["min_tcb"]["genoa"].clone();
+    world.set("sev-snp.min_tcb", "milan", minimum);
+    world.set("sev-snp", "products", toml::Value::Array(vec!["milan".into(), "genoa".into()]));
+    let errors = |world: &World| {
+        let problems = Policy::lint(&world.policy_text(), &no_files);
+        problems
+            .into_iter()
+            .filter(|p| p.weight == Weight::Error)
+            .map(|p| p.key)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(errors(&world), ["sev-snp.products"]);
+    world.set("sev-snp", "chips", toml::Value::Array(vec!["11".repeat(64).into()]));
+    assert!(errors(&world).is_empty());
+}
+
+#[test]
+fn what_is_no_policy_is_refused_with_its_key() {
+    type Change<'a> = &'a dyn Fn(&mut World);
+    let broken: [(&str, Change<'_>); 17] = [
+        ("policy", &|w| w.set("sev-snp", "unknown_key", 1)),
+        ("policy", &|w| w.set("sev-snp.platform", "unknown_key", 1)),
+        ("policy", &|w| w.set("unknown_section", "key", 1)),
+        ("policy", &|w| w.set("sev-snp", "measurements", "all")),
+        ("policy", &|w| w.set("sev-snp", "revocation", "never")),
+        ("policy", &|w| {
+            w.policy.remove("version");
+        }),
+        ("schema", &|w| drop(w.policy.insert("schema".to_owned(), 2.into()))),
+        ("name", &|w| drop(w.policy.insert("name".to_owned(), "two words".into()))),
+        ("freshness.max_age", &|w| w.set("freshness", "max_age", "3600")),
+        ("freshness.max_age", &|w| w.set("freshness", "max_age", "0s")),
+        ("freshness.max_age", &|w| w.set("freshness", "max_age", "8d")),
+        ("freshness.binding", &|w| w.set("freshness", "binding", "if-present")),
+        ("models.x", &|w| w.set("models", "x", "00")),
+        ("sev-snp.products", &|w| w.set("sev-snp", "products", list("rome"))),
+        ("sev-snp.measurements", &|w| w.set("sev-snp", "measurements", list("<96 hex>"))),
+        ("sev-snp.guest_policy.abi_min", &|w| w.set("sev-snp.guest_policy", "abi_min", "1")),
+        ("sev-snp.min_tcb.turin", &|w| {
+            let genoas = w.policy["sev-snp"]["min_tcb"]["genoa"].clone();
+            w.set("sev-snp.min_tcb", "turin", genoas);
+        }),
+    ];
+    for (key, spoil) in broken {
+        let mut world = World::new(Product::Genoa);
+        spoil(&mut world);
+        let ark = world.pki.ark().to_vec();
+        let error = Policy::parse(&world.policy_text(), &move |_| Ok(ark.clone())).unwrap_err();
+        let keys: Vec<_> = error.problems().iter().map(|problem| problem.key.as_str()).collect();
+        assert_eq!(keys, [key], "{error}");
+    }
+    assert!(Policy::parse(&"#".repeat((1 << 20) + 1), &no_files).is_err());
+    assert!(Policy::parse("", &no_files).is_err());
+}
+
+fn list(word: &str) -> toml::Value {
+    toml::Value::Array(vec![word.into()])
+}
+
+#[test]
+fn an_anchor_is_a_root_that_signed_itself() {
+    let world = World::new(Product::Genoa);
+    let pki: &Pki = &world.pki;
+    let mut not_self_signed = pki.ark_recipe().unwrap();
+    not_self_signed.signing.flips.push((9, 1));
+    let not_a_root = sim::certificate::Name::amd("ROOT");
+    let named_otherwise = sim::CertificateRecipe {
+        issuer: not_a_root.clone(),
+        subject: not_a_root,
+        ..pki.ark_recipe().unwrap()
+    };
+    for (what, file) in [
+        ("an intermediate", pki.ask().to_vec()),
+        ("a broken signature", pki.sign_as_ark(&not_self_signed).unwrap()),
+        ("another name", pki.sign_as_ark(&named_otherwise).unwrap()),
+        ("nothing", Vec::new()),
+        ("text", b"text".to_vec()),
+    ] {
+        let error = Policy::parse(&world.policy_text(), &move |_| Ok(file.clone())).unwrap_err();
+        assert_eq!(error.problems()[0].key, "anchors.sev-snp", "{what}");
+    }
+    let error = Policy::parse(&world.policy_text(), &no_files).unwrap_err();
+    assert!(error.to_string().contains("ark.pem"), "{error}");
+}
+
+#[test]
+fn the_digest_is_of_the_exact_text() {
+    let (_, text) = shipped().remove(0);
+    let one = parse(&text);
+    let other = parse(&format!("{text}\n"));
+    assert_eq!(one.digest(), &attestation::Sha256::of(text.as_bytes()));
+    assert_ne!(one.digest(), other.digest());
+}
+
+#[test]
+fn sections_of_platforms_to_come_are_read_and_accept_nothing() {
+    let mut world = World::new(Product::Genoa);
+    world.policy.remove("sev-snp");
+    world.policy.remove("anchors");
+    world.set("tdx", "mr_td", "any");
+    world.set("nvidia-gpu", "count", 8);
+    let policy = parse(&world.policy_text());
+    assert!(policy.show().contains("SEV-SNP is refused."));
+    let errors: Vec<_> = Policy::lint(&world.policy_text(), &no_files);
+    assert!(errors.iter().any(|p| p.key == "policy" && p.weight == Weight::Error), "{errors:#?}");
+    world.set("tdx", "rtmr0", list("00"));
+    assert!(Policy::parse(&world.policy_text(), &no_files).is_err());
+}
