@@ -7,9 +7,11 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::missing_panics_doc,
+    clippy::panic,
     reason = "a harness that cannot go on fails its test"
 )]
 
+pub mod fleet;
 pub mod framing;
 pub mod relay;
 pub mod script;

@@ -1,0 +1,117 @@
+//! Everybody is honest.
+
+use std::{
+    io::{self, Write},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use client::{Answer, Chat, Request};
+use tests::fleet::{Fleet, MODEL, Plan, question};
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::told::{PROMPT, Told};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_streamed_answer_arrives_whole_with_its_receipt() {
+    let fleet = Fleet::start(Plan::default()).await;
+    let client = fleet.client();
+    let told = Told::by(&client, PROMPT).await;
+    assert_eq!(told.code(), "accepted");
+    assert_eq!(told.text, PROMPT);
+    assert!(told.finished);
+    assert_eq!(client.verdict(), "accepted-untrusted-anchors");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_answer_arrives_with_its_receipt() {
+    let fleet = Fleet::start(Plan::default()).await;
+    let chat = Chat { stream: false, stream_options: None, ..question(PROMPT) };
+    let Answer::Whole(answer) = fleet.client().send(&Request::chat(&chat).unwrap()).await.unwrap()
+    else {
+        panic!("not whole");
+    };
+    assert_eq!(answer.status(), 200);
+    let body: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
+    assert_eq!(body["choices"][0]["message"]["content"], PROMPT);
+    assert_eq!(answer.closing().node_id(), fleet.nodes[0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_clients_share_many_enclaves() {
+    let fleet = Fleet::start(Plan::default().with_enclaves(3)).await;
+    let client = fleet.client();
+    assert_eq!(client.enclaves().await.unwrap().len(), 3);
+    assert_eq!(client.models().await.unwrap(), [MODEL]);
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..24 {
+        let client = client.clone();
+        tasks.spawn(async move {
+            let prompt = format!("{number}: {PROMPT}");
+            let told = Told::by(&client, &prompt).await;
+            assert_eq!(told.text, prompt);
+            assert_eq!(told.code(), "accepted");
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+}
+
+/// Requests and answers are ciphertext on the operator's side, and logs of every level hold neither.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_log_holds_the_prompt_or_the_answer() {
+    let logs = Logs::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(logs.clone())
+        .finish();
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let canary = "canary-7f3d1c55e0a94b21";
+    let fleet = Fleet::start(Plan::default()).await;
+    let told = Told::by(&fleet.client(), canary).await;
+    assert_eq!(told.text, canary);
+    // A request that is refused inside, too.
+    let chat = Chat { temperature: Some(99.0), ..question(canary) };
+    assert!(fleet.client().chat(&chat).await.is_err());
+
+    tracing::info!("the control: this is logged");
+    let logged = logs.text();
+    assert!(logged.contains("the control: this is logged"));
+    assert!(logged.contains("/v1/nodes/{id}/ohttp"), "the router logs");
+    assert!(logged.lines().filter(|line| line.contains("enclave")).count() > 0, "the enclave logs");
+    assert!(!logged.contains("canary"), "the prompt is in a log");
+    for exchange in fleet.relay.carried() {
+        for body in [&exchange.request, &exchange.response] {
+            assert!(!body.windows(6).any(|window| window == b"canary"), "{:?}", exchange.asked);
+        }
+    }
+}
+
+/// All that is logged in this process.
+#[derive(Clone, Default)]
+struct Logs(Arc<Mutex<Vec<u8>>>);
+
+impl Logs {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+}
+
+impl Write for Logs {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Logs {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}

@@ -1,0 +1,247 @@
+//! The honest rest, in process: a simulated platform, enclaves with an echo engine, a router, and the relay in front of it.
+//!
+//! Everything is on loopback, on free ports, at a moment that tests choose. Nothing is mocked but the platform's vendor and the
+//! engine: the same libraries run as in the programs.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use attestation::{NodeId, ReportData, Sha256, UnixTime, snp::Product};
+use client::{Chat, Client};
+use collect::{Attester, CollectError, Platform, PlatformEvidence};
+use enclave::boot::Boot;
+use engine::{EchoEngine, Engine};
+use serde_json::Value;
+use sim::{SimulatedPlatform, policy::Accepted};
+use tokio::{net::TcpListener, sync::oneshot, time::sleep};
+use verifier::Policy;
+
+use crate::relay::Relay;
+
+/// The model's name in every fleet.
+pub const MODEL: &str = "echo";
+
+/// The moment at which every fleet starts.
+pub const START: u64 = 1_800_000_000;
+
+/// What a fleet is like. [`Plan::default`] is one enclave that answers at once.
+#[derive(Clone)]
+#[expect(missing_debug_implementations, reason = "an engine has none")]
+pub struct Plan {
+    /// How many enclaves.
+    pub enclaves: usize,
+    /// Lines of the enclaves' configuration, before its tables: `padding = "p2"`, say.
+    pub config: &'static str,
+    /// The engine of all enclaves; it has to run the model of [`EchoEngine`].
+    pub engine: Arc<dyn Engine>,
+}
+
+/// A running fleet; it stops when it is dropped.
+#[derive(Debug)]
+pub struct Fleet {
+    /// The hostile operator, honest until told otherwise. Clients of this fleet talk to it.
+    pub relay: Relay,
+    /// The router behind it.
+    pub router: SocketAddr,
+    /// The enclaves' names.
+    pub nodes: Vec<NodeId>,
+    /// The enclaves' own addresses.
+    pub enclaves: Vec<SocketAddr>,
+    /// The policy that accepts this fleet, as text.
+    pub policy: String,
+    ark: Vec<u8>,
+    clock: Arc<AtomicU64>,
+    _stops: Vec<oneshot::Sender<()>>,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self { enclaves: 1, config: "", engine: Arc::new(EchoEngine::new(8, Duration::ZERO)) }
+    }
+}
+
+impl Plan {
+    /// The same with so many enclaves.
+    #[must_use]
+    pub fn with_enclaves(self, enclaves: usize) -> Self {
+        Self { enclaves, ..self }
+    }
+
+    /// The same with an engine that answers in so many pieces, so far apart.
+    #[must_use]
+    pub fn with_echo(self, pieces: u32, pace: Duration) -> Self {
+        Self { engine: Arc::new(EchoEngine::new(pieces, pace)), ..self }
+    }
+}
+
+impl Fleet {
+    /// Starts everything and waits until the router calls all enclaves ready.
+    pub async fn start(plan: Plan) -> Self {
+        let clock = Arc::new(AtomicU64::new(START));
+        let now = UnixTime::from_secs(START);
+        let validity = sim::validity_from(now, sim::VALIDITY_SECS_MAX);
+        let measurement = [0x5a; 48];
+        let (pki, platform) = SimulatedPlatform::shared(Product::Genoa, validity, measurement)
+            .expect("the test PKI is made");
+        let platform = Arc::new(platform);
+        let ark =
+            sim::bundle(&[pki.ark()], &[]).expect("a root is a certificate").to_pem().into_bytes();
+
+        let config = enclave_config(&plan);
+        let accepted = accepted(&config, &*plan.engine);
+        let policy = sim::policy::render(
+            START,
+            Product::Genoa,
+            &attestation::Digest(measurement).to_string(),
+            &accepted,
+            validity.not_after,
+        );
+
+        let mut stops = Vec::new();
+        let (mut nodes, mut enclaves) = (Vec::new(), Vec::new());
+        for _ in 0..plan.enclaves {
+            let boot = Boot::new(config.clone(), enclave_clock(&clock));
+            let keyed = boot.make_keys(attester(&platform)).expect("keys are made");
+            let loaded =
+                keyed.load(Arc::clone(&plan.engine)).expect("the engine runs the configured model");
+            let serving = loaded.attest().await.expect("the platform signs");
+            nodes.push(serving.node_id());
+            let (listener, address) = free_port().await;
+            enclaves.push(address);
+            let (stop, stopped) = shutdown();
+            stops.push(stop);
+            tokio::spawn(enclave::serve(listener, serving, stopped));
+        }
+
+        let urls: Vec<String> =
+            enclaves.iter().map(|address| format!("http://{address}")).collect();
+        let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
+        let mut config = router::Config::on_loopback(&urls).expect("the enclaves are on loopback");
+        config.timeouts.poll = Duration::from_millis(20);
+        let (listener, router) = free_port().await;
+        let (stop, stopped) = shutdown();
+        stops.push(stop);
+        tokio::spawn(router::serve(listener, config, stopped));
+
+        let relay = Relay::start(router).await;
+        let fleet = Self { relay, router, nodes, enclaves, policy, ark, clock, _stops: stops };
+        fleet.until_ready().await;
+        fleet
+    }
+
+    /// A policy from its text, with this fleet's root as the file `ark.pem`.
+    pub fn read_policy(&self, text: &str) -> Policy {
+        let read = |name: &str| match name {
+            "ark.pem" => Ok(self.ark.clone()),
+            other => Err(format!("{other}: there is no such file")),
+        };
+        Policy::parse(text, &read).expect("the policy parses")
+    }
+
+    /// A client that goes through the relay, under this fleet's policy.
+    pub fn client(&self) -> Client {
+        self.client_under(self.read_policy(&self.policy))
+    }
+
+    /// The same under another policy.
+    pub fn client_under(&self, policy: Policy) -> Client {
+        self.builder(policy).build().expect("the relay is on loopback")
+    }
+
+    /// A client to be, for tests that want more of it.
+    pub fn builder(&self, policy: Policy) -> client::Builder {
+        let clock = Arc::clone(&self.clock);
+        let clock = client::Clock::new(move || UnixTime::from_secs(clock.load(SeqCst)));
+        // Whatever a script withholds, a test has its verdict soon.
+        let timeouts = client::Timeouts {
+            exchange: Duration::from_secs(20),
+            head: Duration::from_secs(20),
+            idle: Duration::from_secs(5),
+            ..client::Timeouts::default()
+        };
+        Client::builder(&self.relay.url(), policy, clock).timeouts(timeouts)
+    }
+
+    /// What the clock of clients and enclaves says.
+    pub fn now(&self) -> UnixTime {
+        UnixTime::from_secs(self.clock.load(SeqCst))
+    }
+
+    /// Moves the wall clock of clients and enclaves; the monotonic one goes its own way.
+    pub fn advance(&self, by: Duration) {
+        self.clock.fetch_add(by.as_secs(), SeqCst);
+    }
+
+    async fn until_ready(&self) {
+        for _ in 0..1_000 {
+            let (_, body) = self.relay.get("/v1/fleet").await;
+            let fleet: Value = serde_json::from_slice(&body).unwrap_or_default();
+            let nodes = fleet["nodes"].as_array().cloned().unwrap_or_default();
+            if nodes.iter().filter(|node| node["ready"] == true).count() == self.nodes.len() {
+                return;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the fleet did not become ready");
+    }
+}
+
+/// One question to [`MODEL`], its answer streamed.
+pub fn question(prompt: &str) -> Chat {
+    Chat::question(MODEL, prompt)
+}
+
+fn enclave_config(plan: &Plan) -> enclave::Config {
+    let weights = attestation::Digest(plan.engine.description().weights_sha256);
+    let text = format!(
+        "{}\n[platform]\nkind = \"socket\"\npath = \"platform.sock\"\n\
+         [model]\npath = \"model.gguf\"\nsha256 = \"{weights}\"\nnames = [\"{MODEL}\"]\n",
+        plan.config
+    );
+    enclave::Config::parse(&text).expect("the harness writes configurations that parse")
+}
+
+fn accepted(config: &enclave::Config, engine: &dyn Engine) -> Accepted {
+    let manifest = enclave::model::manifest(&config.model.names, engine.description());
+    Accepted {
+        manifest: Some(Sha256::of(&manifest.encode())),
+        names: config.model.names.clone(),
+        configs: vec![config.digest()],
+    }
+}
+
+/// The guest's side of the simulated platform, without a socket.
+fn attester(platform: &Arc<SimulatedPlatform>) -> Box<dyn Attester> {
+    let platform = Arc::clone(platform);
+    Box::new(move |report_data: &ReportData| -> Result<PlatformEvidence, CollectError> {
+        let report = platform.report(report_data).expect("the simulated platform signs");
+        Ok(PlatformEvidence {
+            platform: Platform::SevSnp,
+            report,
+            endorsements: platform.endorsements.clone(),
+        })
+    })
+}
+
+fn enclave_clock(clock: &Arc<AtomicU64>) -> enclave::Clock {
+    let clock = Arc::clone(clock);
+    enclave::Clock::new(move || UnixTime::from_secs(clock.load(SeqCst)))
+}
+
+async fn free_port() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
+    let address = listener.local_addr().expect("a bound listener has an address");
+    (listener, address)
+}
+
+/// A future that resolves when the sender is dropped.
+fn shutdown() -> (oneshot::Sender<()>, impl Future<Output = ()> + Send + 'static) {
+    let (stop, stopped) = oneshot::channel::<()>();
+    (stop, async move { drop(stopped.await) })
+}
