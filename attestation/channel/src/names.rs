@@ -13,7 +13,7 @@ pub const BINDING: &str = "veritee-binding";
 pub const TENANT: &str = "veritee-tenant";
 /// Sealed response field that fills the head cell (`docs/protocol.md` §5.7).
 pub const PADDING: &str = "veritee-padding";
-/// Sealed trailer: the receipt, base64 (`docs/protocol.md` §5.8).
+/// Sealed trailer: the receipt, base64url without padding (`docs/protocol.md` §5.8).
 pub const RECEIPT: &str = "veritee-receipt";
 /// Sealed trailer: how the answer ended (`docs/protocol.md` §5.9).
 pub const STATUS: &str = "veritee-status";

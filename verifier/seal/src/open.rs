@@ -1,7 +1,7 @@
 use core::fmt;
 
 use attestation::digest::Mac;
-use attestation::{BindingId, Malformed, Sha256};
+use attestation::{Malformed, Sha256};
 use channel::bhttp::{Part, ResponseReader};
 use channel::chunks::{BYTES_MAX, Misframed};
 use channel::{Blinds, Fields, ReplyKeys, ResponseOpener};
@@ -159,26 +159,6 @@ impl Transcript {
     /// The commitment to the sampling parameters, claim 11, given their deterministic CBOR.
     pub fn par_mac(&self, parameters: &[u8]) -> Sha256 {
         self.blinds.parameters_mac(parameters)
-    }
-
-    /// All that [`verifier::receipt::verify`] compares a receipt with: this transcript, the epoch
-    /// and the model that evidence vouched for, and the sampling parameters in deterministic CBOR.
-    pub fn expected(
-        &self,
-        binding_id: BindingId,
-        manifest: Sha256,
-        parameters: &[u8],
-    ) -> verifier::receipt::Transcript {
-        let Self { request, req_mac, res_mac, blinds: _ } = self;
-        let par_mac = self.par_mac(parameters);
-        verifier::receipt::Transcript {
-            binding_id,
-            request: *request,
-            req_mac: *req_mac,
-            res_mac: *res_mac,
-            par_mac,
-            manifest,
-        }
     }
 }
 
