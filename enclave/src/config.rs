@@ -268,7 +268,7 @@ impl TryFrom<ConfigFile> for Config {
         }
         check_names(&model.names)?;
         within("engine.threads", engine.threads.into(), 1, 512)?;
-        within("engine.slots", engine.slots.into(), 1, 1024)?;
+        within("engine.slots", engine.slots.into(), 1, 64)?;
         within("engine.context", engine.context.into(), 16, 1 << 20)?;
         Ok(Self {
             listen,

@@ -11,7 +11,7 @@ use attestation::{BindingId, Bundle, Challenge, SealingKey, Sha256, Statement, U
 use bytes::Bytes;
 use channel::{KeyRing, Recipient, Refused, Rotation};
 use collect::{CollectError, Collector, PlatformEvidence};
-use tokio::time::{Instant, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::clock::Clock;
 use crate::event::Event;
@@ -93,10 +93,6 @@ impl Epochs {
         Ok(Self { identity, collector, clock, boot, length, state })
     }
 
-    pub(crate) const fn identity(&self) -> &Identity {
-        &self.identity
-    }
-
     /// The epoch that is offered.
     pub(crate) fn current(&self) -> Arc<Epoch> {
         Arc::clone(&self.read().current)
@@ -130,6 +126,7 @@ impl Epochs {
     /// while before its epoch ends.
     pub(crate) async fn rotate(&self, metrics: &Metrics) {
         let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             if !self.tick() {

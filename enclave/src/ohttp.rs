@@ -79,11 +79,11 @@ async fn admit(state: &Arc<State>, id: RequestId, request: Request) -> Result<Bo
     state.metrics.opened();
     let sealed = SizeBucket::of(limit.saturating_sub(upload.left));
     Event::Opened { request: id, sealed }.emit();
-    let (sender, receiver) = pipe(state.config.limits.stall);
+    let (sender, body) = pipe(state.config.limits.stall);
     let lease = upload.lease;
     let job = Job { id, state: Arc::clone(state), epoch, opened, lease, place };
     tokio::spawn(answer::answer(job, sender));
-    Ok(Body::new(receiver))
+    Ok(Body::new(body))
 }
 
 /// Reads the body to its end; acts on nothing before the final chunk has authenticated.

@@ -1,4 +1,4 @@
-//! The OpenAI API as far as this enclave speaks it: requests in, answers and errors out.
+//! The `OpenAI` API as far as this enclave speaks it: requests in, answers and errors out.
 //!
 //! A request is read strictly: a field that would change the answer and is not supported yet is
 //! refused by its name, a field without effect on the answer (`user`) is taken and ignored.

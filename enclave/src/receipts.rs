@@ -51,10 +51,6 @@ impl Receipts {
         Self { signer, manifest, chain: Mutex::new(Chain { seq: 0, previous: Digest([0; 32]) }) }
     }
 
-    pub(crate) const fn signer(&self) -> &ReceiptSigner {
-        &self.signer
-    }
-
     /// Signs the next receipt: base64 of its exact bytes. None if the crypto library refuses.
     pub(crate) fn sign(&self, draft: &Draft, end: &End) -> Option<String> {
         let Draft { binding, request, req_mac, par_mac, bound, started } = *draft;

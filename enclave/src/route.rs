@@ -1,4 +1,4 @@
-//! The resources that the enclave has (`docs/contracts` "HTTP"; `docs/protocol.md` §5).
+//! The resources that the enclave has (`docs/protocol.md` §5).
 
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@ use std::borrow::Cow;
 use engine::EngineError;
 use serde::Serialize;
 
-/// An error as OpenAI's API words it, which travels sealed.
+/// An error as `OpenAI`'s API words it, which travels sealed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ApiError {
     /// The status of the sealed response.
@@ -58,7 +58,7 @@ impl ApiError {
         Self::request(400, Some("missing_required_parameter"), Some(param), message.into())
     }
 
-    /// 400: OpenAI's API has the field, this enclave does not support it yet.
+    /// 400: `OpenAI`'s API has the field, this enclave does not support it yet.
     pub fn unsupported(param: impl Into<String>) -> Self {
         let param = param.into();
         let message =
@@ -85,7 +85,7 @@ impl ApiError {
         Self::request(404, Some("not_found"), None, message.into())
     }
 
-    /// 404: OpenAI's API has the resource, the engine does not yet.
+    /// 404: `OpenAI`'s API has the resource, the engine does not yet.
     pub fn resource_unsupported(path: &'static str) -> Self {
         let message = format!("{path} is not supported by this enclave yet.");
         Self::request(404, Some("unsupported_resource"), None, message.into())

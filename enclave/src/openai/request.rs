@@ -49,7 +49,7 @@ impl ChatRequest {
     /// Reads the JSON of a request.
     ///
     /// # Errors
-    /// What OpenAI's API would answer, with the field's name where it is about one.
+    /// What `OpenAI`'s API would answer, with the field's name where it is about one.
     pub fn parse(json: &[u8]) -> Result<Self, ApiError> {
         let object: Object<'_> = serde_json::from_slice(json).map_err(|_| {
             ApiError::invalid("The request body is not a JSON object, or repeats a key.")
@@ -90,7 +90,7 @@ impl ChatRequest {
     }
 }
 
-/// Fields of OpenAI's API that this enclave does not support, with the values that ask for nothing.
+/// Fields of `OpenAI`'s API that this enclave does not support, with the values that ask for nothing.
 fn refuse_unsupported(object: &Object<'_>) -> Result<(), ApiError> {
     for (name, value) in &object.0 {
         if SUPPORTED.contains(&name.as_ref()) || IGNORED.contains(&name.as_ref()) {
@@ -223,7 +223,7 @@ fn delivery(object: &Object<'_>) -> Result<Delivery, ApiError> {
 #[serde(deny_unknown_fields)]
 struct StreamOptions {
     include_usage: Option<bool>,
-    /// OpenAI's own padding; ours is below the API and cannot be turned off.
+    /// `OpenAI`'s own padding; ours is below the API and cannot be turned off.
     #[serde(rename = "include_obfuscation")]
     _include_obfuscation: Option<bool>,
 }
@@ -319,11 +319,11 @@ const fn narrow(number: f64) -> f32 {
     number as f32
 }
 
-/// Most keys in an object: OpenAI's API has some forty.
+/// Most keys in an object: `OpenAI`'s API has some forty.
 const KEYS_MAX: usize = 64;
 /// Characters of an unknown name that are repeated in an error.
 const NAME_CHARS_MAX: usize = 64;
-/// Stop texts in a request (OpenAI's API reference).
+/// Stop texts in a request (`OpenAI`'s API reference).
 const STOPS_MAX: usize = 4;
 /// Octets of a stop text: the engine holds back as much of an answer.
 const STOP_LEN_MAX: usize = 1024;
@@ -343,7 +343,7 @@ const SUPPORTED: [&str; 11] = [
 ];
 /// Names of the caller for the API's operator, and hints for caches: they do not change the answer.
 const IGNORED: [&str; 3] = ["user", "safety_identifier", "prompt_cache_key"];
-/// What OpenAI's API has and this enclave has not, with the values that leave the answer as it is.
+/// What `OpenAI`'s API has and this enclave has not, with the values that leave the answer as it is.
 const UNSUPPORTED: [(&str, &[&str]); 23] = [
     ("audio", &[]),
     ("frequency_penalty", &["0", "0.0"]),

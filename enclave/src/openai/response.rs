@@ -38,11 +38,11 @@ impl Completion {
         let choice = Choice { index: 0, message, logprobs: None, finish_reason: finish };
         json(&Object {
             id: &self.id,
-            object: "chat.completion",
+            kind: "chat.completion",
             created: self.created,
             model: &self.model,
             choices: [choice],
-            usage: Some(Some(usage)),
+            usage: Counts::Given(usage),
             system_fingerprint: &self.fingerprint,
         })
     }
@@ -81,11 +81,15 @@ impl Completion {
         });
         let chunk = Object {
             id: &self.id,
-            object: "chat.completion.chunk",
+            kind: "chat.completion.chunk",
             created: self.created,
             model: &self.model,
             choices: choice.as_slice(),
-            usage: self.with_usage.then_some(usage),
+            usage: match usage {
+                Some(usage) => Counts::Given(usage),
+                None if self.with_usage => Counts::Null,
+                None => Counts::Absent,
+            },
             system_fingerprint: &self.fingerprint,
         };
         write_event(&json(&chunk), out);
@@ -110,36 +114,50 @@ pub fn models(names: &[String], created: UnixTime) -> Vec<u8> {
     json(&List { object: "list", data })
 }
 
-/// Counted tokens, as OpenAI's API names them.
+/// Counted tokens, as `OpenAI`'s API names them.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Tokens {
-    prompt_tokens: u32,
-    completion_tokens: u32,
-    total_tokens: u32,
+    #[serde(rename = "prompt_tokens")]
+    prompt: u32,
+    #[serde(rename = "completion_tokens")]
+    completion: u32,
+    #[serde(rename = "total_tokens")]
+    total: u32,
 }
 
 impl Tokens {
     /// The counts and their sum.
     pub const fn new(prompt: u32, completion: u32) -> Self {
-        Self {
-            prompt_tokens: prompt,
-            completion_tokens: completion,
-            total_tokens: prompt.saturating_add(completion),
-        }
+        Self { prompt, completion, total: prompt.saturating_add(completion) }
     }
 }
 
 #[derive(Serialize)]
 struct Object<'a, C: Serialize> {
     id: &'a str,
-    object: &'static str,
+    #[serde(rename = "object")]
+    kind: &'static str,
     created: u64,
     model: &'a str,
     choices: C,
-    /// Absent, null, or the counts.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<Option<Tokens>>,
+    #[serde(skip_serializing_if = "Counts::is_absent")]
+    usage: Counts,
     system_fingerprint: &'a str,
+}
+
+/// The key `usage`: no such key, null, or the counts.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Counts {
+    Absent,
+    Null,
+    Given(Tokens),
+}
+
+impl Counts {
+    const fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
 }
 
 #[derive(Serialize)]
