@@ -7,7 +7,7 @@
 use zeroize::Zeroize;
 
 use super::lanes::{Lanes, exp, greatest, sum};
-use super::matrix::{Activations, Fill};
+use super::matrix::{Activations, Fill, to_half};
 use super::team::{Disjoint, Team};
 use super::{Isa, Task};
 
@@ -38,9 +38,11 @@ pub(crate) fn store(page: &mut Page, layer: usize, position: usize, width: usize
         let from = (layer * heads + head) * width * Page::POSITIONS * 2;
         let (page_keys, page_values) = page.0[from..][..width * Page::POSITIONS * 2].split_at_mut(width * Page::POSITIONS);
         for (j, key) in keys[head * width..][..width].iter().enumerate() {
-            page_keys[(slot / 16 * width + j) * 16 + slot % 16] = *key;
+            page_keys[(slot / 16 * width + j) * 16 + slot % 16] = to_half(*key);
         }
-        page_values[slot * width..][..width].copy_from_slice(&values[head * width..][..width]);
+        for (to, value) in page_values[slot * width..][..width].iter_mut().zip(&values[head * width..][..width]) {
+            *to = to_half(*value);
+        }
     }
 }
 
@@ -116,7 +118,7 @@ impl Task for Attend<'_> {
             let mut sums = [L::splat(0.0); 4];
             let keys: [&[[f32; 16]]; 4] = core::array::from_fn(|i| keys[i * width * 16..][..width * 16].as_chunks::<16>().0);
             for j in 0..width {
-                let query = L::splat(query[j]);
+                let query = L::splat(to_half(query[j]));
                 for i in 0..4 {
                     sums[i] = L::fma(L::load(&keys[i][j]), query, sums[i]);
                 }

@@ -164,6 +164,22 @@ pub(crate) fn half(bits: u16) -> f32 {
     f32::from_bits(size.to_bits() | infinite | (u32::from(bits) & 0x8000) << 16)
 }
 
+/// Rounds to the nearest half-precision value, ties to even.
+#[inline(always)]
+pub(super) fn to_half(x: f32) -> f32 {
+    let bits = x.to_bits();
+    let size = f32::from_bits(bits & 0x7fff_ffff);
+    let rounded = if size < 6.103_515_6e-5 {
+        // Subnormal halves are the multiples of 2^-24; half a single-precision unit of 0.75 is that step.
+        (size + 0.75) - 0.75
+    } else {
+        let even = (bits >> 13) & 1;
+        let kept = ((bits & 0x7fff_ffff) + 0xfff + even) & 0xffff_e000;
+        if kept >= 0x4780_0000 { f32::INFINITY } else { f32::from_bits(kept) }
+    };
+    f32::from_bits(rounded.to_bits() | bits & 0x8000_0000)
+}
+
 /// Vectors that matrices multiply, one per token, and their 8-bit form.
 pub(crate) struct Activations {
     columns: usize,
@@ -265,9 +281,9 @@ impl<T: Fill> Task for Row<'_, T> {
                 *to = i32::from_le_bytes(*bytes);
             }
             let scale = size / 127.0;
-            scales[block] = scale;
+            scales[block] = to_half(scale);
             sums[block] = sum;
-            scaled_sums[block] = scale * sum as f32;
+            scaled_sums[block] = to_half(scale * sum as f32);
         }
     }
 }

@@ -103,16 +103,25 @@ impl Lanes for Avx512 {
     fn nibbles(lines: &[Line; 4]) -> Self::Block {
         intrinsics! {
             let mask = _mm512_set1_epi8(15);
-            core::array::from_fn(|k| {
-                let line = _mm512_load_si512(lines[k / 2].0.as_ptr().cast());
-                _mm512_and_si512(if k % 2 == 0 { line } else { _mm512_srli_epi16::<4>(line) }, mask)
-            })
+            let mut weights = [_mm512_setzero_si512(); 8];
+            for k in 0..4 {
+                let line = _mm512_load_si512(lines[k].0.as_ptr().cast());
+                weights[2 * k] = _mm512_and_si512(line, mask);
+                weights[2 * k + 1] = _mm512_and_si512(_mm512_srli_epi16::<4>(line), mask);
+            }
+            weights
         }
     }
 
     #[inline(always)]
     fn bytes(lines: &[Line; 8]) -> Self::Block {
-        intrinsics!(core::array::from_fn(|k| _mm512_load_si512(lines[k].0.as_ptr().cast())))
+        intrinsics! {
+            let mut weights = [_mm512_setzero_si512(); 8];
+            for k in 0..8 {
+                weights[k] = _mm512_load_si512(lines[k].0.as_ptr().cast());
+            }
+            weights
+        }
     }
 
     #[inline(always)]
@@ -199,11 +208,13 @@ impl Lanes for Avx2 {
     #[inline(always)]
     fn power_of_two(rounded: Pair) -> Pair {
         intrinsics! {
-            let power = |x| {
-                let biased = _mm256_add_epi32(_mm256_castps_si256(x), _mm256_set1_epi32(127));
-                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
-            };
-            Pair(power(rounded.0), power(rounded.1))
+            let bias = _mm256_set1_epi32(127);
+            let low = _mm256_add_epi32(_mm256_castps_si256(rounded.0), bias);
+            let high = _mm256_add_epi32(_mm256_castps_si256(rounded.1), bias);
+            Pair(
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(low)),
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(high)),
+            )
         }
     }
 
@@ -219,12 +230,15 @@ impl Lanes for Avx2 {
     fn nibbles(lines: &[Line; 4]) -> Self::Block {
         intrinsics! {
             let mask = _mm256_set1_epi8(15);
-            core::array::from_fn(|k| {
-                core::array::from_fn(|side| {
-                    let line = _mm256_load_si256(lines[k / 2].0.as_ptr().add(32 * side).cast());
-                    _mm256_and_si256(if k % 2 == 0 { line } else { _mm256_srli_epi16::<4>(line) }, mask)
-                })
-            })
+            let mut weights = [[_mm256_setzero_si256(); 2]; 8];
+            for k in 0..4 {
+                for side in 0..2 {
+                    let line = _mm256_load_si256(lines[k].0.as_ptr().add(32 * side).cast());
+                    weights[2 * k][side] = _mm256_and_si256(line, mask);
+                    weights[2 * k + 1][side] = _mm256_and_si256(_mm256_srli_epi16::<4>(line), mask);
+                }
+            }
+            weights
         }
     }
 
@@ -233,46 +247,49 @@ impl Lanes for Avx2 {
         // Signed again: the product below wants the weights' size and sign apart.
         intrinsics! {
             let sign = _mm256_set1_epi8(-128);
-            core::array::from_fn(|k| {
-                core::array::from_fn(|side| {
+            let mut weights = [[_mm256_setzero_si256(); 2]; 8];
+            for k in 0..8 {
+                for side in 0..2 {
                     let line = _mm256_load_si256(lines[k].0.as_ptr().add(32 * side).cast());
-                    _mm256_xor_si256(line, sign)
-                })
-            })
+                    weights[k][side] = _mm256_xor_si256(line, sign);
+                }
+            }
+            weights
         }
     }
 
     #[inline(always)]
     fn dot_nibbles(weights: &Self::Block, x: &[i32; 8], start: i32) -> Pair {
         intrinsics! {
-            let [low, high] = core::array::from_fn(|side| {
-                // Eight sums of two products of at most 15 * 127 stay below 2^15.
-                let mut sum = _mm256_setzero_si256();
-                for k in 0..8 {
-                    let x = _mm256_set1_epi32(x[k]);
-                    sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(weights[k][side], x));
-                }
-                let sum = _mm256_madd_epi16(sum, _mm256_set1_epi16(1));
-                _mm256_cvtepi32_ps(_mm256_add_epi32(sum, _mm256_set1_epi32(start)))
-            });
-            Pair(low, high)
+            // Eight sums of two products of at most 15 * 127 stay below 2^15.
+            let (mut low, mut high) = (_mm256_setzero_si256(), _mm256_setzero_si256());
+            for k in 0..8 {
+                let x = _mm256_set1_epi32(x[k]);
+                low = _mm256_add_epi16(low, _mm256_maddubs_epi16(weights[k][0], x));
+                high = _mm256_add_epi16(high, _mm256_maddubs_epi16(weights[k][1], x));
+            }
+            let (ones, start) = (_mm256_set1_epi16(1), _mm256_set1_epi32(start));
+            let low = _mm256_add_epi32(_mm256_madd_epi16(low, ones), start);
+            let high = _mm256_add_epi32(_mm256_madd_epi16(high, ones), start);
+            Pair(_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high))
         }
     }
 
     #[inline(always)]
     fn dot_bytes(weights: &Self::Block, x: &[i32; 8], _sum: i32) -> Pair {
         intrinsics! {
-            let [low, high] = core::array::from_fn(|side| {
-                let mut sum = _mm256_setzero_si256();
-                for k in 0..8 {
-                    // Two products of at most 128 * 127 stay below 2^15.
-                    let x = _mm256_sign_epi8(_mm256_set1_epi32(x[k]), weights[k][side]);
-                    let pair = _mm256_maddubs_epi16(_mm256_abs_epi8(weights[k][side]), x);
-                    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pair, _mm256_set1_epi16(1)));
-                }
-                _mm256_cvtepi32_ps(sum)
-            });
-            Pair(low, high)
+            let ones = _mm256_set1_epi16(1);
+            let (mut low, mut high) = (_mm256_setzero_si256(), _mm256_setzero_si256());
+            for k in 0..8 {
+                // Two products of at most 128 * 127 stay below 2^15.
+                let x = _mm256_set1_epi32(x[k]);
+                let [a, b] = weights[k];
+                let a = _mm256_maddubs_epi16(_mm256_abs_epi8(a), _mm256_sign_epi8(x, a));
+                let b = _mm256_maddubs_epi16(_mm256_abs_epi8(b), _mm256_sign_epi8(x, b));
+                low = _mm256_add_epi32(low, _mm256_madd_epi16(a, ones));
+                high = _mm256_add_epi32(high, _mm256_madd_epi16(b, ones));
+            }
+            Pair(_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high))
         }
     }
 }
