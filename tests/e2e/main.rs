@@ -10,4 +10,5 @@
 mod happy;
 mod hostile;
 mod policies;
+mod sdk;
 mod told;

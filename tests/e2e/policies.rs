@@ -79,7 +79,7 @@ async fn an_older_policy_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_attestation_ends_and_is_renewed() {
+async fn nothing_is_sealed_after_an_attestation_has_ended() {
     let fleet = Fleet::start(Plan::default()).await;
     let client = fleet.client();
     let before = client.enclaves().await.unwrap()[0].report().not_after;
