@@ -154,15 +154,14 @@ pub(crate) fn check_raw(
     policy: &Policy,
     findings: &mut Vec<Finding>,
 ) {
-    match &expectation.report_data {
-        Some(stated) => report_data(&authentic.claims().report.report_data(), stated, findings),
-        None => {
-            let message = "the evidence carries no binding, and no REPORT_DATA was stated: nothing ties keys to it";
-            findings.push(match policy.binding {
-                Presence::Required => Finding::reject(Code::BindingNotChecked, message),
-                Presence::IfPresent => Finding::warn(Code::BindingNotChecked, message),
-            });
-        }
+    if let Some(stated) = &expectation.report_data {
+        report_data(&authentic.claims().report.report_data(), stated, findings);
+    } else {
+        let message = "the evidence carries no binding, and no REPORT_DATA was stated: nothing ties keys to it";
+        findings.push(match policy.binding {
+            Presence::Required => Finding::reject(Code::BindingNotChecked, message),
+            Presence::IfPresent => Finding::warn(Code::BindingNotChecked, message),
+        });
     }
     match (expectation.freshness, policy.freshness) {
         (Freshness::Challenged(challenge), _) => findings.push(

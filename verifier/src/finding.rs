@@ -164,7 +164,7 @@ codes! {
 
     /// The report's format version is not 2, 3 or 5.
     ReportVersionUnsupported, "report-version-unsupported", Rejected, "AMD 56860 §7.3 table 23", "update this program; do not accept a format that it cannot read";
-    /// SIGNATURE_ALGO is not ECDSA P-384 with SHA-384.
+    /// `SIGNATURE_ALGO` is not ECDSA P-384 with SHA-384.
     SignatureAlgorithmUnsupported, "signature-algorithm-unsupported", Rejected, "AMD 56860 §10", "update this program, or refuse the enclave";
     /// A component of the report's signature is longer than 48 bytes, or bytes after it are not zero.
     SignatureNotCanonical, "signature-not-canonical", Rejected, "AMD 56860 §10", "refuse the enclave: genuine firmware does not write this";
@@ -196,9 +196,9 @@ codes! {
     CrlMissing, "crl-missing", Unavailable, "RFC 5280 §6.3", "give the product's revocation list with --endorsements";
     /// A revocation list that names the product's root as issuer is not signed by it.
     CrlSignatureInvalid, "crl-signature-invalid", Rejected, "RFC 5280 §6.3.3", "fetch the revocation list again from the vendor";
-    /// A revocation list's thisUpdate lies in the future.
+    /// A revocation list's `thisUpdate` lies in the future.
     CrlNotYetValid, "crl-not-yet-valid", Rejected, "RFC 5280 §5.1.2.4", "check the clock, or the moment given with --at";
-    /// A revocation list's nextUpdate has passed, or it has none.
+    /// A revocation list's `nextUpdate` has passed, or it has none.
     CrlExpired, "crl-expired", Rejected, "RFC 5280 §5.1.2.5", "give a current revocation list";
     /// A revocation list is indirect, partial, without a number, or has a critical extension that is not understood.
     CrlProfile, "crl-profile", Rejected, "RFC 5280 §5.2", "give the vendor's own complete revocation list";
@@ -209,17 +209,17 @@ codes! {
 
     /// The report says that no key signed it, or names a kind of key that does not exist.
     SigningKeyInvalid, "signing-key-invalid", Rejected, "AMD 56860 §7.3 SIGNING_KEY", "refuse the enclave: such a report proves nothing";
-    /// SIGNING_KEY names another kind of key than the certificate.
+    /// `SIGNING_KEY` names another kind of key than the certificate.
     SigningKeyMismatch, "signing-key-mismatch", Rejected, "AMD 56860 §7.3 SIGNING_KEY", "give the certificate of the key that signed";
     /// The policy does not accept reports signed by this kind of key.
     SigningKeyNotAllowed, "signing-key-not-allowed", Rejected, "docs/policy.md signing_keys", "add the kind to signing_keys if you mean to accept it";
     /// The cloud provider that the VLEK names is not on the policy's list.
     CspNotAllowed, "csp-not-allowed", Rejected, "docs/policy.md csp_ids", "add the provider to csp_ids if you trust it";
-    /// The report's CHIP_ID is not the chip that the VCEK was made for.
+    /// The report's `CHIP_ID` is not the chip that the VCEK was made for.
     ChipIdMismatch, "chip-id-mismatch", Rejected, "AMD 57230 §3.2 hwID", "give the certificate of the chip that signed";
     /// A report signed by a VCEK hides its chip.
     ChipIdMasked, "chip-id-masked", Rejected, "AMD 56860 §7.3 MASK_CHIP_KEY", "have the operator unmask the chip id";
-    /// REPORTED_TCB is not the TCB that the certificate was made for.
+    /// `REPORTED_TCB` is not the TCB that the certificate was made for.
     ReportedTcbMismatch, "reported-tcb-mismatch", Rejected, "AMD 57230 §3.2 SPL", "give the certificate of the TCB that signed";
     /// The processor that the report's CPUID fields name is not the certificate's product, or is unknown.
     ProductMismatch, "product-mismatch", Rejected, "AMD 56860 §7.3 CPUID_FAM_ID", "give the certificate of the product that signed";
@@ -264,7 +264,7 @@ codes! {
 
     /// The guest is tied to a migration agent.
     MigrationAgent, "migration-agent", Rejected, "AMD 56860 §7.3 REPORT_ID_MA", "launch the guest without a migration agent";
-    /// The platform does not show that memory was checked for aliases (BadRAM, CVE-2024-21944).
+    /// The platform does not show that memory was checked for aliases (`BadRAM`, CVE-2024-21944).
     PlatformAliasCheck, "platform-alias-check", Rejected, "AMD-SB-3015; AMD 56860 §7.3 PLATFORM_INFO bit 5", "have the operator update the firmware so that the check runs and is reported";
     /// The platform's SMT bit is not what the policy wants.
     PlatformSmt, "platform-smt", Rejected, "AMD 56860 §7.3 PLATFORM_INFO bit 0", "have the operator configure the host as the policy wants it";
@@ -289,24 +289,24 @@ codes! {
     VmplNotAllowed, "vmpl-not-allowed", Rejected, "docs/policy.md vmpl", "add the level to vmpl if the guest's image is built to report there";
     /// The launch measurement is none of the policy's.
     MeasurementNotAllowed, "measurement-not-allowed", Rejected, "docs/policy.md measurements", "compare with the release's published measurements; refuse the enclave if they differ";
-    /// HOST_DATA is none of the policy's.
+    /// `HOST_DATA` is none of the policy's.
     HostDataNotAllowed, "host-data-not-allowed", Rejected, "docs/policy.md host_data", "launch the guest with the host data that the policy names";
-    /// FAMILY_ID is none of the policy's.
+    /// `FAMILY_ID` is none of the policy's.
     FamilyIdNotAllowed, "family-id-not-allowed", Rejected, "docs/policy.md family_ids", "launch the guest with the id block that the policy names";
-    /// IMAGE_ID is none of the policy's.
+    /// `IMAGE_ID` is none of the policy's.
     ImageIdNotAllowed, "image-id-not-allowed", Rejected, "docs/policy.md image_ids", "launch the guest with the id block that the policy names";
-    /// GUEST_SVN is below the policy's minimum.
+    /// `GUEST_SVN` is below the policy's minimum.
     GuestSvnBelowMinimum, "guest-svn-below-minimum", Rejected, "docs/policy.md guest_svn_min", "update the guest's image";
     /// The key that signed the guest's id block is none of the policy's.
     IdKeyNotAllowed, "id-key-not-allowed", Rejected, "docs/policy.md id_keys", "launch the guest with an id block of a known key";
     /// The key that vouches for the id key is none of the policy's, or is missing where the report says that there is one.
     AuthorKeyNotAllowed, "author-key-not-allowed", Rejected, "docs/policy.md author_keys", "launch the guest with an id block of a known author";
 
-    /// REPORT_DATA is not the 64 bytes that were expected: the keys or the challenge were not this guest's.
+    /// `REPORT_DATA` is not the 64 bytes that were expected: the keys or the challenge were not this guest's.
     ReportDataMismatch, "report-data-mismatch", Rejected, "docs/protocol.md §5.2", "refuse the enclave: somebody swapped keys or evidence";
     /// A member of the bundle is not the one that the statement names by its digest.
     MemberMismatch, "member-mismatch", Rejected, "docs/protocol.md §5.2", "refuse the enclave: somebody swapped a part of the bundle";
-    /// The evidence carries no binding of Veritee's, and no REPORT_DATA was stated.
+    /// The evidence carries no binding of Veritee's, and no `REPORT_DATA` was stated.
     BindingNotChecked, "binding-not-checked", Rejected, "docs/policy.md binding", "state the 64 bytes with --report-data, or use an enclave that sends a bundle";
     /// The evidence does not answer the challenge.
     ChallengeNotAnswered, "challenge-not-answered", Rejected, "docs/protocol.md §5.2", "ask again with a new challenge; refuse the enclave if it persists";
@@ -316,7 +316,7 @@ codes! {
     StatementNotYetValid, "statement-not-yet-valid", Rejected, "docs/protocol.md §5.1", "check both clocks";
     /// The statement's window has ended.
     StatementExpired, "statement-expired", Rejected, "docs/protocol.md §5.1", "fetch the evidence of the present epoch";
-    /// Cached evidence is older than the policy's max_age.
+    /// Cached evidence is older than the policy's `max_age`.
     EvidenceTooOld, "evidence-too-old", Rejected, "docs/policy.md max_age", "ask for evidence with a challenge";
     /// The statement names accelerators, or the bundle carries evidence of them, which this version cannot appraise.
     AcceleratorsNotSupported, "accelerators-not-supported", Rejected, "docs/protocol.md §5.2", "use an enclave without accelerators";

@@ -125,25 +125,22 @@ impl<'a> Appraisal<'a> {
             appraise::not_evaluated(parts.is_some(), &mut self.findings);
             return Err(self.refused());
         };
-        let bound = match parts {
-            Some(parts) => {
-                let bound = bind::bind(
-                    &authentic,
-                    parts,
-                    expectation,
-                    self.policy,
-                    self.now,
-                    &mut self.findings,
-                );
-                if bound.is_none() {
-                    appraise::not_bound(&mut self.findings);
-                }
-                bound
+        let bound = if let Some(parts) = parts {
+            let bound = bind::bind(
+                &authentic,
+                parts,
+                expectation,
+                self.policy,
+                self.now,
+                &mut self.findings,
+            );
+            if bound.is_none() {
+                appraise::not_bound(&mut self.findings);
             }
-            None => {
-                bind::check_raw(&authentic, expectation, self.policy, &mut self.findings);
-                None
-            }
+            bound
+        } else {
+            bind::check_raw(&authentic, expectation, self.policy, &mut self.findings);
+            None
         };
         appraise::hardware(&authentic, snp, &mut self.findings);
         let models = bound

@@ -178,7 +178,7 @@ impl<'a> Crl<'a> {
         self.signed.is_pss_sha384() && self.signed.is_signed_by(key)
     }
 
-    /// thisUpdate, and nextUpdate where there is one.
+    /// `thisUpdate`, and `nextUpdate` where there is one.
     pub(crate) fn window(&self) -> (UnixTime, Option<UnixTime>) {
         (unix(self.parsed.last_update()), self.parsed.next_update().map(unix))
     }

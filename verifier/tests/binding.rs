@@ -1,5 +1,6 @@
 //! What the hardware signed for: keys, model, configuration, challenge and window
 //! (`docs/protocol.md` §5.2), and what an acceptance hands out.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail anywhere")]
 
 mod world;
 
@@ -13,6 +14,9 @@ use attestation::{
 };
 use verifier::{Code, Expectation, Severity, Verdict, appraise};
 use world::{CHALLENGE, MODEL, NOW, World, each_is_accepted, each_is_refused, report};
+
+/// One thing that is changed.
+type Change<'a> = &'a dyn Fn(&mut World);
 
 fn genoa() -> World {
     World::new(Product::Genoa)
@@ -49,7 +53,7 @@ fn check_18_the_hardware_signed_for_these_members() {
                 w.manifest = world::manifest(&["other"]).encode();
             }),
             ("the same manifest in other bytes", &[Code::MemberMismatch], &|w| {
-                w.manifest.push(b'\n')
+                w.manifest.push(b'\n');
             }),
             ("another configuration", &[Code::MemberMismatch], &|w| w.config.push(b'\n')),
             ("accelerators", &[Code::AcceleratorsNotSupported], &|w| {
@@ -81,10 +85,10 @@ fn the_evidence_answers_the_challenge() {
                 w.freshness = FreshnessProof::Challenge { challenge: Digest(other.0) };
             }),
             ("cached evidence", &[Code::ChallengeNotAnswered], &|w| {
-                w.freshness = FreshnessProof::None
+                w.freshness = FreshnessProof::None;
             }),
             ("no challenge asked", &[Code::NotChallenged], &|w| {
-                w.expectation = Expectation::cached()
+                w.expectation = Expectation::cached();
             }),
             ("a batch without ours", &[Code::ChallengeNotAnswered], &|w| {
                 w.freshness = batch(&[other, Challenge([2; 32])], 0);
@@ -160,7 +164,7 @@ fn model_and_configuration_are_the_policys() {
                 w.policy.remove("models");
             }),
             ("another model", &[Code::ModelNotAllowed], &|w| {
-                w.set("models", MODEL, other.as_str())
+                w.set("models", MODEL, other.as_str());
             }),
             // The policy knows these weights by a name under which the manifest does not serve them.
             ("another name", &[Code::ModelNotAllowed], &|w| {
@@ -200,7 +204,6 @@ fn an_acceptance_hands_out_what_was_bound() {
 #[test]
 fn an_acceptance_ends_with_the_first_thing_that_ends() {
     let later = |secs: u64| NOW.saturating_add(Duration::from_secs(secs));
-    type Change<'a> = &'a dyn Fn(&mut World);
     let cases: [(&str, Change<'_>, UnixTime); 6] = [
         ("statement", &|_| {}, genoa().statement.not_after),
         ("max_age", &|w| w.set("freshness", "max_age", "60s"), later(60)),

@@ -1,4 +1,5 @@
 //! Policies: what the shipped ones accept, what may be written, and what lint says.
+#![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 mod world;
 
@@ -10,6 +11,9 @@ use sim::Pki;
 use verifier::policy::{Purpose, Weight};
 use verifier::{AnchorKind, Code, Policy, Severity, appraise};
 use world::{World, report};
+
+/// One thing that is changed.
+type Change<'a> = &'a dyn Fn(&mut World);
 
 fn shipped() -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
@@ -121,7 +125,6 @@ fn a_production_policy_cannot_bring_roots_of_its_own() {
 
 #[test]
 fn production_admits_no_relaxation() {
-    type Change<'a> = &'a dyn Fn(&mut World);
     let relaxations: [(&str, Change<'_>); 10] = [
         ("freshness.binding", &|w| w.set("freshness", "binding", "if-present")),
         ("config.digests", &|w| w.set("config", "digests", "any")),
@@ -129,7 +132,7 @@ fn production_admits_no_relaxation() {
         ("sev-snp.revocation", &|w| w.set("sev-snp", "revocation", "if-present")),
         ("sev-snp.guest_policy.debug", &|w| w.set("sev-snp.guest_policy", "debug", "allowed")),
         ("sev-snp.guest_policy.migration", &|w| {
-            w.set("sev-snp.guest_policy", "migration", "required")
+            w.set("sev-snp.guest_policy", "migration", "required");
         }),
         ("sev-snp.migration_agent", &|w| w.set("sev-snp", "migration_agent", "allowed")),
         ("sev-snp.guest_policy.unknown_bits", &|w| {
@@ -174,7 +177,6 @@ fn lint_wants_milan_by_chip_in_production() {
 
 #[test]
 fn what_is_no_policy_is_refused_with_its_key() {
-    type Change<'a> = &'a dyn Fn(&mut World);
     let broken: [(&str, Change<'_>); 17] = [
         ("policy", &|w| w.set("sev-snp", "unknown_key", 1)),
         ("policy", &|w| w.set("sev-snp.platform", "unknown_key", 1)),

@@ -1,4 +1,5 @@
 //! Receipts (`docs/protocol.md` §5.8): signed by the attested key, about this very exchange.
+#![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 mod world;
 
@@ -9,6 +10,9 @@ use ring::signature::Ed25519KeyPair;
 use verifier::receipt::{Transcript, verify};
 use verifier::{Attested, AttestedKeys};
 use world::{NOW, World};
+
+/// One thing that is changed.
+type Change<'a> = &'a dyn Fn(&mut Receipt);
 
 fn keys() -> AttestedKeys {
     World::new(Product::Genoa).judge().unwrap().into_keys().unwrap()
@@ -73,7 +77,6 @@ fn a_receipt_about_anything_else_is_refused() {
     let keys = keys();
     let transcript = transcript(&keys);
     let other = Digest([0xee; 32]);
-    type Change<'a> = &'a dyn Fn(&mut Receipt);
     let changes: [(&str, Change<'_>); 7] = [
         ("receipt-mismatch", &|r| r.binding_id.0 = other),
         ("receipt-mismatch", &|r| r.request = other),

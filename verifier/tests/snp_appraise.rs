@@ -27,7 +27,7 @@ fn check_11_tcb_order_and_minima() {
         genoa,
         &[
             ("reported above committed", &[Code::TcbOrder], &|w| {
-                w.report.committed_tcb.microcode = 1
+                w.report.committed_tcb.microcode = 1;
             }),
             ("committed above current", &[Code::TcbOrder], &|w| w.report.committed_tcb.snp = 99),
             ("launch above current", &[Code::TcbOrder], &|w| w.report.launch_tcb.bootloader = 99),

@@ -6,7 +6,7 @@ use crate::authenticate::{Claims, Signer};
 use crate::finding::{Code, Finding};
 use crate::policy::{Accept, Demand, SigningKeyName, SnpPolicy, list};
 
-/// Milan's chip secrets can be extracted by software (BadFuse), so it is accepted by name alone,
+/// Milan's chip secrets can be extracted by software (`BadFuse`), so it is accepted by name alone,
 /// and never without a word.
 pub(super) fn product(claims: &Claims, snp: &SnpPolicy, findings: &mut Vec<Finding>) {
     if !snp.products.contains(&claims.product) {
@@ -150,7 +150,7 @@ pub(super) fn launch(claims: &Claims, snp: &SnpPolicy, findings: &mut Vec<Findin
     migration_agent(claims, snp, findings);
 }
 
-/// REPORT_ID_MA is all ones where there is no migration agent (ABI §7.3).
+/// `REPORT_ID_MA` is all ones where there is no migration agent (ABI §7.3).
 fn migration_agent(claims: &Claims, snp: &SnpPolicy, findings: &mut Vec<Finding>) {
     let agent = claims.report.report_id_ma();
     let present = agent.0 != [0xff; 32];

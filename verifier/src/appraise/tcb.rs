@@ -11,9 +11,10 @@ use crate::policy::{Demand, SnpPolicy};
 /// firmware reports of itself.
 pub(super) fn judge(claims: &Claims, snp: &SnpPolicy, findings: &mut Vec<Finding>) {
     let report = &claims.report;
-    let mut tcb = |name: &'static str, raw| match TcbVersion::from_raw(claims.product, raw) {
-        Ok(version) => Some((name, version)),
-        Err(_) => {
+    let mut tcb = |name: &'static str, raw| {
+        if let Ok(version) = TcbVersion::from_raw(claims.product, raw) {
+            Some((name, version))
+        } else {
             findings.push(
                 Finding::reject(
                     Code::TcbOrder,

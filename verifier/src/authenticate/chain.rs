@@ -29,9 +29,9 @@ pub(super) struct Vek {
     pub(super) kind: Kind,
     pub(super) product: Product,
     pub(super) point: [u8; P384_POINT_LEN],
-    /// The 8 bytes of REPORTED_TCB that the key was made for; none if an extension is wrong.
+    /// The 8 bytes of `REPORTED_TCB` that the key was made for; none if an extension is wrong.
     pub(super) tcb: Option<[u8; 8]>,
-    /// The chip, of a VCEK, as CHIP_ID has it.
+    /// The chip, of a VCEK, as `CHIP_ID` has it.
     pub(super) chip: Option<[u8; 64]>,
     /// The provider, of a VLEK.
     pub(super) csp_id: Option<String>,
@@ -122,7 +122,7 @@ fn certificates<'a>(inputs: Inputs<'a>, findings: &mut Vec<Finding>) -> Vec<Cert
         match Certificate::parse(der) {
             Ok(certificate) => parsed.push(certificate),
             Err(error) => {
-                findings.push(Finding::reject(Code::EndorsementsMalformed, error.to_string()))
+                findings.push(Finding::reject(Code::EndorsementsMalformed, error.to_string()));
             }
         }
     }
@@ -135,7 +135,7 @@ fn crls<'a>(inputs: Inputs<'a>, findings: &mut Vec<Finding>) -> Vec<Crl<'a>> {
         match Crl::parse(der) {
             Ok(crl) => parsed.push(crl),
             Err(error) => {
-                findings.push(Finding::reject(Code::EndorsementsMalformed, error.to_string()))
+                findings.push(Finding::reject(Code::EndorsementsMalformed, error.to_string()));
             }
         }
     }
@@ -344,7 +344,7 @@ fn root<'a>(
     signer
 }
 
-/// The TCB that a key was made for, in the order of REPORTED_TCB (AMD 57230 §3.2 tables 8 to 11;
+/// The TCB that a key was made for, in the order of `REPORTED_TCB` (AMD 57230 §3.2 tables 8 to 11;
 /// SNP ABI §2.2). The versions of parts that do not exist stand for the reserved bytes.
 fn tcb(
     vek: &Certificate<'_>,
@@ -368,7 +368,7 @@ fn tcb(
     complete.then_some(tcb)
 }
 
-/// The productName extension: the product, and perhaps a stepping after a hyphen ("Milan-B0").
+/// The `productName` extension: the product, and perhaps a stepping after a hyphen ("Milan-B0").
 fn product_name(vek: &Certificate<'_>, kind: Kind, product: Product, findings: &mut Vec<Finding>) {
     let Some(value) = value(vek, kind.name(), "productName", PRODUCT_NAME, findings) else {
         return;
@@ -389,7 +389,7 @@ fn product_name(vek: &Certificate<'_>, kind: Kind, product: Product, findings: &
     }
 }
 
-/// The hwID extension of a VCEK, as CHIP_ID has it: 64 bytes, of which Turin uses 8. A VLEK is of
+/// The `hwID` extension of a VCEK, as `CHIP_ID` has it: 64 bytes, of which Turin uses 8. A VLEK is of
 /// no chip and must not have one.
 fn chip(
     vek: &Certificate<'_>,
@@ -418,7 +418,7 @@ fn chip(
     Some(chip)
 }
 
-/// The cspID extension of a VLEK. A VCEK is of no provider and must not have one.
+/// The `cspID` extension of a VLEK. A VCEK is of no provider and must not have one.
 fn csp_id(vek: &Certificate<'_>, kind: Kind, findings: &mut Vec<Finding>) -> Option<String> {
     if kind == Kind::Vcek {
         absent(vek, kind.name(), "cspID", CSP_ID, findings);

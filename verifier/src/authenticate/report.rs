@@ -89,7 +89,7 @@ pub(super) fn is_signed_by(report: &SnpReport, point: &[u8; P384_POINT_LEN]) -> 
         .is_some_and(|signature| crypto::p384(point, report.signed_bytes(), &signature))
 }
 
-/// SIGNATURE_ALGO of the only algorithm there is (ABI §10 table 139).
+/// `SIGNATURE_ALGO` of the only algorithm there is (ABI §10 table 139).
 const ECDSA_P384_SHA384: u32 = 1;
 
 /// `r ‖ s`, big-endian, from little-endian fields of 72 bytes. `None` where a number does not fit

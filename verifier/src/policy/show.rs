@@ -10,8 +10,10 @@ use super::{
 /// Writes the policy in sentences, one a line.
 pub(super) fn show(policy: &Policy) -> String {
     let mut out = String::new();
-    // Writing to a string cannot fail, so the results are dropped in one place.
-    let _: core::fmt::Result = write_policy(&mut out, policy);
+    // Writing to a string cannot fail; were it to, half a policy would be worse than none.
+    if write_policy(&mut out, policy).is_err() {
+        out.clear();
+    }
     out
 }
 
@@ -46,7 +48,7 @@ fn write_policy(out: &mut String, policy: &Policy) -> core::fmt::Result {
     match binding {
         Presence::Required => writeln!(out, "Evidence must bind keys, model and configuration.")?,
         Presence::IfPresent => {
-            writeln!(out, "Evidence that binds nothing is accepted, with a warning.")?
+            writeln!(out, "Evidence that binds nothing is accepted, with a warning.")?;
         }
     }
     if models.is_empty() {

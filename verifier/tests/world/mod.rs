@@ -1,5 +1,6 @@
 //! An accepting case as data, so that a test changes one thing and looks at what that does.
 #![allow(dead_code, reason = "each test program uses a part of it")]
+#![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 use attestation::binding::FreshnessProof;
 use attestation::manifest::Weights;

@@ -1,0 +1,139 @@
+//! The crate `sev` shares no code with us: on real reports both say the same of signature and
+//! chain, whole and spoilt. What it does not check is not compared.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test may fail anywhere"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use attestation::{Endorsements, Evidence, UnixTime, Unverified};
+use sev::certs::snp::{Certificate, Chain, Verifiable as _, ca};
+use sev::firmware::guest::AttestationReport;
+use sev::parser::ByteParser as _;
+use verifier::{Code, Expectation, Policy, Severity, appraise};
+
+/// What we say of signature and chain; every other check may say what it likes.
+const COMPARED: [Code; 4] = [
+    Code::SignatureInvalid,
+    Code::SignatureNotCanonical,
+    Code::CertificateSignatureInvalid,
+    Code::RootNotTrusted,
+];
+
+/// Root, intermediate and signing key in DER, and the report.
+struct Case {
+    certificates: [Vec<u8>; 3],
+    report: Vec<u8>,
+}
+
+#[test]
+fn both_verifiers_agree_on_signature_and_chain() {
+    let Some(root) = vectors() else { return };
+    let mut agreed = 0;
+    for (name, case) in real(&root) {
+        assert!(theirs(&case), "{name}: refused by the other");
+        assert!(ours(&case), "{name}: refused by us");
+        for (what, spoilt) in spoil(&case) {
+            assert_eq!(theirs(&spoilt), ours(&spoilt), "{name}, {what}");
+            agreed += usize::from(!ours(&spoilt));
+        }
+    }
+    assert!(agreed > 0, "no case was refused by both");
+}
+
+/// Whether the other verifier accepts chain and signature.
+fn theirs(case: &Case) -> bool {
+    let parse = |der: &Vec<u8>| Certificate::from_der(der).ok();
+    let [Some(ark), Some(issuer), Some(vek)] = case.certificates.each_ref().map(parse) else {
+        return false;
+    };
+    let chain = Chain { ca: ca::Chain { ark, ask: issuer }, vek };
+    AttestationReport::from_bytes(&case.report)
+        .is_ok_and(|report| (&chain, &report).verify().is_ok())
+}
+
+/// Whether we find nothing against chain and signature.
+fn ours(case: &Case) -> bool {
+    let mut given = Endorsements::new();
+    for der in &case.certificates {
+        given.add_certificate(der).unwrap();
+    }
+    let evidence = Unverified::new(Evidence::from_wire(case.report.clone()));
+    let policy = Policy::parse(POLICY, &|_| Err("no file is named".to_owned())).unwrap();
+    let now = UnixTime::from_secs(1_700_000_000);
+    let outcome =
+        appraise(&policy, &evidence, &Unverified::new(given), &Expectation::cached(), now);
+    let report = match &outcome {
+        Ok(result) => result.report(),
+        Err(refused) => refused.report(),
+    };
+    let malformed = report.verdict == verifier::Verdict::Malformed;
+    let against = report
+        .findings
+        .iter()
+        .any(|finding| finding.severity == Severity::Reject && COMPARED.contains(&finding.code));
+    !malformed && !against
+}
+
+const POLICY: &str = r#"
+schema = 1
+name = "differential"
+version = 1
+purpose = "evaluation"
+freshness = { evidence = "cached", binding = "if-present" }
+sev-snp = { products = ["milan", "genoa", "turin"], measurements = "any", revocation = "if-present" }
+"#;
+
+/// The case with one bit changed: in the report, in the signature, and in each certificate's
+/// signed part and signature.
+fn spoil(case: &Case) -> Vec<(String, Case)> {
+    let copy = || Case { certificates: case.certificates.clone(), report: case.report.clone() };
+    let mut spoilt = Vec::new();
+    for at in [0x50, 0x90, 0x1a0, 0x2a0, 0x2e8] {
+        let mut case = copy();
+        case.report[at] ^= 1;
+        spoilt.push((format!("report byte {at:#x}"), case));
+    }
+    // The root is left alone: the other verifier takes it on faith, and we take the built-in one.
+    for which in [1, 2] {
+        let len = case.certificates[which].len();
+        for at in [len - 1, len - 300] {
+            let mut case = copy();
+            case.certificates[which][at] ^= 1;
+            spoilt.push((format!("certificate {which}, byte {at}"), case));
+        }
+    }
+    spoilt
+}
+
+fn real(root: &Path) -> Vec<(String, Case)> {
+    let snp = root.join("snp");
+    let read = |path: &str| fs::read(snp.join(path)).unwrap();
+    let der = |path: &str| {
+        let mut parsed = Endorsements::new();
+        parsed.add(&read(path)).unwrap();
+        parsed.certificates()[0].clone()
+    };
+    ["milan", "genoa", "turin"]
+        .map(|product| {
+            let folder = format!("{product}-ms");
+            let certificates = [
+                der(&format!("builtin-ark-ask/{product}_ark.pem")),
+                der(&format!("builtin-ark-ask/{product}_ask.pem")),
+                der(&format!("{folder}/vcek.pem")),
+            ];
+            let report = read(&format!("{folder}/report.bin"));
+            (folder, Case { certificates, report })
+        })
+        .into()
+}
+
+fn vectors() -> Option<PathBuf> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors");
+    let root = std::env::var_os("VERITEE_VECTORS").map_or(beside, PathBuf::from);
+    root.join("cases.toml").is_file().then_some(root)
+}
