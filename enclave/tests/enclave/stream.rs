@@ -148,11 +148,12 @@ async fn whole_answers_and_errors_come_in_few_sizes() {
     assert_eq!(large, [CELL_LEN, 16_384]);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn p2_sends_one_cell_per_tick_from_the_first_token_on() {
     let (engine, mut stage) = Played::new();
     let serving = start_with(engine, "padding = \"p2\"", "").await;
     let peer = Peer::of(&serving).await;
+    tokio::time::pause();
     let sealed = peer.seal_chat(&user("x", r#","stream":true"#));
     let response = support::post(&serving, sealed.body.clone()).await;
     let play = tokio::spawn(async move {
