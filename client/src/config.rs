@@ -212,8 +212,10 @@ impl Builder {
 /// A file that cannot be read, or a policy that does not parse.
 pub fn load_policy(path: &Path) -> Result<Policy, PolicyUnusable> {
     let text = read_policy(path)?;
-    let unusable = |why| PolicyUnusable { path: path.display().to_string(), why };
-    Policy::parse(&text, &anchor_reader(path)).map_err(|error| unusable(error.to_string()))
+    Policy::parse(&text, &anchor_reader(path)).map_err(|error| PolicyUnusable {
+        path: path.display().to_string(),
+        why: Unusable::Malformed(error.to_string()),
+    })
 }
 
 /// Reads the text of a policy file.
@@ -221,9 +223,9 @@ pub fn load_policy(path: &Path) -> Result<Policy, PolicyUnusable> {
 /// # Errors
 /// A file that cannot be read, is too long, or is not UTF-8.
 pub fn read_policy(path: &Path) -> Result<String, PolicyUnusable> {
-    let unusable = |why: String| PolicyUnusable { path: path.display().to_string(), why };
-    let bytes = read_bounded(path).map_err(unusable)?;
-    String::from_utf8(bytes).map_err(|_| unusable("is not UTF-8".to_owned()))
+    let unusable = |why| PolicyUnusable { path: path.display().to_string(), why };
+    let bytes = read_bounded(path).map_err(|why| unusable(Unusable::Unreadable(why)))?;
+    String::from_utf8(bytes).map_err(|_| unusable(Unusable::Malformed("is not UTF-8".to_owned())))
 }
 
 /// Reads the anchors that the policy in the file `policy` names.
@@ -249,12 +251,22 @@ pub struct PolicyUnusable {
     /// The file.
     pub path: String,
     /// What is wrong with it.
-    pub why: String,
+    pub why: Unusable,
+}
+
+/// What is wrong with a policy file.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Unusable {
+    /// It cannot be read.
+    Unreadable(String),
+    /// It can, and is no policy.
+    Malformed(String),
 }
 
 impl fmt::Display for PolicyUnusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path, self.why)
+        let (Unusable::Unreadable(why) | Unusable::Malformed(why)) = &self.why;
+        write!(f, "{}: {why}", self.path)
     }
 }
 

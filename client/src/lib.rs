@@ -40,7 +40,8 @@ mod transport;
 
 pub use attest::{Enclave, Fetched, fetch_evidence};
 pub use config::{
-    Builder, Clock, PolicyUnusable, RouterUrl, Timeouts, anchor_reader, load_policy, read_policy,
+    Builder, Clock, PolicyUnusable, RouterUrl, Timeouts, Unusable, anchor_reader, load_policy,
+    read_policy,
 };
 pub use error::{Error, Family};
 pub use memory::Memory;

@@ -1,0 +1,145 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use attestation::{Challenge, ReportData, UnixTime};
+use clap::{Args, Parser, Subcommand};
+
+/// Confidential AI inference that anyone can verify.
+///
+/// Exit codes: 0 accepted or done, 10 rejected, 20 unavailable (try again), 30 malformed input,
+/// 2 usage, 1 a bug of ours.
+#[derive(Debug, Parser)]
+#[command(name = "veritee", version)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Judges evidence by a policy.
+    Verify(Verify),
+    /// Decodes evidence for people; judges nothing.
+    Explain(Explain),
+    /// Looks at policies.
+    Policy(Policy),
+    /// Asks one question of a verified enclave.
+    Chat(Chat),
+    #[command(about = "Serves the OpenAI API on this machine, verified and sealed")]
+    Proxy(Proxy),
+    /// Starts a simulated stack, asks a question, and lets a lying operator try.
+    Demo(Demo),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// A file, `-`, or the http URL of an enclave or router.
+    #[arg(value_name = "EVIDENCE")]
+    pub(crate) evidence: String,
+    /// A file or folder with certificates and revocation lists; may be repeated.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) endorsements: Vec<PathBuf>,
+    /// The policy (TOML).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: PathBuf,
+    /// The challenge that the evidence must answer; for a URL, random unless given.
+    #[arg(long, value_name = "HEX")]
+    pub(crate) challenge: Option<Challenge>,
+    /// The 64 bytes that raw vendor evidence must carry.
+    #[arg(long, value_name = "HEX")]
+    pub(crate) report_data: Option<ReportData>,
+    /// Judges for this moment instead of now.
+    #[arg(long, value_name = "RFC3339")]
+    pub(crate) at: Option<UnixTime>,
+    /// Forbids the network.
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// Prints one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// A file, or `-`.
+    #[arg(value_name = "EVIDENCE")]
+    pub(crate) evidence: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Policy {
+    #[command(subcommand)]
+    pub(crate) command: PolicyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Says what is wrong with a policy, or should be known before anybody relies on it.
+    Lint {
+        /// The policy (TOML).
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Says in sentences what a policy accepts.
+    Show {
+        /// The policy (TOML).
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Connection {
+    /// The router.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub(crate) router: String,
+    /// The policy (TOML). None is built in.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Chat {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// The model; the only one that is verified, unless given.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Option<String>,
+    /// The question, or `-` to read it from standard input.
+    #[arg(value_name = "PROMPT")]
+    pub(crate) prompt: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Proxy {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// Where to listen; loopback only.
+    #[arg(long, value_name = "127.0.0.1:PORT", default_value = "127.0.0.1:8700")]
+    pub(crate) listen: SocketAddr,
+    /// A web page's origin that may use the proxy; may be repeated.
+    #[arg(long, value_name = "ORIGIN")]
+    pub(crate) allow_origin: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Serves the stack and the local proxy until it is stopped.
+    #[arg(long)]
+    pub(crate) serve: bool,
+    /// The proxy's port, with --serve; 0 takes a free one.
+    #[arg(long, value_name = "PORT", default_value_t = 8700)]
+    pub(crate) port: u16,
+    /// The question.
+    #[arg(
+        long,
+        value_name = "PROMPT",
+        default_value = "Why is the sky blue? Answer in two sentences."
+    )]
+    pub(crate) prompt: String,
+    /// A GGUF file to use instead of the default model.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) model: Option<PathBuf>,
+}

