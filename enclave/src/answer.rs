@@ -7,8 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use attestation::receipt::{FinishReason, Parameters, Usage};
 use attestation::Secret;
+use attestation::receipt::{FinishReason, Parameters, Usage};
 use channel::padding::TICK_MS;
 use channel::{Cadence, Opened};
 use engine::{EngineError, Generation, GenerationEvent, Request};

@@ -134,8 +134,8 @@ impl Loaded {
             manifest: manifest_bytes,
             config: config.effective().to_vec(),
         };
-        let collector = Collector::spawn(attester, collect::Limits::default())
-            .map_err(BootError::Platform)?;
+        let collector =
+            Collector::spawn(attester, collect::Limits::default()).map_err(BootError::Platform)?;
         let epochs = Epochs::begin(identity, collector, clock.clone(), rotation)
             .await
             .map_err(BootError::Platform)?;

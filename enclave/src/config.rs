@@ -253,16 +253,8 @@ impl TryFrom<ConfigFile> for Config {
         // A struct of plain values always serialises, with its keys in the order of its fields.
         let effective =
             toml::to_string(&file).map_err(|error| ConfigError::Syntax(error.to_string()))?;
-        let ConfigFile {
-            listen,
-            epoch,
-            padding,
-            allow_unbound,
-            platform,
-            model,
-            engine,
-            limits,
-        } = file;
+        let ConfigFile { listen, epoch, padding, allow_unbound, platform, model, engine, limits } =
+            file;
         if !listen.ip().is_loopback() {
             return Err(ConfigError::ListenNotLoopback(listen));
         }
@@ -306,7 +298,9 @@ impl TryFrom<LimitsFile> for Limits {
             within(key, found, 1, max).map(|found| usize::try_from(found).unwrap_or(usize::MAX))
         };
         let seconds = |key, found| within(key, found, 1, 3600).map(Duration::from_secs);
-        let buffered_bytes_min = request_bytes.max(1024);
+        // One request of the longest kind fits, with its header and the framing of its chunks.
+        let framing = request_bytes.checked_div(8).unwrap_or(0).saturating_add(2048);
+        let buffered_bytes_min = request_bytes.saturating_add(framing);
         within("limits.buffered_bytes", buffered_bytes, buffered_bytes_min, 1 << 40)?;
         let percent = within("limits.decapsulation_percent", decapsulation_percent, 1, 100)?;
         Ok(Self {

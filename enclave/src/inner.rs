@@ -87,7 +87,8 @@ fn binding(request: &Request, address: &Address<'_>) -> Result<bool, ApiError> {
             if named.is_some_and(|named| named.ct_eq(&address.binding.0)) {
                 Ok(true)
             } else {
-                let why = "The request names a binding that is not live for the key it is sealed to.";
+                let why =
+                    "The request names a binding that is not live for the key it is sealed to.";
                 Err(ApiError::binding(why))
             }
         }
@@ -248,12 +249,8 @@ mod tests {
     #[test]
     fn garbage_is_an_error_inside_the_seal() {
         let names = [];
-        let address = Address {
-            authority: "a",
-            binding: BINDING,
-            unbound: Unbound::Allowed,
-            names: &names,
-        };
+        let address =
+            Address { authority: "a", binding: BINDING, unbound: Unbound::Allowed, names: &names };
         let inner = Inner::read(&[9; 100], &address);
         assert_eq!((code(&inner).0, inner.message_len, inner.bound), (400, 100, false));
     }

@@ -98,9 +98,8 @@ async fn run(config: Config, folder: &Path) -> anyhow::Result<()> {
     let boot = Boot::new(config, Clock::new(now));
     let attester = boot.attester()?;
     let serving = boot.make_keys(attester)?.load(engine)?.attest().await?;
-    let listener = TcpListener::bind(listen)
-        .await
-        .with_context(|| format!("cannot listen on {listen}"))?;
+    let listener =
+        TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let address = listener.local_addr()?;
     say(&format!("ready enclave=http://{address} node={}", serving.node_id()))?;
     let shutdown = async move {
@@ -128,8 +127,16 @@ fn say(line: &str) -> anyhow::Result<()> {
 }
 
 fn complain(error: &anyhow::Error, code: u8) -> ExitCode {
+    // Errors of libraries tell their cause themselves; contexts do not.
+    let mut told = error.to_string();
+    for cause in error.chain().map(ToString::to_string) {
+        if !told.contains(&cause) {
+            told.push_str(": ");
+            told.push_str(&cause);
+        }
+    }
     // Where standard error is closed nobody is left to tell.
-    drop(writeln!(std::io::stderr(), "veritee-enclave: {error:#}"));
+    drop(writeln!(std::io::stderr(), "veritee-enclave: {told}"));
     ExitCode::from(code)
 }
 

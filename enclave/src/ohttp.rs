@@ -10,8 +10,8 @@ use axum::extract::{Request, State as Shared};
 use axum::http::{HeaderName, HeaderValue, Response, header};
 use bytes::Bytes;
 use channel::chunks::CHUNKS_MAX;
-use channel::{HEADER_LEN, Limit, Opened, Recipient, Refused, RequestHeader, RequestOpener};
 use channel::names::{MEDIA_REQUEST, MEDIA_RESPONSE};
+use channel::{HEADER_LEN, Limit, Opened, Recipient, Refused, RequestHeader, RequestOpener};
 use futures_util::StreamExt as _;
 use tokio::time::timeout;
 
@@ -29,7 +29,11 @@ pub(crate) async fn handle(Shared(state): Shared<Arc<State>>, request: Request) 
     match admit(&state, id, request).await {
         Ok(body) => sealed(body),
         Err(Refusal { problem, reason }) => {
-            if problem == Problem::Busy { state.metrics.busy() } else { state.metrics.refused() }
+            if problem == Problem::Busy {
+                state.metrics.busy()
+            } else {
+                state.metrics.refused()
+            }
             Event::Refused { request: id, reason }.emit();
             problem.into_response()
         }
@@ -46,8 +50,9 @@ struct Refusal {
 
 async fn admit(state: &Arc<State>, id: RequestId, request: Request) -> Result<Body, Refusal> {
     let refusal = |problem, reason| Err(Refusal { problem, reason });
-    if !state.is_ready() {
-        return refusal(Problem::Busy, "not-ready");
+    // A key in its grace is accepted even while the platform gives no evidence for the next.
+    if state.is_draining() {
+        return refusal(Problem::Busy, "draining");
     }
     let media = request.headers().get(header::CONTENT_TYPE);
     if !media.is_some_and(|media| media.as_bytes().eq_ignore_ascii_case(MEDIA_REQUEST.as_bytes())) {
@@ -87,10 +92,7 @@ async fn admit(state: &Arc<State>, id: RequestId, request: Request) -> Result<Bo
 }
 
 /// Reads the body to its end; acts on nothing before the final chunk has authenticated.
-async fn receive(
-    state: &State,
-    upload: &mut Upload,
-) -> Result<(Opened, Arc<Epoch>), Refusal> {
+async fn receive(state: &State, upload: &mut Upload) -> Result<(Opened, Arc<Epoch>), Refusal> {
     let mut head = Vec::with_capacity(HEADER_LEN);
     let rest = loop {
         let Some(octets) = upload.next().await? else { return Err(Refused::Length.into()) };

@@ -81,7 +81,8 @@ impl ApiError {
 
     /// 404: no such resource inside the seal.
     pub fn not_found() -> Self {
-        let message = "No such resource. This enclave answers POST /v1/chat/completions and GET /v1/models.";
+        let message =
+            "No such resource. This enclave answers POST /v1/chat/completions and GET /v1/models.";
         Self::request(404, Some("not_found"), None, message.into())
     }
 

@@ -369,3 +369,232 @@ const UNSUPPORTED: [(&str, &[&str]); 23] = [
     ("verbosity", &["\"medium\""]),
     ("web_search_options", &[]),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(more: &str) -> Result<ChatRequest, ApiError> {
+        let json =
+            format!(r#"{{"model":"m","messages":[{{"role":"user","content":"hi"}}]{more}}}"#);
+        ChatRequest::parse(json.as_bytes())
+    }
+
+    #[test]
+    fn defaults_are_openai_s() {
+        let request = parse("").unwrap();
+        assert_eq!(
+            request.sampling,
+            Sampling { temperature: 1.0, top_p: 1.0, top_k: None, seed: 0 }
+        );
+        assert!(!request.seeded && request.max_tokens.is_none());
+        assert_eq!(request.delivery, Delivery::Whole);
+        assert_eq!(request.parameters, Parameters { model: "m".into(), ..Parameters::default() });
+    }
+
+    #[test]
+    fn what_is_given_is_taken() {
+        let request = parse(
+            r#","temperature":0.5,"top_p":0.25,"top_k":7,"seed":-2,"max_completion_tokens":9,"stop":["a","b"],"stream":true,"stream_options":{"include_usage":true,"include_obfuscation":false}"#,
+        )
+        .unwrap();
+        let seed = u64::MAX.wrapping_sub(1);
+        let expected = Sampling { temperature: 0.5, top_p: 0.25, top_k: Some(7), seed };
+        assert_eq!(request.sampling, expected);
+        assert_eq!(request.delivery, Delivery::Stream(Usage::Included));
+        assert_eq!((request.seeded, request.max_tokens), (true, Some(9)));
+        let parameters = Parameters {
+            model: "m".into(),
+            temperature: Some(0.5),
+            top_p: Some(0.25),
+            top_k: Some(7),
+            seed: Some(-2),
+            max_tokens: Some(9),
+            stop: vec!["a".into(), "b".into()],
+            stream: true,
+        };
+        assert_eq!(request.parameters, parameters);
+        assert_eq!(parse(r#","stop":"a""#).unwrap().parameters.stop, ["a"]);
+        assert_eq!(parse(r#","max_tokens":99999999999"#).unwrap().max_tokens, Some(u32::MAX));
+    }
+
+    #[test]
+    fn values_that_change_nothing_are_taken() {
+        for more in [
+            r#","n":1,"logprobs":false,"top_logprobs":0,"logit_bias":{},"presence_penalty":0"#,
+            r#","frequency_penalty":0.0,"tools":[ ],"tool_choice":"none","parallel_tool_calls":true"#,
+            r#","response_format":{ "type": "text" },"service_tier":"auto","store":false,"metadata":{}"#,
+            r#","modalities":["text"],"user":"someone","safety_identifier":"x","prompt_cache_key":"k""#,
+            r#","temperature":null,"stop":null,"stream":null,"seed":null,"tools":null,"audio":null"#,
+        ] {
+            let request = parse(more).unwrap();
+            assert_eq!(request.parameters, parse("").unwrap().parameters, "{more}");
+        }
+    }
+
+    #[test]
+    fn every_unsupported_field_is_refused_by_its_name() {
+        for (field, value) in [
+            ("audio", "{}"),
+            ("frequency_penalty", "0.5"),
+            ("function_call", "\"auto\""),
+            ("functions", "[{}]"),
+            ("logit_bias", "{\"1\":2}"),
+            ("logprobs", "true"),
+            ("metadata", "{\"a\":\"b\"}"),
+            ("modalities", "[\"text\",\"audio\"]"),
+            ("moderation", "{}"),
+            ("n", "2"),
+            ("parallel_tool_calls", "1"),
+            ("prediction", "{}"),
+            ("presence_penalty", "-1"),
+            ("prompt_cache_retention", "\"24h\""),
+            ("reasoning_effort", "\"high\""),
+            ("response_format", "{\"type\":\"json_object\"}"),
+            ("service_tier", "\"flex\""),
+            ("store", "true"),
+            ("tool_choice", "\"auto\""),
+            ("tools", "[{\"type\":\"function\"}]"),
+            ("top_logprobs", "1"),
+            ("verbosity", "\"low\""),
+            ("web_search_options", "{}"),
+        ] {
+            let error = parse(&format!(",\"{field}\":{value}")).unwrap_err();
+            let seen = (error.status, error.code(), error.param());
+            assert_eq!(seen, (400, Some("unsupported_parameter"), Some(field)));
+        }
+        assert_eq!(UNSUPPORTED.len(), 23, "a new field needs a row above");
+    }
+
+    #[test]
+    fn every_bad_value_is_refused_by_its_field() {
+        for (more, code, param) in [
+            (r#","temperature":2.1"#, "invalid_value", "temperature"),
+            (r#","temperature":-0.1"#, "invalid_value", "temperature"),
+            (r#","temperature":"1""#, "invalid_type", "temperature"),
+            (r#","top_p":1.5"#, "invalid_value", "top_p"),
+            (r#","top_k":0"#, "invalid_value", "top_k"),
+            (r#","top_k":-1"#, "invalid_type", "top_k"),
+            (r#","seed":1.5"#, "invalid_type", "seed"),
+            (r#","max_tokens":0"#, "invalid_value", "max_tokens"),
+            (r#","max_tokens":-1"#, "invalid_type", "max_tokens"),
+            (r#","max_tokens":1,"max_completion_tokens":2"#, "invalid_value", "max_tokens"),
+            (r#","stop":["a","b","c","d","e"]"#, "invalid_value", "stop"),
+            (r#","stop":"""#, "invalid_value", "stop"),
+            (r#","stop":[1]"#, "invalid_type", "stop"),
+            (r#","stream":1"#, "invalid_type", "stream"),
+            (r#","stream_options":{"include_usage":true}"#, "invalid_value", "stream_options"),
+            (r#","stream":true,"stream_options":{"x":1}"#, "invalid_type", "stream_options"),
+            (r#","min_p":0.1"#, "unknown_parameter", "min_p"),
+        ] {
+            let error = parse(more).unwrap_err();
+            assert_eq!(
+                (error.status, error.code(), error.param()),
+                (400, Some(code), Some(param)),
+                "{more}"
+            );
+        }
+        let error = parse(&format!(",\"{}\":1", "k".repeat(500))).unwrap_err();
+        assert_eq!(error.param().map(str::len), Some(NAME_CHARS_MAX));
+    }
+
+    #[test]
+    fn messages_are_read_strictly() {
+        let parse = |messages: &str| {
+            ChatRequest::parse(format!(r#"{{"model":"m","messages":{messages}}}"#).as_bytes())
+        };
+        for (messages, code, param) in [
+            ("[]", "invalid_value", "messages"),
+            ("null", "missing_required_parameter", "messages"),
+            ("{}", "invalid_type", "messages"),
+            ("[1]", "invalid_type", "messages[0]"),
+            (r#"[{"content":"x"}]"#, "missing_required_parameter", "messages[0].role"),
+            (r#"[{"role":"user"}]"#, "missing_required_parameter", "messages[0].content"),
+            (
+                r#"[{"role":"user","content":null}]"#,
+                "missing_required_parameter",
+                "messages[0].content",
+            ),
+            (r#"[{"role":"user","content":1}]"#, "invalid_type", "messages[0].content"),
+            (r#"[{"role":"robot","content":"x"}]"#, "invalid_value", "messages[0].role"),
+            (r#"[{"role":"tool","content":"x"}]"#, "unsupported_parameter", "messages[0].role"),
+            (
+                r#"[{"role":"user","content":"x","name":"n"}]"#,
+                "unsupported_parameter",
+                "messages[0].name",
+            ),
+            (r#"[{"role":"user","content":"x","odd":1}]"#, "unknown_parameter", "messages[0].odd"),
+            (
+                r#"[{"role":"assistant","content":"x","tool_calls":[{}]}]"#,
+                "unsupported_parameter",
+                "messages[0].tool_calls",
+            ),
+            (
+                r#"[{"role":"user","content":[{"type":"image_url","image_url":{}}]}]"#,
+                "unsupported_parameter",
+                "messages[0].content[0].type",
+            ),
+            (
+                r#"[{"role":"user","content":[{"text":"x"}]}]"#,
+                "missing_required_parameter",
+                "messages[0].content[0].type",
+            ),
+            (
+                r#"[{"role":"user","content":[{"type":"text"}]}]"#,
+                "missing_required_parameter",
+                "messages[0].content[0].text",
+            ),
+            (
+                r#"[{"role":"user","content":[{"type":"text","text":"x","odd":1}]}]"#,
+                "unknown_parameter",
+                "messages[0].content[0].odd",
+            ),
+            (
+                r#"[{"role":"user","content":"x"},{"role":"x","content":"x"}]"#,
+                "invalid_value",
+                "messages[1].role",
+            ),
+        ] {
+            let error = parse(messages).unwrap_err();
+            assert_eq!((error.code(), error.param()), (Some(code), Some(param)), "{messages}");
+        }
+        let whole = parse(
+            r#"[{"role":"developer","content":"s"},{"role":"assistant","content":"a","tool_calls":[],"refusal":null},{"role":"user","content":[{"type":"text","text":"x\u00e4"},{"type":"text","text":"y"}]}]"#,
+        )
+        .unwrap();
+        let said: Vec<_> =
+            whole.messages.iter().map(|m| (m.role, m.content.expose().as_str())).collect();
+        assert_eq!(said, [(Role::System, "s"), (Role::Assistant, "a"), (Role::User, "xäy")]);
+    }
+
+    #[test]
+    fn what_is_no_json_object_is_refused() {
+        for json in [
+            "",
+            "{",
+            "[]",
+            "1",
+            "null",
+            "{\"a\":1}x",
+            r#"{"model":"m","model":"m","messages":[]}"#,
+            r#"{"model":"m","mo\u0064el":"m","messages":[]}"#,
+        ] {
+            let error = ChatRequest::parse(json.as_bytes()).unwrap_err();
+            assert_eq!((error.status, error.param()), (400, None), "{json:.60}");
+        }
+        assert!(ChatRequest::parse(&[b'{', 0xff, b'}']).is_err());
+        // Depth costs no stack.
+        for field in ["messages", "tools", "stop", "odd"] {
+            let (open, close) = ("[".repeat(100_000), "]".repeat(100_000));
+            let deep = format!(r#"{{"model":"m","{field}":{open}{close}}}"#);
+            assert_eq!(ChatRequest::parse(deep.as_bytes()).unwrap_err().status, 400, "{field}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_content() {
+        let request =
+            ChatRequest::parse(br#"{"model":"m","messages":[{"role":"user","content":"canary"}]}"#);
+        assert!(!format!("{:?}", request.unwrap()).contains("canary"));
+    }
+}

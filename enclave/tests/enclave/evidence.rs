@@ -50,7 +50,10 @@ async fn cached_bundle_binds_keys_model_and_configuration() {
     assert_eq!(proof.fresh(), Fresh::None);
     assert_eq!(statement.node_id, serving.node_id());
     assert_eq!(statement.not_before, UnixTime::from_secs(NOW));
-    assert_eq!(statement.not_after, UnixTime::from_secs(NOW).saturating_add(Duration::from_hours(1)));
+    assert_eq!(
+        statement.not_after,
+        UnixTime::from_secs(NOW).saturating_add(Duration::from_hours(1))
+    );
     assert!(!statement.tls_spki.is_zero());
     let manifest = ModelManifest::parse(&bundle.manifest).unwrap();
     assert_eq!(manifest.names, [MODEL, "alias"]);

@@ -1,0 +1,127 @@
+//! What strangers can cause is bounded, and who is turned away is told so.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{Request, StatusCode};
+use engine::{EchoEngine, GenerationEvent};
+use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
+use tower::ServiceExt as _;
+
+use crate::support::{self, Peer, Played, post, sealed_request, start, start_with, user};
+
+fn echo() -> Arc<EchoEngine> {
+    Arc::new(EchoEngine::new(1, Duration::ZERO))
+}
+
+/// A body that stops after `front`, until it is dropped.
+fn stalled(front: &[u8]) -> Body {
+    let front = Bytes::copy_from_slice(front);
+    let first = stream::once(async { Ok::<_, std::io::Error>(front) });
+    Body::from_stream(first.chain(stream::pending()))
+}
+
+#[tokio::test]
+async fn larger_request_is_413_by_its_length_and_by_its_octets() {
+    let serving = start_with(echo(), "", "[limits]\nrequest_bytes = 2048").await;
+    let peer = Peer::of(&serving).await;
+    assert_eq!(
+        post(&serving, peer.seal_chat(&user(&"a".repeat(500), "")).body).await.status(),
+        200
+    );
+    let large = peer.seal_chat(&user(&"a".repeat(4000), "")).body;
+    assert_eq!(post(&serving, large).await.status(), StatusCode::PAYLOAD_TOO_LARGE, "plaintext");
+
+    let mut declared = sealed_request(Body::empty());
+    declared.headers_mut().insert("content-length", "3000000".parse().unwrap());
+    let response = serving.router().oneshot(declared).await.unwrap();
+    assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE, "declared");
+
+    // A valid header, then a chunk that never ends and never grows over a chunk's limit.
+    let header = peer.seal_chat(&user("", "")).body[..channel::HEADER_LEN].to_vec();
+    let endless = stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from(vec![0; 1 << 16])));
+    let first = stream::once(async { Ok(Bytes::from(header)) });
+    let response = post(&serving, Body::from_stream(first.chain(endless))).await;
+    assert!(response.status().is_client_error(), "{}", response.status());
+}
+
+#[tokio::test]
+async fn requests_in_progress_are_bounded() {
+    let (engine, mut stage) = Played::new();
+    let serving = start_with(engine, "", "[limits]\nrequests = 1").await;
+    let peer = Peer::of(&serving).await;
+    let sealed = peer.seal_chat(&user("a", ""));
+    let first = post(&serving, sealed.body.clone()).await;
+    let (_, events) = stage.recv().await.unwrap();
+    let second = post(&serving, peer.seal_chat(&user("b", "")).body).await;
+    assert_eq!(second.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(second.headers()["retry-after"], "1");
+    let reason = engine::FinishReason::Stop;
+    events.send(GenerationEvent::Finished { reason, completion_tokens: 0 }).await.unwrap();
+    peer.open(sealed, &support::collect(first).await);
+    let third = post(&serving, peer.seal_chat(&user("c", "")).body).await;
+    assert_eq!(third.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn octets_of_arriving_requests_are_bounded_together() {
+    let end = "[limits]\nrequest_bytes = 4096\nbuffered_bytes = 7000";
+    let serving = start_with(echo(), "", end).await;
+    let peer = Peer::of(&serving).await;
+    let body = peer.seal_chat(&user(&"a".repeat(2000), "")).body;
+    let other = serving.clone();
+    let half = stalled(&body[..3000]);
+    let hog = tokio::spawn(async move { post(&other, half).await.status() });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(post(&serving, body.clone()).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    hog.abort();
+    assert!(hog.await.unwrap_err().is_cancelled());
+    assert_eq!(post(&serving, body).await.status(), StatusCode::OK, "the share came back");
+}
+
+#[tokio::test]
+async fn upload_has_a_time_limit_whatever_was_sent() {
+    let serving = start(1).await;
+    let peer = Peer::of(&serving).await;
+    let body = peer.seal_chat(&user("a", "")).body;
+    tokio::time::pause();
+    for front in [&[][..], &[9; 100], &[9; 2000], &body[..body.len() - 1]] {
+        let before = tokio::time::Instant::now();
+        let response = post(&serving, stalled(front)).await;
+        assert_eq!(response.status(), StatusCode::REQUEST_TIMEOUT);
+        assert_eq!(before.elapsed().as_secs(), 30);
+    }
+}
+
+#[tokio::test]
+async fn queue_for_decapsulation_is_bounded() {
+    let serving = start_with(echo(), "", "[limits]\ndecapsulations = 1").await;
+    let peer = Peer::of(&serving).await;
+    let bodies: Vec<_> = (0..20).map(|_| peer.seal_chat(&user("a", "")).body).collect();
+    let statuses = join_all(bodies.into_iter().map(|body| async {
+        let response = post(&serving, body).await;
+        (response.status(), response.headers().contains_key("retry-after"))
+    }))
+    .await;
+    let count = |expected| statuses.iter().filter(|each| **each == expected).count();
+    let (served, busy) =
+        (count((StatusCode::OK, false)), count((StatusCode::SERVICE_UNAVAILABLE, true)));
+    assert!(served >= 1 && busy >= 1 && served.saturating_add(busy) == 20, "{statuses:?}");
+}
+
+#[tokio::test]
+async fn challengers_are_bounded() {
+    let serving = start_with(echo(), "", "[limits]\nevidence_requests = 1").await;
+    let ask = |digits: &str| {
+        let request = Request::post("/v1/evidence").header("content-type", "application/json");
+        let body = format!(r#"{{"challenge":"{}"}}"#, digits.repeat(32));
+        serving.router().oneshot(request.body(Body::from(body)).unwrap())
+    };
+    let (a, b) = tokio::join!(ask("aa"), ask("bb"));
+    let mut statuses = [a.unwrap().status(), b.unwrap().status()];
+    statuses.sort();
+    assert_eq!(statuses, [StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE]);
+    assert_eq!(ask("cc").await.unwrap().status(), StatusCode::OK);
+}

@@ -79,8 +79,11 @@ async fn request_may_arrive_in_any_pieces_and_in_both_suites() {
     let peer = Peer::of(&serving).await;
     for piece in [1, 7, HEADER_LEN, HEADER_LEN + 1, 100_000] {
         let sealed = peer.seal_chat(&user(&"long ".repeat(5000), ""));
-        let pieces: Vec<_> =
-            sealed.body.chunks(piece).map(|piece| Ok::<_, std::io::Error>(Bytes::copy_from_slice(piece))).collect();
+        let pieces: Vec<_> = sealed
+            .body
+            .chunks(piece)
+            .map(|piece| Ok::<_, std::io::Error>(Bytes::copy_from_slice(piece)))
+            .collect();
         let response = post(&serving, Body::from_stream(stream::iter(pieces))).await;
         let answer = peer.open(sealed, &support::collect(response).await);
         assert_eq!(answer.status, 200, "pieces of {piece}");
@@ -151,8 +154,19 @@ async fn what_is_wrong_inside_is_told_inside() {
         (|r| r.method = "PUT".into(), 405, "method_not_allowed"),
         (|r| r.authority = "x".into(), 421, "misdirected_request"),
         (|r| r.fields = channel::Fields::new(), 421, "binding_mismatch"),
-        (|r| *r.content.expose_mut() = user("x", r#","tools":[1]"#).into_bytes(), 400, "unsupported_parameter"),
-        (|r| *r.content.expose_mut() = br#"{"model":"other","messages":[{"role":"user","content":"x"}]}"#.to_vec(), 404, "model_not_found"),
+        (
+            |r| *r.content.expose_mut() = user("x", r#","tools":[1]"#).into_bytes(),
+            400,
+            "unsupported_parameter",
+        ),
+        (
+            |r| {
+                *r.content.expose_mut() =
+                    br#"{"model":"other","messages":[{"role":"user","content":"x"}]}"#.to_vec()
+            },
+            404,
+            "model_not_found",
+        ),
     ];
     for (edit, status, code) in cases {
         let mut request = peer.chat(&user("hi", ""));

@@ -91,11 +91,14 @@ async fn stream_has_openai_s_shape() {
     assert!(chunks[..4].iter().all(|chunk| chunk["usage"].is_null()));
     let usage = json!({"prompt_tokens": 2, "completion_tokens": 2, "total_tokens": 4});
     assert_eq!(chunks[4]["usage"], usage);
-    assert!(answer.receipt.par_mac == answer.par_mac(&Parameters {
-        model: MODEL.to_owned(),
-        stream: true,
-        ..Parameters::default()
-    }));
+    assert!(
+        answer.receipt.par_mac
+            == answer.par_mac(&Parameters {
+                model: MODEL.to_owned(),
+                stream: true,
+                ..Parameters::default()
+            })
+    );
 
     let plain = peer.ask(&serving, &user("ab", r#","stream":true"#)).await;
     assert!(plain.chunks_json().iter().all(|chunk| chunk.get("usage").is_none()));
@@ -216,7 +219,11 @@ async fn engine_s_refusals_become_sealed_openai_errors() {
     for (error, status, code) in [
         (EngineError::Busy { retry_after_s: 1 }, 503, "engine_busy"),
         (EngineError::Stopping, 503, "engine_stopping"),
-        (EngineError::ContextTooLong { prompt_tokens: 9, limit: 8 }, 400, "context_length_exceeded"),
+        (
+            EngineError::ContextTooLong { prompt_tokens: 9, limit: 8 },
+            400,
+            "context_length_exceeded",
+        ),
         (EngineError::Crashed, 500, "internal_error"),
     ] {
         let (engine, _stage) = Played::new();
@@ -247,7 +254,8 @@ async fn request_reaches_the_engine_as_asked() {
     let (ask, _events) = stage.recv().await.unwrap();
     let said: Vec<_> = ask.messages.iter().map(|m| (m.role, m.content.expose().as_str())).collect();
     assert_eq!(said, [(engine::Role::System, "d"), (engine::Role::User, "ab")]);
-    let sampling = engine::Sampling { temperature: 0.5, top_p: 0.25, top_k: Some(3), seed: u64::MAX };
+    let sampling =
+        engine::Sampling { temperature: 0.5, top_p: 0.25, top_k: Some(3), seed: u64::MAX };
     assert_eq!(ask.sampling, sampling);
     assert_eq!((ask.max_tokens, ask.stop), (Some(9), vec!["s".to_owned()]));
     assert_eq!(ask.tenant, [0xab; 32]);

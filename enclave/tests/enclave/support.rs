@@ -36,10 +36,9 @@ use tower::ServiceExt as _;
 pub(crate) const MODEL: &str = "echo-1";
 
 /// A platform that signs everything at once, with a signature of zeros.
-pub(crate) fn platform(
-    report_data: &ReportData,
-) -> Result<PlatformEvidence, CollectError> {
+pub(crate) fn platform(report_data: &ReportData) -> Result<PlatformEvidence, CollectError> {
     let mut report = vec![0; REPORT_LEN];
+    report[offset::VERSION] = 2;
     report[offset::REPORT_DATA..][..64].copy_from_slice(&report_data.0);
     let endorsements = Endorsements::new();
     Ok(PlatformEvidence { platform: Platform::SevSnp, report, endorsements })
@@ -247,7 +246,10 @@ impl Answer {
     pub(crate) fn chunks_json(&self) -> Vec<serde_json::Value> {
         let events = self.events();
         assert_eq!(events.last().map(String::as_str), Some("[DONE]"));
-        events[..events.len() - 1].iter().map(|event| serde_json::from_str(event).unwrap()).collect()
+        events[..events.len() - 1]
+            .iter()
+            .map(|event| serde_json::from_str(event).unwrap())
+            .collect()
     }
 
     /// `par_mac` as the client computes it.
