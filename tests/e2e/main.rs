@@ -10,5 +10,6 @@
 mod happy;
 mod hostile;
 mod policies;
+mod programs;
 mod sdk;
 mod told;

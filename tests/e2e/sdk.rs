@@ -14,7 +14,7 @@ use crate::told::{PATIENCE, PROMPT};
 #[tokio::test(flavor = "multi_thread")]
 async fn an_sdk_streams_and_waits_for_whole_answers() {
     let fleet = Fleet::start(Plan::default()).await;
-    let seen = ask(&fleet, 2).await;
+    let seen = ask_fleet(&fleet, 2).await;
     assert_eq!(seen["models"], json!([MODEL]));
     for way in ["stream", "whole"] {
         let expected = json!({"text": PROMPT, "finish": "stop", "usage": 8, "error": null});
@@ -28,12 +28,12 @@ async fn an_sdk_never_sees_a_cut_answer_as_whole() {
     let fleet = Fleet::start(Plan::default()).await;
     for (pieces, ending) in [(1, None), (4, Some(Step::Abort)), (4, None)] {
         fleet.relay.play(Script::cut_after(pieces, ending));
-        let seen = ask(&fleet, 0).await;
+        let seen = ask_fleet(&fleet, 0).await;
         assert_broken(&seen, &format!("cut after {pieces} pieces"));
     }
     // Everything but the receipt's chunk: every word is there, and nothing vouches for the end.
     fleet.relay.play(Script::reframed(|framed| framed.last = None));
-    let seen = ask(&fleet, 0).await;
+    let seen = ask_fleet(&fleet, 0).await;
     assert_broken(&seen, "without the last chunk");
     assert_eq!(seen["stream"]["text"], PROMPT, "what authenticated is shown as it comes");
 }
@@ -50,9 +50,7 @@ fn assert_broken(seen: &Value, story: &str) {
 }
 
 /// What the package shows of a fresh proxy's answers.
-async fn ask(fleet: &Fleet, retries: u8) -> Value {
-    let packages = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../python");
-    assert!(packages.is_dir(), "the openai package is missing; `make tools` fetches it");
+async fn ask_fleet(fleet: &Fleet, retries: u8) -> Value {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
     let serving = tokio::spawn(proxy::serve(
@@ -61,17 +59,25 @@ async fn ask(fleet: &Fleet, retries: u8) -> Value {
         proxy::Options::default(),
         std::future::pending(),
     ));
+    let seen = ask(&url, MODEL, retries).await;
+    serving.abort();
+    seen
+}
+
+/// What the package shows of the answers of the proxy at `url`.
+pub(crate) async fn ask(url: &str, model: &str, retries: u8) -> Value {
+    let packages = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../python");
+    assert!(packages.is_dir(), "the openai package is missing; `make tools` fetches it");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/sdk.py");
     let asked = Command::new("python3")
         .arg(script)
-        .args([&url, MODEL, PROMPT, &retries.to_string()])
+        .args([url, model, PROMPT, &retries.to_string()])
         .env("PYTHONPATH", packages)
         .env("NO_PROXY", "*")
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .output();
     let output = timeout(PATIENCE, asked).await.unwrap().unwrap();
-    serving.abort();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     serde_json::from_slice(&output.stdout).unwrap()

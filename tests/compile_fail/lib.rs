@@ -1,0 +1,2 @@
+//! Nothing: this package is its test, which shows what does not compile.
+#![forbid(unsafe_code)]
