@@ -57,7 +57,8 @@ impl Authentic {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Inputs<'a> {
     pub(crate) report: &'a SnpReport,
-    pub(crate) endorsements: &'a Endorsements,
+    /// Those that were given, and those that the evidence carries.
+    pub(crate) endorsements: [&'a Endorsements; 2],
     pub(crate) anchors: &'a TrustAnchors,
     pub(crate) revocation: Presence,
     pub(crate) now: UnixTime,

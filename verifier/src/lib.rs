@@ -107,16 +107,11 @@ impl<'a> Appraisal<'a> {
             Ok(report) => report,
             Err(malformed) => return self.unreadable(report, &malformed),
         };
-        let mut endorsements = given.clone();
-        if let Some(parts) = &parts
-            && let Err(malformed) = endorsements.extend(&parts.endorsements)
-        {
-            return self
-                .refuse(Finding::reject(Code::EndorsementsMalformed, malformed.to_string()));
-        }
+        let none = Endorsements::new();
+        let carried = parts.as_ref().map_or(&none, |parts| &parts.endorsements);
         let inputs = Inputs {
             report: &report,
-            endorsements: &endorsements,
+            endorsements: [given, carried],
             anchors: &self.policy.anchors,
             revocation: snp.revocation,
             now: self.now,

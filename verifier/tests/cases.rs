@@ -55,7 +55,7 @@ fn reasons(id: &str) -> &'static [Code] {
 }
 
 #[test]
-fn every_case_has_its_verdict_for_its_reason() {
+fn every_snp_case_has_its_verdict_for_its_reason() {
     let Some(root) = vectors() else { return };
     let cases: Cases =
         toml::from_str(&fs::read_to_string(root.join("cases.toml")).unwrap()).unwrap();

@@ -539,3 +539,31 @@ fn endorsements_parse_to_the_last_byte() {
         assert_eq!(report(&outcome).verdict, Verdict::Malformed, "{what}");
     }
 }
+
+/// Every byte of a chain counts: of the signing key, the intermediate and the revocation list. The
+/// root is left out, because the anchor is what counts, not what was given.
+#[test]
+fn no_bit_of_a_chain_can_change() {
+    let world = genoa();
+    let (policy, evidence) = (world.parsed_policy(), world.evidence());
+    let given = world.endorsements();
+    let [vek, issuer, ark] = given.inspect_untrusted().certificates() else { panic!("three") };
+    let [crl] = given.inspect_untrusted().crls() else { panic!("one") };
+    let judge = |parts: [&[u8]; 3]| {
+        let [vek, issuer, crl] = parts;
+        let all = sim::bundle(&[vek, issuer, ark], &[crl]).unwrap();
+        let all = attestation::Unverified::new(all);
+        verifier::appraise(&policy, &evidence, &all, &world.expectation, world.now).is_ok()
+    };
+    assert!(judge([vek, issuer, crl]));
+    for (name, which) in [("vcek", 0_usize), ("ask", 1), ("crl", 2)] {
+        let parts: [&[u8]; 3] = [vek, issuer, crl];
+        for at in 0..parts[which].len() {
+            let mut spoilt = parts[which].to_vec();
+            spoilt[at] ^= 1;
+            let mut parts = parts;
+            parts[which] = &spoilt;
+            assert!(!judge(parts), "{name}, byte {at}");
+        }
+    }
+}

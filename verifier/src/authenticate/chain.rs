@@ -88,10 +88,15 @@ pub(super) fn verify(inputs: Inputs<'_>, findings: &mut Vec<Finding>) -> Option<
     profile_of_vek(vek, kind, findings);
     let mut ends = dates(vek, kind.name(), inputs.now, findings);
 
-    let built_in: Vec<_> =
-        INTERMEDIATES.iter().filter_map(|der| Certificate::parse(der).ok()).collect();
+    let signs =
+        |issuer: &&Certificate<'_>| vek.names_issuer(issuer) && vek.is_signed_by(issuer.key());
+    let signer = given.iter().find(signs);
+    // Those built in cost their parsing, so they are looked at last.
+    let built_in = if signer.is_some() { Vec::new() } else { built_in() };
+    let signer = signer.or_else(|| built_in.iter().find(signs));
     let mut crl = None;
-    if let Some(intermediate) = intermediate(vek, kind, given.iter().chain(&built_in), findings) {
+    let pool = given.iter().chain(&built_in);
+    if let Some(intermediate) = intermediate(vek, kind, signer, pool, findings) {
         profile_of_intermediate(intermediate, kind, product, findings);
         ends = ends.min(dates(intermediate, kind.issuer(), inputs.now, findings));
         let root = root(intermediate, product, inputs.anchors.sev_snp(), &given, findings);
@@ -118,7 +123,7 @@ pub(super) fn verify(inputs: Inputs<'_>, findings: &mut Vec<Finding>) -> Option<
 
 fn certificates<'a>(inputs: Inputs<'a>, findings: &mut Vec<Finding>) -> Vec<Certificate<'a>> {
     let mut parsed = Vec::new();
-    for der in inputs.endorsements.certificates() {
+    for der in inputs.endorsements.iter().flat_map(|given| given.certificates()) {
         match Certificate::parse(der) {
             Ok(certificate) => parsed.push(certificate),
             Err(error) => {
@@ -131,7 +136,7 @@ fn certificates<'a>(inputs: Inputs<'a>, findings: &mut Vec<Finding>) -> Vec<Cert
 
 fn crls<'a>(inputs: Inputs<'a>, findings: &mut Vec<Finding>) -> Vec<Crl<'a>> {
     let mut parsed = Vec::new();
-    for der in inputs.endorsements.crls() {
+    for der in inputs.endorsements.iter().flat_map(|given| given.crls()) {
         match Crl::parse(der) {
             Ok(crl) => parsed.push(crl),
             Err(error) => {
@@ -280,33 +285,38 @@ fn dates(
     not_after
 }
 
-/// The intermediate: of several with the issuer's name, the one that signed.
+fn built_in() -> Vec<Certificate<'static>> {
+    INTERMEDIATES.iter().filter_map(|der| Certificate::parse(der).ok()).collect()
+}
+
+/// The intermediate: the one that signed, or else, for what else there is to say, one that has the
+/// issuer's name.
 fn intermediate<'a, 'b: 'a>(
     vek: &Certificate<'_>,
     kind: Kind,
-    pool: impl Iterator<Item = &'a Certificate<'b>>,
+    signer: Option<&'a Certificate<'b>>,
+    mut pool: impl Iterator<Item = &'a Certificate<'b>>,
     findings: &mut Vec<Finding>,
 ) -> Option<&'a Certificate<'b>> {
-    let mut named = pool.filter(|candidate| vek.names_issuer(candidate)).peekable();
-    let Some(first) = named.peek().copied() else {
-        findings.push(Finding::reject(
+    if signer.is_some() {
+        return signer;
+    }
+    let named = pool.find(|candidate| vek.names_issuer(candidate));
+    let issuer = vek.issuer_cn();
+    findings.push(match named {
+        None => Finding::reject(
             Code::IntermediateMissing,
-            format!("no certificate of {} was given", vek.issuer_cn()),
-        ));
-        return None;
-    };
-    let signer = named.find(|candidate| vek.is_signed_by(candidate.key()));
-    if signer.is_none() {
-        findings.push(Finding::reject(
+            format!("no certificate of {issuer} was given"),
+        ),
+        Some(_) => Finding::reject(
             Code::CertificateSignatureInvalid,
             format!(
-                "the {} does not chain to AMD: {}, which it names as its issuer, did not sign it",
+                "the {} does not chain to AMD: {issuer}, which it names as its issuer, did not sign it",
                 kind.name(),
-                vek.issuer_cn()
             ),
-        ));
-    }
-    Some(signer.unwrap_or(first))
+        ),
+    });
+    named
 }
 
 /// The anchor that signed the intermediate. Roots that were given are only named in the finding:
