@@ -1,0 +1,232 @@
+//! The embedded engine on the tiny model: what it says, and how it behaves among many.
+
+use std::time::Duration;
+
+use attestation::{Secret, Sha256};
+use engine::{
+    Controls, EmbeddedEngine, Engine as _, EngineError, EngineOptions, FinishReason, Generation, GenerationEvent,
+    Instructions, LoadError, Message, Request, Role, Sampling, TensorType, VerifiedModel, tiny,
+};
+
+const OPTIONS: EngineOptions = EngineOptions { threads: 2, slots: 8, queue: 64, context: 512 };
+const WARM: Sampling = Sampling { temperature: 1.0, top_p: 0.95, top_k: Some(40), seed: 11 };
+
+fn verified(kind: TensorType) -> VerifiedModel {
+    let bytes = tiny::model(kind);
+    let digest = Sha256::of(&bytes).0;
+    VerifiedModel::check(bytes, digest).unwrap()
+}
+
+fn engine(options: EngineOptions) -> EmbeddedEngine {
+    EmbeddedEngine::load(verified(TensorType::Q8_0), options).unwrap()
+}
+
+fn request(text: &str, sampling: Sampling, max_tokens: u32) -> Request {
+    Request {
+        messages: vec![Message { role: Role::User, content: Secret::new(text.to_owned()) }],
+        sampling,
+        max_tokens: Some(max_tokens),
+        stop: vec![],
+        tenant: [0; 32],
+    }
+}
+
+fn read(mut generation: Generation) -> (String, Result<(FinishReason, u32), EngineError>) {
+    let mut text = String::new();
+    loop {
+        match generation.events.blocking_recv().unwrap() {
+            GenerationEvent::Delta(delta, _) => text.push_str(delta.expose()),
+            GenerationEvent::Finished { reason, completion_tokens } => return (text, Ok((reason, completion_tokens))),
+            GenerationEvent::Failed(error) => return (text, Err(error)),
+        }
+    }
+}
+
+/// Recorded with this engine: any change to the arithmetic shows here, on every machine.
+#[test]
+fn the_numeric_profile_is_what_it_was() {
+    let golden: [(TensorType, &[u32]); 5] = [
+        (TensorType::F32, &[]),
+        (TensorType::F16, &[]),
+        (TensorType::Q4_0, &[]),
+        (TensorType::Q4_1, &[]),
+        (TensorType::Q8_0, &[]),
+    ];
+    for (kind, expected) in golden {
+        let engine = EmbeddedEngine::load(verified(kind), OPTIONS).unwrap();
+        assert_eq!(engine.description().numeric_profile, "veritee-f32-1");
+        let prompt: Vec<u32> = (3..150).collect();
+        let tokens = engine.continue_tokens(&prompt, WARM, 12).unwrap();
+        assert_eq!(tokens.iter().collect::<Vec<_>>(), expected, "{kind:?}");
+    }
+}
+
+#[test]
+fn company_threads_and_instructions_do_not_show() {
+    let prompts: Vec<Vec<u32>> = (0..20_u32).map(|i| (3..20 + i * 13).map(|token| token % 256 + 3).collect()).collect();
+    let mut alone: Option<Vec<Vec<u32>>> = None;
+    for instructions in Instructions::available() {
+        for (threads, slots) in [(1, 1), (2, 8), (3, 20)] {
+            let options = EngineOptions { threads, slots, ..OPTIONS };
+            let engine = EmbeddedEngine::load_for(verified(TensorType::Q4_1), options, instructions).unwrap();
+            let streams: Vec<_> =
+                prompts.iter().map(|prompt| engine.continue_tokens(prompt, WARM, 30).unwrap()).collect();
+            let tokens: Vec<Vec<u32>> = streams.into_iter().map(|tokens| tokens.iter().collect()).collect();
+            assert!(tokens.iter().all(|tokens| !tokens.is_empty()));
+            let expected = alone.get_or_insert_with(|| tokens.clone());
+            assert_eq!(*expected, tokens, "{instructions:?} {threads} {slots}");
+        }
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_text() {
+    let engine = engine(OPTIONS);
+    let say = |seed| read(engine.start(request("hello", Sampling { seed, ..WARM }, 40)).unwrap()).0;
+    assert_eq!(say(1), say(1));
+    assert_ne!(say(1), say(2));
+}
+
+#[test]
+fn an_answer_ends_at_its_limit_and_is_counted() {
+    let engine = engine(OPTIONS);
+    let generation = engine.start(request("count", Sampling::GREEDY, 7)).unwrap();
+    let prompt = engine.prompt(&request("count", WARM, 1).messages).unwrap();
+    assert_eq!(*prompt.expose(), "<|im_start|>user\ncount<|im_end|>\n<|im_start|>assistant\n");
+    let counted = engine.tokenizer().encode(prompt.expose(), Controls::Parsed).len();
+    assert_eq!(usize::try_from(generation.prompt_tokens).unwrap(), counted);
+    let (_, end) = read(generation);
+    let (reason, tokens) = end.unwrap();
+    assert!(reason == FinishReason::Length && tokens == 7 || reason == FinishReason::Stop && tokens < 7);
+}
+
+#[test]
+fn a_stop_text_ends_the_answer_before_itself() {
+    let engine = engine(OPTIONS);
+    let (whole, _) = read(engine.start(request("stop", WARM, 60)).unwrap());
+    let letters: Vec<char> = whole.chars().collect();
+    assert!(letters.len() > 20, "{whole:?}");
+    let stop: String = letters[10..13].iter().collect();
+    let mut with_stop = request("stop", WARM, 60);
+    with_stop.stop = vec!["not in there at all".to_owned(), stop.clone()];
+    let (text, end) = read(engine.start(with_stop).unwrap());
+    assert_eq!(text, whole[..whole.find(&stop).unwrap()]);
+    assert!(matches!(end, Ok((FinishReason::Stop, _))));
+}
+
+#[test]
+fn what_cannot_be_served_is_named() {
+    let engine = engine(OPTIONS);
+    let with = |change: &dyn Fn(&mut Request)| {
+        let mut request = request("x", WARM, 4);
+        change(&mut request);
+        engine.start(request).map(drop).unwrap_err()
+    };
+    let field = |error| match error {
+        EngineError::BadRequest { field, .. } => field,
+        other => panic!("{other}"),
+    };
+    assert_eq!(field(with(&|r| r.messages.clear())), "messages");
+    assert_eq!(field(with(&|r| r.max_tokens = Some(0))), "max_tokens");
+    assert_eq!(field(with(&|r| r.stop = vec![String::new()])), "stop");
+    assert_eq!(field(with(&|r| r.sampling.temperature = f32::NAN)), "temperature");
+    assert_eq!(field(with(&|r| r.sampling.top_p = 0.0)), "top_p");
+    assert_eq!(field(with(&|r| r.sampling.top_k = Some(0))), "top_k");
+    for length in [520, 1_000_000] {
+        let error = with(&|r| r.messages[0].content = Secret::new("z".repeat(length)));
+        let EngineError::ContextTooLong { prompt_tokens, limit: 512 } = error else { panic!("{error}") };
+        assert!(prompt_tokens >= 512, "{length}");
+    }
+}
+
+#[test]
+fn a_prompt_may_fill_the_context_but_for_one_token() {
+    let engine = engine(OPTIONS);
+    for (length, expected) in [(511, Some(1)), (512, None)] {
+        let prompt = vec![50; length];
+        let tokens = engine.continue_tokens(&prompt, WARM, 100).ok().map(|tokens| tokens.iter().count());
+        assert_eq!(tokens, expected);
+    }
+}
+
+#[test]
+fn a_full_queue_is_busy_and_a_reader_who_leaves_makes_room() {
+    let engine = engine(EngineOptions { threads: 1, slots: 1, queue: 1, context: 512 });
+    let long = || request("long", Sampling { top_k: None, top_p: 1.0, ..WARM }, 400);
+    let mut taken = vec![];
+    let refused = loop {
+        match engine.start(long()) {
+            Ok(generation) => taken.push(generation),
+            Err(error) => break error,
+        }
+        assert!(taken.len() < 50, "nobody was refused");
+    };
+    assert!(matches!(refused, EngineError::Busy { retry_after_s: 1.. }));
+    drop(taken);
+    for _ in 0..2000 {
+        if let Ok(generation) = engine.start(long()) {
+            assert!(read(generation).1.is_ok());
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("the places never came back");
+}
+
+#[test]
+fn a_slow_reader_delays_nobody() {
+    let engine = engine(EngineOptions { slots: 2, ..OPTIONS });
+    let slow = engine.start(request("slow", WARM, 300)).unwrap();
+    for _ in 0..3 {
+        assert!(read(engine.start(request("quick", WARM, 50)).unwrap()).1.is_ok());
+    }
+    assert!(read(slow).1.is_ok());
+}
+
+#[test]
+fn dropping_the_engine_ends_what_runs() {
+    let engine = engine(EngineOptions { threads: 1, slots: 1, queue: 9, context: 512 });
+    let generations: Vec<_> = (0..6).map(|_| engine.start(request("bye", WARM, 400)).unwrap()).collect();
+    drop(engine);
+    let ends: Vec<_> = generations.into_iter().map(|generation| read(generation).1).collect();
+    assert!(ends.iter().all(|end| matches!(end, Ok(_) | Err(EngineError::Stopping))));
+    assert!(ends.contains(&Err(EngineError::Stopping)));
+}
+
+#[test]
+fn models_are_loaded_as_pinned_or_not_at_all() {
+    let bytes = tiny::model(TensorType::Q4_0);
+    let engine = EmbeddedEngine::load(verified(TensorType::Q4_0), OPTIONS).unwrap();
+    let description = engine.description();
+    assert_eq!(description.weights_sha256, Sha256::of(&bytes).0);
+    assert_eq!(description.template_sha256, Sha256::of(tiny::TEMPLATE.as_bytes()).0);
+    assert_eq!((description.architecture.as_str(), description.context_length), ("llama", 512));
+
+    type Change = fn(&mut Vec<u8>);
+    let cases: [(Change, LoadError); 3] = [
+        (|bytes| replace(bytes, b"\0\0\0llama", b"\0\0\0lambd"), unsupported("architecture", "lambd")),
+        (|bytes| replace(bytes, b"smollm", b"smallm"), unsupported("pre-tokenizer", "smallm")),
+        (
+            |bytes| replace(bytes, b"blk.1.ffn_up.weight", b"blk.1.ffn_ux.weight"),
+            LoadError::Missing { name: "blk.1.ffn_up.weight".to_owned() },
+        ),
+    ];
+    for (change, expected) in cases {
+        let mut bytes = bytes.clone();
+        change(&mut bytes);
+        let digest = Sha256::of(&bytes).0;
+        let model = VerifiedModel::check(bytes, digest).unwrap();
+        assert_eq!(EmbeddedEngine::load(model, OPTIONS).map(drop), Err(expected));
+    }
+}
+
+fn unsupported(what: &'static str, name: &str) -> LoadError {
+    LoadError::Unsupported { what, name: name.to_owned() }
+}
+
+fn replace(bytes: &mut [u8], from: &[u8], to: &[u8]) {
+    let at = bytes.windows(from.len()).position(|window| window == from).unwrap();
+    for (byte, to) in bytes.iter_mut().skip(at).zip(to) {
+        *byte = *to;
+    }
+}
