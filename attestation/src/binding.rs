@@ -4,10 +4,11 @@
 use core::fmt;
 use core::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::bytes::{Malformed, Reader, Writer};
 use crate::digest::{Digest, Sha256, Sha512, hex_array};
+use crate::json;
 use crate::keys::Challenge;
 use crate::labels;
 use crate::time::UnixTime;
@@ -199,8 +200,8 @@ impl FromStr for ReportData {
 }
 
 /// The `freshness` member of an evidence bundle, as JSON.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
 pub enum FreshnessProof {
     /// Cached evidence: answers no challenge.
     None,
@@ -244,6 +245,29 @@ impl FreshnessProof {
     }
 }
 
+impl<'de> Deserialize<'de> for FreshnessProof {
+    /// Takes an object with exactly the members of its type.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match json::object(deserializer)? {
+            ProofMembers::None {} => Self::None,
+            ProofMembers::Challenge { challenge } => Self::Challenge { challenge },
+            ProofMembers::Batch { root, index, size, path } => {
+                Self::Batch { root, index, size, path }
+            }
+        })
+    }
+}
+
+/// [`FreshnessProof`] as it is read. `None` has braces, because serde lets a unit variant have
+/// unknown members whatever else it is told.
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
+enum ProofMembers {
+    None {},
+    Challenge { challenge: Digest<32> },
+    Batch { root: Sha256, index: u16, size: u16, path: Vec<Sha256> },
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,6 +307,41 @@ mod tests {
         }
         let empty = Statement { not_after: UnixTime::from_secs(1000), ..statement() };
         assert!(Statement::parse(&empty.encode()).is_err());
+        // A time past the end of time has no second spelling.
+        let mut late = statement().encode();
+        let at = late.len().saturating_sub(8);
+        late[at..].copy_from_slice(&u64::MAX.to_be_bytes());
+        assert!(Statement::parse(&late).is_err());
+    }
+
+    /// The numbers come from the formulas of `docs/protocol.md` §5.2 and another language's hashes.
+    #[test]
+    fn the_binding_is_that_of_the_protocol() {
+        let id = statement().binding_id();
+        assert_eq!(statement().encode().len(), 227);
+        assert_eq!(
+            id.to_string(),
+            "d9e4b57598ddd23509e06d4f23a8d2b6be9f07068049e0cad6e77e327fb3b01f"
+        );
+        for (fresh, report_data) in [
+            (
+                Fresh::None,
+                "d7e25193da94ab28e324c2ea7ae57229e904c471d5d8f1f2c4c0091a03327e34\
+                 160a3f4a737d3dd445767df7003f3c65696426975dc0c4ef3a7b537599ad1979",
+            ),
+            (
+                Fresh::Challenge(Challenge([9; 32])),
+                "94ee08e806c6d15e7ea42dab2345484fdc15f3ed5e32a4720f784a8f293bfea7\
+                 fffc720bcab4f7ab26b9fe8846a1d63acae3c223a47e6e5a051fe29a85fb708a",
+            ),
+            (
+                Fresh::Root(Digest([9; 32])),
+                "40aa2a790367707dcdc99d01ce7cc446244aca20bc8cad20ad0b36572e63f998\
+                 4a7605d952ac4ef0788576f24529e8e702a64f3e7bfda3da2b50e2c2312c2165",
+            ),
+        ] {
+            assert_eq!(format!("{:?}", ReportData::bind(&id, &fresh)), report_data, "{fresh:?}");
+        }
     }
 
     #[test]
@@ -314,8 +373,19 @@ mod tests {
         let one: FreshnessProof = serde_json::from_str(&text).unwrap();
         assert!(one.answers(&Challenge([9; 32])));
         assert!(!one.answers(&Challenge([8; 32])));
+        let batch = FreshnessProof::Batch { root: digest, index: 1, size: 2, path: vec![digest] };
+        for proof in [none, one, batch] {
+            let text = serde_json::to_string(&proof).unwrap();
+            assert_eq!(serde_json::from_str::<FreshnessProof>(&text).unwrap(), proof);
+        }
         for bad in [
             r#"{"type":"other"}"#.to_owned(),
+            r#"{"type":"none","x":1}"#.to_owned(),
+            format!(r#"{{"type":"none","challenge":"{digest}"}}"#),
+            r#"{"type":"none","type":"none"}"#.to_owned(),
+            r#"["none"]"#.to_owned(),
+            format!(r#"["challenge","{digest}"]"#),
+            r#""none""#.to_owned(),
             format!(r#"{{"type":"challenge","challenge":"{digest}","x":1}}"#),
             format!(r#"{{"type":"challenge","challenge":"{digest}","challenge":"{digest}"}}"#),
         ] {

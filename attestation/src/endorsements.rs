@@ -40,8 +40,8 @@ impl Endorsements {
     /// # Errors
     /// Too many items, or one too long.
     pub fn add_certificate(&mut self, der: &[u8]) -> Result<(), Malformed> {
-        self.admit(der)?;
         if !self.certificates.iter().any(|have| have == der) {
+            self.admit(der)?;
             self.certificates.push(der.to_vec());
         }
         Ok(())
@@ -52,8 +52,8 @@ impl Endorsements {
     /// # Errors
     /// Too many items, or one too long.
     pub fn add_crl(&mut self, der: &[u8]) -> Result<(), Malformed> {
-        self.admit(der)?;
         if !self.crls.iter().any(|have| have == der) {
+            self.admit(der)?;
             self.crls.push(der.to_vec());
         }
         Ok(())
@@ -221,6 +221,9 @@ mod tests {
             all.add_certificate(&[0x30, 8, 0x30, 6, 0xa0, 3, 2, 1, 2, n]).unwrap();
         }
         assert!(all.add_certificate(CERT).is_err());
+        // What is there already takes no place.
+        assert!(all.add_certificate(&[0x30, 8, 0x30, 6, 0xa0, 3, 2, 1, 2, 0]).is_ok());
+        assert!(all.extend(&all.clone()).is_ok());
         assert!(Endorsements::new().add_crl(&vec![0; ITEM_LEN_MAX + 1]).is_err());
     }
 }

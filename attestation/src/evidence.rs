@@ -4,7 +4,7 @@ use core::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use serde::de::{self, MapAccess, Visitor};
+use serde::de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -55,12 +55,13 @@ impl EvidenceKind {
         if bytes.len() > LEN_MAX {
             return Err(Malformed::TooLong { what: WHAT, limit: LEN_MAX });
         }
-        if let Some(kind) = Self::of_binary(bytes) {
-            return Ok(kind);
-        }
+        // JSON may be as long as a report, and no report of a version that we know starts like it.
         let text = bytes.trim_ascii();
         if text.starts_with(b"{") || text.starts_with(b"[") {
             return Self::of_json(text);
+        }
+        if let Some(kind) = Self::of_binary(bytes) {
+            return Ok(kind);
         }
         decode_text(text)
             .and_then(|decoded| Self::of_binary(&decoded))
@@ -82,19 +83,55 @@ impl EvidenceKind {
     }
 
     fn of_json(text: &[u8]) -> Result<Self, Malformed> {
-        let value: serde_json::Value =
+        let keys: Keys =
             serde_json::from_slice(text).map_err(|_| Malformed::invalid(WHAT, "is not JSON"))?;
-        let object = value.as_array().and_then(|items| items.first()).unwrap_or(&value);
-        if value.get(COLLECTION_KEY).is_some() {
-            Ok(Self::Bundle)
-        } else if ["evidence", "evidence_list", "arch", "gpu_evidences"]
-            .iter()
-            .any(|key| object.get(key).is_some())
-        {
-            Ok(Self::NvidiaJson)
-        } else {
-            Err(Malformed::invalid(WHAT, "is JSON of no kind that this version knows"))
+        match keys {
+            Keys { of_bundle: true, .. } => Ok(Self::Bundle),
+            Keys { of_nvidia: true, .. } => Ok(Self::NvidiaJson),
+            Keys { .. } => {
+                Err(Malformed::invalid(WHAT, "is JSON of no kind that this version knows"))
+            }
         }
+    }
+}
+
+/// Which telling keys an object has, or the first object of a list. Nothing of the JSON is kept: as
+/// a tree of values it would take twenty times its length.
+#[derive(Default)]
+struct Keys {
+    of_bundle: bool,
+    of_nvidia: bool,
+}
+
+impl<'de> Deserialize<'de> for Keys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(KeysVisitor)
+    }
+}
+
+struct KeysVisitor;
+
+impl<'de> Visitor<'de> for KeysVisitor {
+    type Value = Keys;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object, or a list of them")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Keys, A::Error> {
+        let mut keys = Keys::default();
+        while let Some(key) = map.next_key::<String>()? {
+            map.next_value::<IgnoredAny>()?;
+            keys.of_bundle |= key == COLLECTION_KEY;
+            keys.of_nvidia |= NVIDIA_KEYS.contains(&key.as_str());
+        }
+        Ok(keys)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Keys, A::Error> {
+        let first: Keys = list.next_element()?.unwrap_or_default();
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Keys { of_bundle: false, ..first })
     }
 }
 
@@ -110,6 +147,8 @@ fn decode_text(text: &[u8]) -> Option<Vec<u8>> {
 const WHAT: &str = "evidence";
 /// Marks a CMW collection (RFC 9999): its value names the collection's type.
 const COLLECTION_KEY: &str = "__cmwc_t";
+/// Keys that NVIDIA's evidence has one of, in the forms that its tools write.
+const NVIDIA_KEYS: [&str; 4] = ["evidence", "evidence_list", "arch", "gpu_evidences"];
 /// The type of our collection.
 const COLLECTION_TYPE: &str = "tag:veritee.dev,2026:evidence";
 
@@ -307,6 +346,12 @@ mod tests {
         assert_eq!(EvidenceKind::detect(&tdx), Ok(EvidenceKind::TdxQuote));
         assert_eq!(EvidenceKind::detect(b"HCLA...."), Ok(EvidenceKind::AzureHcl));
         assert_eq!(EvidenceKind::detect(br#"[{"arch":"HOPPER"}]"#), Ok(EvidenceKind::NvidiaJson));
+        // As long as a report, and not one.
+        let padded = format!("{:1184}", r#"{"arch":"HOPPER"}"#);
+        assert_eq!(EvidenceKind::detect(padded.as_bytes()), Ok(EvidenceKind::NvidiaJson));
+        for bad in [r#"[{"__cmwc_t":1}]"#, r#"[1,{"arch":1}]"#, "[]", r#"{"a":{"arch":1}}"#] {
+            assert!(EvidenceKind::detect(bad.as_bytes()).is_err(), "{bad}");
+        }
         for bad in [&b""[..], b"text", b"{}", b"{", &[0; 1183]] {
             assert!(EvidenceKind::detect(bad).is_err());
         }

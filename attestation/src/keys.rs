@@ -175,6 +175,10 @@ mod tests {
         let bytes = key.encode();
         assert_eq!(hex::encode(&bytes[..7]), "a3010120062158");
         assert_eq!(ReceiptKey::parse(&bytes), Ok(key));
+        assert_eq!(
+            key.thumbprint().to_string(),
+            "92cf2d47424bfe481aa5ff067ab667d7fd7dd52bb95ab85081a8e0b7ed7055b2"
+        );
         assert!(ReceiptKey::parse(&bytes[1..]).is_err());
         assert!(ReceiptKey::parse(&[0; 40]).is_err());
     }

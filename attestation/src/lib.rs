@@ -14,6 +14,7 @@ pub mod cbor;
 pub mod digest;
 pub mod endorsements;
 pub mod evidence;
+mod json;
 pub mod keys;
 pub mod labels;
 pub mod manifest;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bytes::Malformed;
 use crate::digest::Sha256;
+use crate::json;
 
 /// Longest manifest: names and digests of one model need well under a kilobyte.
 pub const LEN_MAX: usize = 16 * 1024;
@@ -17,6 +18,7 @@ pub struct ModelManifest {
     /// Names that clients may ask for, the canonical one first.
     pub names: Vec<String>,
     /// The weights' file.
+    #[serde(deserialize_with = "json::object")]
     pub weights: Weights,
     /// Digest of the tokenizer, as the engine defines it.
     pub tokenizer_sha256: Sha256,
@@ -52,8 +54,10 @@ impl ModelManifest {
         if bytes.len() > LEN_MAX {
             return Err(Malformed::TooLong { what: WHAT, limit: LEN_MAX });
         }
-        let manifest: Self = serde_json::from_slice(bytes)
-            .map_err(|_| Malformed::invalid(WHAT, "is not a model manifest"))?;
+        let bad = |_| Malformed::invalid(WHAT, "is not a model manifest");
+        let mut text = serde_json::Deserializer::from_slice(bytes);
+        let manifest: Self = json::object(&mut text).map_err(bad)?;
+        text.end().map_err(bad)?;
         if manifest.schema != 1 {
             return Err(Malformed::invalid(WHAT, "has a schema that this version does not know"));
         }
@@ -104,6 +108,10 @@ mod tests {
             text.replace("smollm2-135m-instruct", "two words"),
             text.replace("[\"smollm2-135m-instruct\"]", "[]"),
             format!("{text} x"),
+            // The members' values in their order, without their names.
+            text.replace(r#"{"format":"gguf","sha256":"#, r#"["gguf","#).replacen('}', "]", 1),
+            r#"[1,["m"],{"format":"gguf","sha256":"D"},"D","D","veritee-1"]"#
+                .replace('D', &"00".repeat(32)),
         ] {
             assert!(ModelManifest::parse(bad.as_bytes()).is_err(), "{bad}");
         }

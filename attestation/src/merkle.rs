@@ -148,6 +148,19 @@ mod tests {
         }
     }
 
+    /// The numbers come from RFC 9162 §2.1 and another language's hashes.
+    #[test]
+    fn roots_are_those_of_rfc_9162() {
+        for (count, expected) in [
+            (1, "7f9c9e31ac8256ca2f258583df262dbc7d6f68f2a03043d5c99a4ae5a7396ce9"),
+            (2, "28fb81e496897e0ce886f08602392e9239b65c659041e5202163e58ad898f444"),
+            (3, "ba8d94b7fbcecae7b81c4c80574fe24734a6917bf9c1ecd66ff3e0c34ead4620"),
+            (7, "7318881c41fce3c1de3640df8e8c110c93f43f686b74204a9d1ad5b8c71c2047"),
+        ] {
+            assert_eq!(root(&challenges(count)).to_string(), expected, "{count}");
+        }
+    }
+
     #[test]
     fn batch_is_bounded() {
         assert!(!verify(&root(&challenges(1)), &Challenge([0; 32]), 0, 1025, &[]));

@@ -354,6 +354,41 @@ mod tests {
         assert!(SignedReceipt::parse(&[bytes, vec![0]].concat()).is_err());
     }
 
+    /// The octets come from `docs/protocol.md` §5.8 and an encoder that shares no code with ours.
+    #[test]
+    fn the_wire_is_that_of_the_protocol() {
+        let payload = receipt().encode();
+        assert_eq!(
+            (payload.len(), Sha256::of(&payload).to_string().as_str()),
+            (327, "cc829f60991d900dda05953bcdf6b2c9ba127459e551c40411123e266e2caee0")
+        );
+        let kid = Digest([9; 32]);
+        assert_eq!(
+            Sha256::of(&SignedReceipt::to_be_signed(&kid, &payload)).to_string(),
+            "1fc317e061a40a87704fe0ecdcfe2ced2e1f4399fa3c4d4ce661fadab52e0752"
+        );
+        let signed = SignedReceipt { kid, payload, signature: [7; 64] };
+        assert_eq!(
+            (signed.encode().len(), signed.digest().to_string().as_str()),
+            (439, "2befef848bca0c520684ebb74258a214dc0f1a7a7ddaa407001f382114bdc060")
+        );
+        let parameters = Parameters {
+            model: "m".into(),
+            temperature: Some(0.7),
+            top_p: Some(0.5),
+            top_k: Some(40),
+            seed: Some(-1),
+            max_tokens: Some(256),
+            stop: vec!["x".into()],
+            stream: true,
+        };
+        assert_eq!(
+            hex::encode(parameters.encode()),
+            "a86473656564206473746f70816178656d6f64656c616d65746f705f6b182865746f705f70f93800\
+             6673747265616df56a6d61785f746f6b656e731901006b74656d7065726174757265fb3fe6666666666666"
+        );
+    }
+
     #[test]
     fn every_parameter_is_committed() {
         let base = Parameters::default();

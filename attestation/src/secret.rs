@@ -24,6 +24,26 @@ impl<T: Zeroize> Secret<T> {
     }
 }
 
+impl Secret<Vec<u8>> {
+    /// Makes room for `additional` more bytes. A vector that grows by itself gives its old memory
+    /// back as it is; here that is zeroised first.
+    pub fn reserve(&mut self, additional: usize) {
+        let needed = self.0.len().saturating_add(additional);
+        if needed > self.0.capacity() {
+            let mut larger = Vec::with_capacity(needed.max(self.0.capacity().saturating_mul(2)));
+            larger.extend_from_slice(&self.0);
+            self.0.zeroize();
+            self.0 = larger;
+        }
+    }
+
+    /// Appends `bytes`, leaving no copy behind in memory that was outgrown.
+    pub fn append(&mut self, bytes: &[u8]) {
+        self.reserve(bytes.len());
+        self.0.extend_from_slice(bytes);
+    }
+}
+
 impl<T: Zeroize> Drop for Secret<T> {
     fn drop(&mut self) {
         self.0.zeroize();
@@ -39,6 +59,19 @@ impl<T: Zeroize> fmt::Debug for Secret<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn growing_keeps_the_content() {
+        let mut buffer = Secret::new(Vec::new());
+        for len in 0..100_u8 {
+            buffer.append(&vec![len; usize::from(len)]);
+        }
+        let expected: Vec<u8> = (0..100_u8).flat_map(|len| vec![len; usize::from(len)]).collect();
+        assert_eq!(*buffer.expose(), expected);
+        buffer.reserve(10_000);
+        assert!(buffer.expose().capacity() >= expected.len().saturating_add(10_000));
+        assert_eq!(*buffer.expose(), expected);
+    }
 
     #[test]
     fn debug_shows_nothing() {
