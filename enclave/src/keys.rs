@@ -88,11 +88,11 @@ mod tests {
     #[test]
     fn receipts_are_signed_by_the_bound_key() {
         let signer = ReceiptSigner::generate().unwrap();
-        let signed = signer.sign(b"claims".to_vec()).unwrap();
-        assert_eq!(signed.kid, signer.public().thumbprint());
-        let message = SignedReceipt::to_be_signed(&signed.kid, b"claims");
+        let receipt = signer.sign(b"claims".to_vec()).unwrap();
+        assert_eq!(receipt.kid, signer.public().thumbprint());
+        let message = SignedReceipt::to_be_signed(&receipt.kid, b"claims");
         ring::signature::UnparsedPublicKey::new(&ring::signature::ED25519, signer.public().0)
-            .verify(&message, &signed.signature)
+            .verify(&message, &receipt.signature)
             .unwrap();
         assert_ne!(ReceiptSigner::generate().unwrap().public(), signer.public());
     }

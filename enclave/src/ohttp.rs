@@ -30,9 +30,9 @@ pub(crate) async fn handle(Shared(state): Shared<Arc<State>>, request: Request) 
         Ok(body) => sealed(body),
         Err(Refusal { problem, reason }) => {
             if problem == Problem::Busy {
-                state.metrics.busy()
+                state.metrics.busy();
             } else {
-                state.metrics.refused()
+                state.metrics.refused();
             }
             Event::Refused { request: id, reason }.emit();
             problem.into_response()

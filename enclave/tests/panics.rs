@@ -2,6 +2,8 @@
 //!
 //! The hook is the process's, so this test has a program of its own.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::io;
 use std::sync::{Arc, Mutex};
 

@@ -154,15 +154,6 @@ async fn nothing_serves_without_evidence_or_with_another_model() {
     let error = loaded.attest().await.unwrap_err();
     assert!(matches!(error, BootError::Platform(CollectError::Refused)), "{error}");
 
-    struct Other(engine::ModelDescription);
-    impl Engine for Other {
-        fn start(&self, _: engine::Request) -> Result<engine::Generation, engine::EngineError> {
-            Err(engine::EngineError::Crashed)
-        }
-        fn description(&self) -> &engine::ModelDescription {
-            &self.0
-        }
-    }
     let mut description = engine.description().clone();
     description.weights_sha256[0] ^= 1;
     let keyed = boot().make_keys(Box::new(platform)).unwrap();
@@ -186,4 +177,16 @@ async fn platform_that_fails_later_is_busy_to_a_challenger_and_the_cache_stands(
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(response.headers()["retry-after"], "1");
     assert_eq!(get(&serving, "/v1/evidence").await.status(), StatusCode::OK);
+}
+
+/// An engine that runs another model.
+struct Other(engine::ModelDescription);
+
+impl Engine for Other {
+    fn start(&self, _: engine::Request) -> Result<engine::Generation, engine::EngineError> {
+        Err(engine::EngineError::Crashed)
+    }
+    fn description(&self) -> &engine::ModelDescription {
+        &self.0
+    }
 }

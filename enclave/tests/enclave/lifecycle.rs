@@ -101,15 +101,6 @@ async fn slow_reader_stalls_itself_alone_and_not_for_ever() {
 
 #[tokio::test]
 async fn answer_that_breaks_off_never_looks_whole() {
-    struct Panics(engine::ModelDescription);
-    impl Engine for Panics {
-        fn start(&self, _: engine::Request) -> Result<engine::Generation, engine::EngineError> {
-            panic!("a defect of the engine");
-        }
-        fn description(&self) -> &engine::ModelDescription {
-            &self.0
-        }
-    }
     let (played, _stage) = Played::new();
     let server = serve(Arc::new(Panics(played.description().clone())), "", "").await;
     let peer = Peer::of(&server.serving).await;
@@ -195,4 +186,16 @@ async fn only_loopback_is_served() {
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
     let refused = enclave::serve(listener, serving, std::future::pending()).await.unwrap_err();
     assert!(refused.to_string().contains("TLS"));
+}
+
+/// An engine with a defect.
+struct Panics(engine::ModelDescription);
+
+impl Engine for Panics {
+    fn start(&self, _: engine::Request) -> Result<engine::Generation, engine::EngineError> {
+        panic!("a defect of the engine");
+    }
+    fn description(&self) -> &engine::ModelDescription {
+        &self.0
+    }
 }

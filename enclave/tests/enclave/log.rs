@@ -33,6 +33,8 @@ impl MakeWriter<'_> for Captured {
     }
 }
 
+type Edit = fn(&mut channel::Request);
+
 const CANARY: &str = "canary-7f3a";
 
 #[tokio::test]
@@ -59,7 +61,6 @@ async fn no_event_holds_what_a_client_sealed() {
         let answer = peer.ask(&serving, &json).await;
         assert_ne!(answer.status, 500);
     }
-    type Edit = fn(&mut channel::Request);
     let edits: [Edit; 4] = [
         |r| r.path = format!("/v1/{CANARY}"),
         |r| r.authority = CANARY.into(),

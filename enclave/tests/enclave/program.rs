@@ -210,5 +210,5 @@ async fn send(address: &str, request: hyper::Request<Body>) -> Vec<u8> {
         assert_eq!(response.status(), 200);
         response.into_body().collect().await.unwrap().to_bytes().to_vec()
     };
-    timeout(Duration::from_secs(60), exchange).await.expect("in time")
+    timeout(Duration::from_mins(1), exchange).await.expect("in time")
 }

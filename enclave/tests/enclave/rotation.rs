@@ -18,8 +18,8 @@ struct Frozen(#[expect(dead_code, reason = "the task ends when this is dropped")
 
 fn freeze() -> Frozen {
     tokio::time::pause();
-    let (hold, held) = mpsc::channel();
-    tokio::task::spawn_blocking(move || held.recv().is_err());
+    let (hold, released) = mpsc::channel();
+    tokio::task::spawn_blocking(move || released.recv().is_err());
     Frozen(hold)
 }
 
@@ -68,7 +68,7 @@ async fn key_is_replaced_before_its_epoch_ends_and_accepted_for_a_grace() {
     assert_eq!(second.key.key_id(), 1);
     assert_ne!(second.statement.binding_id(), first.statement.binding_id());
     assert_eq!(second.statement.node_id, first.statement.node_id);
-    let promoted = UnixTime::from_secs(NOW).saturating_add(Duration::from_secs(59 * 60));
+    let promoted = UnixTime::from_secs(NOW).saturating_add(Duration::from_mins(59));
     assert!(second.statement.not_before >= promoted);
 
     // Both are answered, each under its own binding.

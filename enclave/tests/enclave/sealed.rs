@@ -1,7 +1,5 @@
 //! The way in: what is refused, how, and what may be acted on.
 
-#![expect(clippy::arithmetic_side_effects, reason = "lengths of a few kilobytes")]
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +13,8 @@ use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
 
 use crate::support::{self, Peer, Played, open, post, seal, start, start_with, user};
+
+type Edit = fn(&mut channel::Request);
 
 /// Status, headers and body, as far as a client could tell two answers apart.
 async fn seen(response: Response<Body>) -> (StatusCode, String, Bytes) {
@@ -120,7 +120,9 @@ async fn of_two_copies_in_flight_one_is_answered() {
         copies.push(tokio::spawn(async move { post(&serving, body).await.status() }));
     }
     tokio::time::sleep(Duration::from_millis(50)).await;
-    gates.into_iter().for_each(|gate| gate.send(()).unwrap());
+    for gate in gates {
+        gate.send(()).unwrap();
+    }
     let mut statuses = vec![copies.remove(0).await.unwrap(), copies.remove(0).await.unwrap()];
     statuses.sort();
     assert_eq!(statuses, [StatusCode::OK, StatusCode::BAD_REQUEST]);
@@ -147,7 +149,6 @@ async fn nothing_is_acted_on_before_the_final_chunk() {
 async fn what_is_wrong_inside_is_told_inside() {
     let serving = start(1).await;
     let peer = Peer::of(&serving).await;
-    type Edit = fn(&mut channel::Request);
     let cases: [(Edit, u16, &str); 7] = [
         (|r| r.path = "/admin".into(), 404, "not_found"),
         (|r| r.path = "/v1/embeddings".into(), 404, "unsupported_resource"),
@@ -162,7 +163,7 @@ async fn what_is_wrong_inside_is_told_inside() {
         (
             |r| {
                 *r.content.expose_mut() =
-                    br#"{"model":"other","messages":[{"role":"user","content":"x"}]}"#.to_vec()
+                    br#"{"model":"other","messages":[{"role":"user","content":"x"}]}"#.to_vec();
             },
             404,
             "model_not_found",

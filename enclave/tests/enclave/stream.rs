@@ -1,6 +1,4 @@
-//! Answers: their OpenAI shapes, their padding, their receipts.
-
-#![expect(clippy::arithmetic_side_effects, reason = "lengths of a few kilobytes")]
+//! Answers: their `OpenAI` shapes, their padding, their receipts.
 
 use std::sync::Arc;
 use std::time::Duration;
