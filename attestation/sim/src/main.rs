@@ -1,6 +1,5 @@
 //! `veritee-sim`: makes a test PKI, renders its policy and serves simulated evidence.
 #![forbid(unsafe_code)]
-#![forbid(unsafe_code)]
 
 use std::env;
 use std::io::{self, Write as _};
