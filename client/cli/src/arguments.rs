@@ -107,6 +107,12 @@ pub(crate) struct Chat {
     /// The model; the only one that is verified, unless given.
     #[arg(long, value_name = "NAME")]
     pub(crate) model: Option<String>,
+    /// How random the answer is, 0 to 2; at 0 it is the same every time.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0.0)]
+    pub(crate) temperature: f64,
+    /// Most tokens of the answer.
+    #[arg(long, value_name = "COUNT", default_value_t = 512)]
+    pub(crate) max_tokens: u64,
     /// The question, or `-` to read it from standard input.
     #[arg(value_name = "PROMPT")]
     pub(crate) prompt: String,

@@ -22,7 +22,13 @@ pub(crate) async fn run(
         Some(model) => model,
         None => only_model(&client).await?,
     };
-    ask(&client, &model, &prompt, out).await?;
+    let Arguments { temperature, max_tokens, .. } = arguments;
+    let question = Chat {
+        temperature: Some(temperature),
+        max_tokens: Some(max_tokens),
+        ..Chat::question(&model, &prompt)
+    };
+    ask(&client, &question, out).await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -39,13 +45,8 @@ pub(crate) fn connect(connection: &Connection, world: &World) -> Result<Client, 
 }
 
 /// Streams the answer to a question; what it returns has verified.
-pub(crate) async fn ask(
-    client: &Client,
-    model: &str,
-    prompt: &str,
-    out: &Out,
-) -> Result<Closing, Failure> {
-    let mut answer = client.chat(&Chat::question(model, prompt)).await?;
+pub(crate) async fn ask(client: &Client, question: &Chat, out: &Out) -> Result<Closing, Failure> {
+    let mut answer = client.chat(question).await?;
     note_enclave(client, answer.enclave(), out);
     let mut began = false;
     loop {

@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use client::{Client, Memory};
+use client::{Chat, Client, Memory};
 use tokio::time::Instant;
 
 use crate::arguments::Demo;
@@ -26,19 +26,32 @@ use stack::Stack;
 
 /// Runs it, and stops everything that it started, however it ends.
 pub(crate) async fn run(demo: Demo, world: &World, out: &Out) -> Result<ExitCode, Failure> {
-    let stop = Stop::new()?;
+    // A show is read in order; of a server, standard output has the line for machines alone.
+    let together = Out::together();
+    let out = if demo.serve { out } else { &together };
+    let (stop, began) = (Stop::new()?, Instant::now());
     let mut stack = Stack::new(world)?;
     let ended = tokio::select! {
         ended = show(&demo, world, out, &mut stack) => ended,
-        () = stop.wait() => Err(Failure::unavailable(
-            "interrupted",
-            "stopped by a signal before the end".to_owned(),
-            "run it again",
-        )),
+        // Serving ends so; anything else is cut short.
+        () = stop.wait() => if demo.serve {
+            Ok(ExitCode::SUCCESS)
+        } else {
+            let message = "stopped by a signal before the end".to_owned();
+            Err(Failure::unavailable(INTERRUPTED, message, "run it again"))
+        },
     };
-    let logs = stack.stop(ended.is_ok()).await;
+    // What the programs said matters only where something went wrong.
+    let is_wrong = ended.as_ref().is_err_and(|failure| failure.code != INTERRUPTED);
+    let logs = stack.stop(!is_wrong).await;
     if let (Err(_), Some(logs)) = (&ended, logs) {
         out.note(format_args!("what the programs said is in {}", logs.display()));
+    }
+    if ended.is_ok() {
+        out.note(format_args!(
+            "done in {:.0} s; everything is stopped",
+            began.elapsed().as_secs_f64()
+        ));
     }
     ended
 }
@@ -49,7 +62,6 @@ async fn show(
     out: &Out,
     stack: &mut Stack,
 ) -> Result<ExitCode, Failure> {
-    let began = Instant::now();
     let model = model::fetch(demo.model.as_deref(), world, out).await?;
     stack.start(&model, out).await?;
     let client = connect(stack, world).await?;
@@ -62,14 +74,16 @@ async fn show(
     }
     out.note(format_args!("\nasking: {}\n", demo.prompt));
     let asked = Instant::now();
-    let closing = chat::ask(&client, model::NAME, &demo.prompt, out).await?;
+    let question = Chat {
+        max_tokens: Some(ANSWER_TOKENS_MAX),
+        temperature: Some(0.0),
+        ..Chat::question(model::NAME, &demo.prompt)
+    };
+    let closing = chat::ask(&client, &question, out).await?;
     let tokens = closing.receipt().receipt().usage.completion;
     out.note(format_args!("  took     {:.1} s for {tokens} tokens", asked.elapsed().as_secs_f64()));
     lies::tell(stack, &client, world, out).await?;
-    out.note(format_args!(
-        "\ndone in {:.0} s; everything is stopped",
-        began.elapsed().as_secs_f64()
-    ));
+    out.note("");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -93,14 +107,13 @@ async fn connect(stack: &Stack, world: &World) -> Result<Client, Failure> {
     }
 }
 
-/// Serves the proxy until a signal, which [`run`] does not see: here it is the way to end.
+/// Serves the proxy until [`run`] sees a signal.
 async fn serve(
     demo: &Demo,
     client: Client,
     stack: &mut Stack,
     out: &Out,
 ) -> Result<ExitCode, Failure> {
-    let stop = Stop::new()?;
     let listener = listen(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), demo.port)).await?;
     let address = listener
         .local_addr()
@@ -109,12 +122,18 @@ async fn serve(
     out.note(format_args!("policy {}", stack.policy().display()));
     out.line(format_args!("ready proxy=http://{address}/v1 router={router}"))?;
     tokio::select! {
-        served = proxy::serve(listener, client, proxy::Options::default(), stop.wait()) => served
+        served = proxy::serve(listener, client, proxy::Options::default(), std::future::pending()) => served
             .map(|()| ExitCode::SUCCESS)
             .map_err(|error| Failure::unavailable("listen", error.to_string(), "run it again")),
         failure = stack.died() => Err(failure),
     }
 }
+
+/// Enough for a few sentences, on a slow machine too.
+const ANSWER_TOKENS_MAX: u64 = 200;
+
+/// The code of an end by signal.
+const INTERRUPTED: &str = "interrupted";
 
 /// How long the router may take to find the enclave.
 const FIND_MAX: Duration = Duration::from_secs(15);

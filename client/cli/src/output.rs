@@ -5,14 +5,30 @@ use std::io::{self, Write as _};
 
 use crate::failure::Failure;
 
-/// Where results go.
+/// Where results and remarks go.
 #[derive(Debug)]
-pub(crate) struct Out(());
+pub(crate) struct Out {
+    notes: Notes,
+}
+
+/// Where remarks go.
+#[derive(Clone, Copy, Debug)]
+enum Notes {
+    /// Standard error: what is on standard output is the result alone.
+    Apart,
+    /// Standard output: the remarks are part of the show, in their order.
+    Along,
+}
 
 impl Out {
     /// The process's own.
     pub(crate) const fn standard() -> Self {
-        Self(())
+        Self { notes: Notes::Apart }
+    }
+
+    /// Both on standard output.
+    pub(crate) const fn together() -> Self {
+        Self { notes: Notes::Along }
     }
 
     /// A line of the result.
@@ -21,8 +37,8 @@ impl Out {
     }
 
     /// Part of a line of the result, which shows at once.
+    #[expect(clippy::unused_self, reason = "only who has an `Out` writes")]
     pub(crate) fn text(&self, text: impl Display) -> Result<(), Failure> {
-        let Self(()) = self;
         let mut out = io::stdout().lock();
         write!(out, "{text}").and_then(|()| out.flush()).map_err(|error| {
             let message = format!("cannot write to standard output: {error}");
@@ -32,8 +48,10 @@ impl Out {
 
     /// A line about what is being done.
     pub(crate) fn note(&self, text: impl Display) {
-        let Self(()) = self;
-        // Where standard error is closed nobody wants to know.
-        drop(writeln!(io::stderr().lock(), "{text}"));
+        // Where nobody reads nobody wants to know.
+        drop(match self.notes {
+            Notes::Apart => writeln!(io::stderr().lock(), "{text}"),
+            Notes::Along => writeln!(io::stdout().lock(), "{text}"),
+        });
     }
 }
