@@ -33,16 +33,15 @@ pub(crate) struct Ark {
 }
 
 impl TrustAnchors {
-    /// AMD's own.
+    /// The vendors' own.
     pub(crate) fn production() -> Self {
-        let sev_snp =
-            ARKS.iter().map(|(product, der)| Ark { product: *product, der: Cow::Borrowed(der) });
-        Self { kind: AnchorKind::Production, sev_snp: sev_snp.collect() }
+        Self { kind: AnchorKind::Production, sev_snp: amd() }
     }
 
-    /// A policy's own, labelled for it in every verdict.
-    pub(crate) fn untrusted(sev_snp: Vec<Ark>) -> Self {
-        Self { kind: AnchorKind::Untrusted, sev_snp }
+    /// A policy's own, labelled for it in every verdict; the vendor's where the policy names none
+    /// for a platform.
+    pub(crate) fn untrusted(sev_snp: Option<Vec<Ark>>) -> Self {
+        Self { kind: AnchorKind::Untrusted, sev_snp: sev_snp.unwrap_or_else(amd) }
     }
 
     /// Whose roots these are.
@@ -84,6 +83,14 @@ impl Ark {
     pub(crate) fn id(&self) -> String {
         format!("{} {}", ark_name(self.product), Sha256::of(&self.der))
     }
+}
+
+fn amd() -> Vec<Ark> {
+    let ark = |(product, der): &(Product, &'static [u8])| Ark {
+        product: *product,
+        der: Cow::Borrowed(der),
+    };
+    ARKS.iter().map(ark).collect()
 }
 
 /// The common name of a product's root (AMD 57230 §3.1).

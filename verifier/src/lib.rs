@@ -13,6 +13,8 @@
 //! finding.
 #![forbid(unsafe_code)]
 
+use core::cmp::Reverse;
+
 use attestation::snp::{REPORT_LEN, SnpReport};
 use attestation::{Endorsements, Evidence, EvidenceKind, Malformed, UnixTime, Unverified};
 
@@ -99,13 +101,13 @@ impl<'a> Appraisal<'a> {
         given: &Endorsements,
         expectation: &Expectation,
     ) -> Result<AttestationResult, Refused> {
-        let Some(snp) = &self.policy.sev_snp else {
-            let message = "the policy has no section for sev-snp";
-            return self.refuse(Finding::reject(Code::PlatformNotAllowed, message));
-        };
         let report = match SnpReport::parse(report) {
             Ok(report) => report,
             Err(malformed) => return self.unreadable(report, &malformed),
+        };
+        let Some(snp) = &self.policy.sev_snp else {
+            let message = "the policy has no section for sev-snp";
+            return self.refuse(Finding::reject(Code::PlatformNotAllowed, message));
         };
         let none = Endorsements::new();
         let carried = parts.as_ref().map_or(&none, |parts| &parts.endorsements);
@@ -220,7 +222,7 @@ impl<'a> Appraisal<'a> {
 
     fn report(self) -> Report {
         let Self { policy, now, platform, mut findings } = self;
-        findings.sort_by_key(|finding| finding.severity);
+        findings.sort_by_key(|finding| (finding.severity, Reverse(Verdict::due_to(finding))));
         Report {
             verdict: Verdict::of(&findings),
             platform,

@@ -35,16 +35,17 @@ impl Verdict {
 
     /// What `findings` add up to.
     pub(crate) fn of(findings: &[Finding]) -> Self {
-        findings
-            .iter()
-            .filter(|finding| finding.severity == Severity::Reject)
-            .map(|finding| match finding.code.family() {
-                Family::Malformed => Self::Malformed,
-                Family::Rejected => Self::Rejected,
-                Family::Unavailable => Self::Unavailable,
-            })
-            .max()
-            .unwrap_or(Self::Accepted)
+        findings.iter().map(Self::due_to).max().unwrap_or(Self::Accepted)
+    }
+
+    /// What one finding alone amounts to.
+    pub(crate) const fn due_to(finding: &Finding) -> Self {
+        match (finding.severity, finding.code.family()) {
+            (Severity::Reject, Family::Malformed) => Self::Malformed,
+            (Severity::Reject, Family::Rejected) => Self::Rejected,
+            (Severity::Reject, Family::Unavailable) => Self::Unavailable,
+            (Severity::Warn | Severity::Info, _) => Self::Accepted,
+        }
     }
 }
 

@@ -355,3 +355,34 @@ fn the_report_is_the_object_that_scripts_read() {
         ["code", "severity", "component", "message", "expected", "actual", "reference", "remedy"]
     );
 }
+
+/// Every octet of the wire counts, whatever part of the bundle it is in.
+#[test]
+fn no_octet_of_a_bundle_can_change() {
+    let world = genoa();
+    let (policy, given) = (world.parsed_policy(), world.endorsements());
+    let wire = world.evidence().inspect_untrusted().as_wire().to_vec();
+    let judge = |wire: Vec<u8>| {
+        let evidence = Unverified::new(Evidence::from_wire(wire));
+        appraise(&policy, &evidence, &given, &world.expectation, world.now).is_ok()
+    };
+    assert!(judge(wire.clone()));
+    for at in 0..wire.len() {
+        let mut spoilt = wire.clone();
+        spoilt[at] ^= 1;
+        assert!(!judge(spoilt), "octet {at}");
+        if at % 16 == 0 {
+            assert!(!judge(wire[..at].to_vec()), "cut at {at}");
+        }
+    }
+}
+
+#[test]
+fn the_gravest_finding_comes_first() {
+    let mut world = genoa();
+    world.crl = None;
+    world.report.vmpl = 3;
+    let refused = world.judge().unwrap_err();
+    assert_eq!(refused.code(), "vmpl-not-allowed");
+    assert_eq!(refused.report().findings[1].code, Code::CrlMissing);
+}

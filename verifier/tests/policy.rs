@@ -190,7 +190,7 @@ fn what_is_no_policy_is_refused_with_its_key() {
         ("name", &|w| drop(w.policy.insert("name".to_owned(), "two words".into()))),
         ("freshness.max_age", &|w| w.set("freshness", "max_age", "3600")),
         ("freshness.max_age", &|w| w.set("freshness", "max_age", "0s")),
-        ("freshness.max_age", &|w| w.set("freshness", "max_age", "8d")),
+        ("freshness.max_age", &|w| w.set("freshness", "max_age", "367d")),
         ("freshness.binding", &|w| w.set("freshness", "binding", "if-present")),
         ("models.x", &|w| w.set("models", "x", "00")),
         ("sev-snp.products", &|w| w.set("sev-snp", "products", list("rome"))),

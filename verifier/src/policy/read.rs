@@ -17,8 +17,9 @@ use super::{
 
 /// Longest policy: a few hundred chips and measurements are well under it.
 const TEXT_LEN_MAX: usize = 1 << 20;
-/// Longest time for which an acceptance may be used: a week, past every key epoch.
-const MAX_AGE_SECS_MAX: u64 = 7 * 86_400;
+/// Longest time for which an acceptance may be used. Certificates and the statement's window end
+/// it sooner in practice.
+const MAX_AGE_SECS_MAX: u64 = 366 * 86_400;
 
 /// Reads a policy, or says everything that is wrong with it.
 pub(super) fn policy(text: &str, read_anchor: &ReadAnchor<'_>) -> Result<Policy, PolicyError> {
@@ -85,7 +86,7 @@ impl Reader {
         let anchors = match anchors {
             None => TrustAnchors::production(),
             Some(anchors) => {
-                let arks = self.arks(&anchors.sev_snp.unwrap_or_default(), read_anchor);
+                let arks = anchors.sev_snp.map(|names| self.arks(&names, read_anchor));
                 for (key, named) in
                     [("anchors.tdx", anchors.tdx), ("anchors.nvidia-gpu", anchors.nvidia_gpu)]
                 {
@@ -324,7 +325,7 @@ impl Reader {
         match secs {
             Some(secs @ 1..=MAX_AGE_SECS_MAX) => Duration::from_secs(secs),
             Some(_) => {
-                self.problem(key, "must be at least 1s and at most 7d");
+                self.problem(key, "must be at least 1s and at most 366d");
                 Duration::ZERO
             }
             None => {
