@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use attestation::{Secret, Sha256};
 use engine::{
-    EmbeddedEngine, Engine as _, EngineOptions, GenerationEvent, Instructions, Message, Request, Role, Sampling,
-    VerifiedModel,
+    EmbeddedEngine, Engine as _, EngineOptions, GenerationEvent, Instructions, Message, Request,
+    Role, Sampling, VerifiedModel,
 };
 
 fn main() -> ExitCode {
@@ -19,15 +19,19 @@ fn main() -> ExitCode {
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--bench" => bench = true,
-            "--threads" => threads = arguments.next().and_then(|count| count.parse().ok()).unwrap_or(2),
+            "--threads" => {
+                threads = arguments.next().and_then(|count| count.parse().ok()).unwrap_or(2);
+            }
             _ => words.push(argument),
         }
     }
-    let result = match words.as_slice() {
-        [path] if bench => measure(path, threads),
-        [path, question] if !bench => answer(path, threads, question),
-        _ => Err(String::from("usage: generate MODEL.gguf [--threads N] [--bench | QUESTION]").into()),
-    };
+    let result =
+        match words.as_slice() {
+            [path] if bench => measure(path, threads),
+            [path, question] if !bench => answer(path, threads, question),
+            _ => Err(String::from("usage: generate MODEL.gguf [--threads N] [--bench | QUESTION]")
+                .into()),
+        };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -39,7 +43,11 @@ fn main() -> ExitCode {
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-fn load(path: &str, threads: usize, instructions: Instructions) -> Result<EmbeddedEngine, Box<dyn std::error::Error>> {
+fn load(
+    path: &str,
+    threads: usize,
+    instructions: Instructions,
+) -> Result<EmbeddedEngine, Box<dyn std::error::Error>> {
     let bytes = std::fs::read(path)?;
     // Whatever file is named is the one that is meant; a server pins the digest in its configuration.
     let digest = Sha256::of(&bytes).0;
@@ -60,7 +68,10 @@ fn answer(path: &str, threads: usize, question: &str) -> Outcome {
         match event {
             GenerationEvent::Delta(text, _) => print!("{}", text.expose()),
             GenerationEvent::Finished { reason, completion_tokens } => {
-                println!("\n[{reason:?}, {} + {completion_tokens} tokens]", generation.prompt_tokens);
+                println!(
+                    "\n[{reason:?}, {} + {completion_tokens} tokens]",
+                    generation.prompt_tokens
+                );
             }
             GenerationEvent::Failed(error) => return Err(error.into()),
         }
@@ -77,7 +88,8 @@ fn measure(path: &str, threads: usize) -> Outcome {
         let start = Instant::now();
         let engine = load(path, threads, instructions)?;
         println!("{instructions:?}, {threads} threads, loaded in {:?}", start.elapsed());
-        let prompt: Vec<u32> = (0..512_u32).map(|i| i.wrapping_mul(7919) % 49_000 + 100).collect();
+        let prompt: Vec<u32> =
+            (0..512_u32).map(|i| (i.wrapping_mul(7919) % 49_000).saturating_add(100)).collect();
         for _ in 0..3 {
             let start = Instant::now();
             let tokens = engine.continue_tokens(&prompt, Sampling::GREEDY, 1)?;
@@ -87,7 +99,9 @@ fn measure(path: &str, threads: usize) -> Outcome {
             for batch in [1_u32, 4, 8] {
                 let start = Instant::now();
                 let streams = (0..batch)
-                    .map(|i| engine.continue_tokens(&[1, i + 100], Sampling::GREEDY, 64))
+                    .map(|i| {
+                        engine.continue_tokens(&[1, i.saturating_add(100)], Sampling::GREEDY, 64)
+                    })
                     .collect::<Result<Vec<_>, _>>()?;
                 let count: usize = streams.iter().map(|tokens| tokens.iter().count()).sum();
                 println!("tg64x{batch} {:8.1} tok/s", rate(count, start.elapsed()));

@@ -209,12 +209,17 @@ impl fmt::Display for EngineError {
                 write!(f, "every place is taken; ask again in {retry_after_s} s")
             }
             Self::ContextTooLong { prompt_tokens, limit } => {
-                write!(f, "the prompt has {prompt_tokens} tokens; prompt and answer together may have {limit}")
+                write!(
+                    f,
+                    "the prompt has {prompt_tokens} tokens; prompt and answer together may have {limit}"
+                )
             }
             Self::Template(fault) => f.write_str(match fault {
                 TemplateFault::Refused => "the model's chat template refuses this conversation",
                 TemplateFault::Failed => "the model's chat template failed on this conversation",
-                TemplateFault::Exhausted => "the model's chat template took too long on this conversation",
+                TemplateFault::Exhausted => {
+                    "the model's chat template took too long on this conversation"
+                }
             }),
             Self::BadRequest { field, why } => write!(f, "`{field}` {why}"),
             Self::Crashed => f.write_str("the engine failed; the request may be sent again"),

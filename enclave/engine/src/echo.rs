@@ -62,23 +62,27 @@ impl Engine for EchoEngine {
         }
         let said = request.messages.iter().rev().find(|message| message.role == Role::User);
         let Some(said) = said else {
-            return Err(EngineError::BadRequest { field: "messages", why: "must hold a user message" });
+            return Err(EngineError::BadRequest {
+                field: "messages",
+                why: "must hold a user message",
+            });
         };
-        let mut pieces = split(said.content.expose(), self.events);
-        let limit = request.max_tokens.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
-        let reason = if pieces.len() > limit { FinishReason::Length } else { FinishReason::Stop };
-        pieces.truncate(limit);
+        let mut echo = split(said.content.expose(), self.events);
+        let limit =
+            request.max_tokens.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
+        let reason = if echo.len() > limit { FinishReason::Length } else { FinishReason::Stop };
+        echo.truncate(limit);
 
-        let (sender, events) = mpsc::channel(pieces.len().saturating_add(2));
+        let (sender, events) = mpsc::channel(echo.len().saturating_add(2));
         if self.pace.is_zero() {
-            say(&sender, pieces, reason, Duration::ZERO);
+            say(&sender, echo, reason, Duration::ZERO);
         } else {
             let place = Place::take(&self.slots, self.slots_max)?;
-            let pace = self.pace;
+            let interval = self.pace;
             std::thread::Builder::new()
                 .name(String::from("echo"))
                 .spawn(move || {
-                    say(&sender, pieces, reason, pace);
+                    say(&sender, echo, reason, interval);
                     drop(place);
                 })
                 .map_err(|_| EngineError::Busy { retry_after_s: 1 })?;
@@ -94,7 +98,10 @@ impl Engine for EchoEngine {
 impl fmt::Debug for EchoEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { events, pace, .. } = self;
-        f.debug_struct("EchoEngine").field("events", events).field("pace", pace).finish_non_exhaustive()
+        f.debug_struct("EchoEngine")
+            .field("events", events)
+            .field("pace", pace)
+            .finish_non_exhaustive()
     }
 }
 
@@ -108,7 +115,9 @@ impl Place {
     ) -> Result<Self, EngineError> {
         use std::sync::atomic::Ordering::{AcqRel, Acquire};
         places
-            .fetch_update(AcqRel, Acquire, |taken| taken.checked_add(1).filter(|taken| *taken <= max))
+            .fetch_update(AcqRel, Acquire, |taken| {
+                taken.checked_add(1).filter(|taken| *taken <= max)
+            })
             .map_err(|_| EngineError::Busy { retry_after_s: 1 })?;
         Ok(Self(std::sync::Arc::clone(places)))
     }
@@ -164,7 +173,11 @@ mod tests {
     use super::*;
     use crate::api::{Message, Sampling};
 
-    fn ask(engine: &EchoEngine, text: &str, max_tokens: Option<u32>) -> (Vec<String>, GenerationEvent) {
+    fn ask(
+        engine: &EchoEngine,
+        text: &str,
+        max_tokens: Option<u32>,
+    ) -> (Vec<String>, GenerationEvent) {
         let request = Request {
             messages: vec![
                 Message { role: Role::User, content: Secret::new(text.to_owned()) },
@@ -180,15 +193,20 @@ mod tests {
         loop {
             match generation.events.blocking_recv().unwrap() {
                 GenerationEvent::Delta(text, _) => pieces.push(text.expose().clone()),
-                end => return (pieces, end),
+                end @ (GenerationEvent::Finished { .. } | GenerationEvent::Failed(_)) => {
+                    return (pieces, end);
+                }
             }
         }
     }
 
     #[test]
     fn echoes_in_so_many_pieces() {
-        for (events, expected) in [(1, vec!["grüße"]), (2, vec!["grü", "ße"]), (9, vec!["g", "r", "ü", "ß", "e"])] {
-            let (pieces, end) = ask(&EchoEngine::new(events, Duration::from_micros(10)), "grüße", None);
+        for (events, expected) in
+            [(1, vec!["grüße"]), (2, vec!["grü", "ße"]), (9, vec!["g", "r", "ü", "ß", "e"])]
+        {
+            let (pieces, end) =
+                ask(&EchoEngine::new(events, Duration::from_micros(10)), "grüße", None);
             assert_eq!(pieces, expected);
             assert!(matches!(end, GenerationEvent::Finished { reason: FinishReason::Stop, .. }));
         }

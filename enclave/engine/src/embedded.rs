@@ -65,8 +65,10 @@ impl EmbeddedEngine {
         options: EngineOptions,
         instructions: Instructions,
     ) -> Result<Self, LoadError> {
-        let isa = Isa::new(instructions)
-            .ok_or_else(|| LoadError::Unsupported { what: "instruction set", name: format!("{instructions:?}") })?;
+        let isa = Isa::new(instructions).ok_or_else(|| LoadError::Unsupported {
+            what: "instruction set",
+            name: format!("{instructions:?}"),
+        })?;
         let EngineOptions { threads, slots, queue, context } = options;
         let slots = slots.clamp(1, ROWS_MAX / 2);
         let mut file = Gguf::parse(model.bytes())?;
@@ -86,10 +88,12 @@ impl EmbeddedEngine {
 
         let door = Arc::new(Door::new(queue));
         let team = Team::new(threads.clamp(1, THREADS_MAX)).map_err(|_| LoadError::Threads)?;
-        let scheduler = Scheduler { model: weights, tokenizer: Arc::clone(&tokenizer), isa, team, slots };
+        let scheduler =
+            Scheduler { model: weights, tokenizer: Arc::clone(&tokenizer), isa, team, slots };
         let thread = std::thread::Builder::new().name(String::from("engine-0"));
         let inside = Arc::clone(&door);
-        let thread = thread.spawn(move || scheduler.run(&inside)).map_err(|_| LoadError::Threads)?;
+        let thread =
+            thread.spawn(move || scheduler.run(&inside)).map_err(|_| LoadError::Threads)?;
         Ok(Self { description, tokenizer, template, door, slots, thread: Some(thread) })
     }
 
@@ -121,10 +125,15 @@ impl EmbeddedEngine {
         let (sender, tokens) = threads::channel();
         let prompt = Zeroizing::new(prompt.to_vec());
         let vocabulary = self.tokenizer.vocabulary();
-        if prompt.iter().any(|token| usize::try_from(*token).is_ok_and(|token| token >= vocabulary)) {
-            return Err(EngineError::BadRequest { field: "prompt", why: "must hold tokens of the vocabulary" });
+        if prompt.iter().any(|token| usize::try_from(*token).is_ok_and(|token| token >= vocabulary))
+        {
+            return Err(EngineError::BadRequest {
+                field: "prompt",
+                why: "must hold tokens of the vocabulary",
+            });
         }
-        let mut generation = self.enter(prompt, sampling, Some(tokens_max), Vec::new(), [0; 32], Some(sender))?;
+        let mut generation =
+            self.enter(prompt, sampling, Some(tokens_max), Vec::new(), [0; 32], Some(sender))?;
         // The events are not wanted, but a generation whose events nobody can read is cancelled.
         std::thread::Builder::new()
             .name(String::from("engine-drain"))
@@ -153,8 +162,12 @@ impl EmbeddedEngine {
         }
         let tokens_max = max_tokens.map_or(left, |max| max.min(left));
         // One text per token, and the end: the channel is never full, so nobody waits for a reader.
-        let (events, receiver) = mpsc::channel(usize::try_from(tokens_max).unwrap_or(0).saturating_add(2));
-        self.door.enter(Job { prompt, sampling, tokens_max, stops, tenant, events, tokens }, self.slots)?;
+        let (events, receiver) =
+            mpsc::channel(usize::try_from(tokens_max).unwrap_or(0).saturating_add(2));
+        self.door.enter(
+            Job { prompt, sampling, tokens_max, stops, tenant, events, tokens },
+            self.slots,
+        )?;
         Ok(Generation { prompt_tokens, events: receiver })
     }
 }
@@ -170,19 +183,28 @@ impl Engine for EmbeddedEngine {
         if max_tokens == Some(0) {
             return bad("max_tokens", "must be at least 1");
         }
-        if stop.len() > STOPS_MAX || stop.iter().any(|stop| stop.is_empty() || stop.len() > STOP_BYTES_MAX) {
+        if stop.len() > STOPS_MAX
+            || stop.iter().any(|stop| stop.is_empty() || stop.len() > STOP_BYTES_MAX)
+        {
             return bad("stop", "must be at most 16 texts of 1 to 1024 bytes");
         }
         let limit = self.description.context_length;
-        let bytes = messages.iter().map(|message| message.content.expose().len()).fold(0, usize::saturating_add);
+        let bytes = messages
+            .iter()
+            .map(|message| message.content.expose().len())
+            .fold(0, usize::saturating_add);
         // A text that cannot fit is not worth the time of finding out by how much.
-        let bound = |bytes| u32::try_from(self.tokenizer.tokens_at_least(bytes)).unwrap_or(u32::MAX);
+        let bound =
+            |bytes| u32::try_from(self.tokenizer.tokens_at_least(bytes)).unwrap_or(u32::MAX);
         if bound(bytes) >= limit {
             return Err(EngineError::ContextTooLong { prompt_tokens: bound(bytes), limit });
         }
         let prompt = self.template.render(&self.tokenizer, &messages)?;
         if bound(prompt.length()) >= limit {
-            return Err(EngineError::ContextTooLong { prompt_tokens: bound(prompt.length()), limit });
+            return Err(EngineError::ContextTooLong {
+                prompt_tokens: bound(prompt.length()),
+                limit,
+            });
         }
         self.enter(prompt.encode(&self.tokenizer), sampling, max_tokens, stop, tenant, None)
     }
@@ -203,7 +225,9 @@ impl Drop for EmbeddedEngine {
 
 impl core::fmt::Debug for EmbeddedEngine {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("EmbeddedEngine").field("description", &self.description).finish_non_exhaustive()
+        f.debug_struct("EmbeddedEngine")
+            .field("description", &self.description)
+            .finish_non_exhaustive()
     }
 }
 
@@ -213,3 +237,61 @@ const THREADS_MAX: usize = 256;
 const STOPS_MAX: usize = 16;
 /// Bytes in a stop text.
 const STOP_BYTES_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{FinishReason, GenerationEvent, Role};
+    use crate::tiny;
+    use attestation::Sha256;
+    use std::sync::atomic::Ordering::SeqCst;
+
+    fn engine(slots: usize) -> EmbeddedEngine {
+        let bytes = tiny::model(crate::TensorType::Q4_0);
+        let digest = Sha256::of(&bytes).0;
+        let options = EngineOptions { threads: 1, slots, queue: 100, context: 512 };
+        EmbeddedEngine::load(VerifiedModel::check(bytes, digest).unwrap(), options).unwrap()
+    }
+
+    fn start(engine: &EmbeddedEngine, tenant: u8, tokens: u32) -> Generation {
+        let warm = Sampling { temperature: 1.0, top_p: 1.0, top_k: None, seed: 3 };
+        engine
+            .start(Request {
+                messages: vec![Message { role: Role::User, content: Secret::new("x".to_owned()) }],
+                sampling: warm,
+                max_tokens: Some(tokens),
+                stop: vec![],
+                tenant: [tenant; 32],
+            })
+            .unwrap()
+    }
+
+    fn end(mut generation: Generation) -> Result<FinishReason, EngineError> {
+        loop {
+            match generation.events.blocking_recv().unwrap() {
+                GenerationEvent::Delta(..) => {}
+                GenerationEvent::Finished { reason, .. } => return Ok(reason),
+                GenerationEvent::Failed(error) => return Err(error),
+            }
+        }
+    }
+
+    #[test]
+    fn a_panic_fails_what_runs_and_nothing_else() {
+        let engine = engine(2);
+        engine.door.fault.store(true, SeqCst);
+        assert_eq!(end(start(&engine, 0, 300)), Err(EngineError::Crashed));
+        assert!(end(start(&engine, 0, 20)).is_ok());
+    }
+
+    #[test]
+    fn a_tenant_with_many_requests_delays_another_by_one_answer_at_most() {
+        let engine = engine(2);
+        let many: Vec<_> = (0..12).map(|_| start(&engine, 1, 100)).collect();
+        let mut other = start(&engine, 2, 5);
+        while other.events.blocking_recv().is_some() {}
+        // By then most of the many still wait: their last event is not there yet.
+        let waiting = many.into_iter().filter_map(|mut one| one.events.try_recv().err()).count();
+        assert!(waiting >= 6, "{waiting}");
+    }
+}

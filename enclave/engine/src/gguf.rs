@@ -247,18 +247,29 @@ impl<'a> Gguf<'a> {
             }
         }
         let mut file = Self { metadata, tensors: BTreeMap::new() };
-        file.place(reader, infos)?;
+        file.place(&reader, infos)?;
         Ok(file)
     }
 
     /// Gives every tensor its bytes: aligned, inside the file, shared with no other, none left over.
-    fn place(&mut self, reader: Reader<'a>, infos: BTreeMap<&'a str, TensorInfo>) -> Result<(), LoadError> {
+    fn place(
+        &mut self,
+        reader: &Reader<'a>,
+        infos: BTreeMap<&'a str, TensorInfo>,
+    ) -> Result<(), LoadError> {
         let alignment = match self.metadata.get("general.alignment").map(|entry| &entry.value) {
             None => 32,
-            Some(Value::Uint(alignment)) if alignment.is_power_of_two() && (8..=4096).contains(alignment) => {
+            Some(Value::Uint(alignment))
+                if alignment.is_power_of_two() && (8..=4096).contains(alignment) =>
+            {
                 usize::try_from(*alignment).unwrap_or(32)
             }
-            Some(_) => return Err(LoadError::unfit("general.alignment", "must be a power of two from 8 to 4096")),
+            Some(_) => {
+                return Err(LoadError::unfit(
+                    "general.alignment",
+                    "must be a power of two from 8 to 4096",
+                ));
+            }
         };
         let base = reader.at.checked_next_multiple_of(alignment);
         let Some(data) = base.and_then(|base| reader.bytes.get(base..)) else {
@@ -272,16 +283,24 @@ impl<'a> Gguf<'a> {
         let mut end = 0_usize;
         for (name, info) in ordered {
             if !info.offset.is_multiple_of(alignment) {
-                return Err(LoadError::unfit(name, "does not start at a multiple of the alignment"));
+                return Err(LoadError::unfit(
+                    name,
+                    "does not start at a multiple of the alignment",
+                ));
             }
             if info.offset < end {
                 return Err(LoadError::unfit(name, "overlaps another tensor"));
             }
             if info.offset.saturating_sub(end) >= alignment {
-                return Err(LoadError::unfit(name, "leaves bytes before it that belong to nothing"));
+                return Err(LoadError::unfit(
+                    name,
+                    "leaves bytes before it that belong to nothing",
+                ));
             }
             let range = info.offset.checked_add(info.length).map(|end| info.offset..end);
-            let Some((range, bytes)) = range.and_then(|range| Some((range.clone(), data.get(range)?))) else {
+            let Some((range, bytes)) =
+                range.and_then(|range| Some((range.clone(), data.get(range)?)))
+            else {
                 return Err(LoadError::unfit(name, "reaches past the end of the file"));
             };
             end = range.end;
@@ -289,7 +308,11 @@ impl<'a> Gguf<'a> {
             self.tensors.insert(name, Tensor { kind, columns, rows, data: bytes });
         }
         if data.len().saturating_sub(end) >= alignment {
-            return Err(LoadError::Malformed { what: "tensor data", why: "is followed by more bytes", offset: end });
+            return Err(LoadError::Malformed {
+                what: "tensor data",
+                why: "is followed by more bytes",
+                offset: end,
+            });
         }
         Ok(())
     }
@@ -380,7 +403,9 @@ impl<'a> Gguf<'a> {
         for (key, entry) in &self.metadata {
             if key.starts_with("tokenizer.") && *key != CHAT_TEMPLATE {
                 for bytes in [key.as_bytes(), entry.raw] {
-                    parts.push(u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_le_bytes().to_vec());
+                    parts.push(
+                        u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_le_bytes().to_vec(),
+                    );
                     parts.push(bytes.to_vec());
                 }
             }
@@ -414,7 +439,8 @@ impl<'a> Reader<'a> {
     fn take(&mut self, length: usize, what: &'static str) -> Result<&'a [u8], LoadError> {
         let end = self.at.checked_add(length);
         let taken = end.and_then(|end| self.bytes.get(self.at..end));
-        let taken = taken.ok_or_else(|| self.malformed(what, "reaches past the end of the file"))?;
+        let taken =
+            taken.ok_or_else(|| self.malformed(what, "reaches past the end of the file"))?;
         self.at = self.at.saturating_add(length);
         Ok(taken)
     }
@@ -482,7 +508,10 @@ impl<'a> Reader<'a> {
         let left = self.bytes.len().saturating_sub(self.at);
         let count = self.count("list length", LIST_MAX.min(left))?;
         match kind {
-            8 => (0..count).map(|_| self.text("list text", TEXT_MAX)).collect::<Result<_, _>>().map(Value::Texts),
+            8 => (0..count)
+                .map(|_| self.text("list text", TEXT_MAX))
+                .collect::<Result<_, _>>()
+                .map(Value::Texts),
             0..=5 | 10 | 11 => {
                 let mut ints = Vec::new();
                 for _ in 0..count {
@@ -490,7 +519,12 @@ impl<'a> Reader<'a> {
                         Value::Uint(number) => i64::try_from(number)
                             .map_err(|_| self.malformed("list number", "is above the limit"))?,
                         Value::Int(number) => number,
-                        _ => return Err(self.malformed("list number", "is not whole")),
+                        Value::Float(_)
+                        | Value::Bool(_)
+                        | Value::Text(_)
+                        | Value::Texts(_)
+                        | Value::Ints(_)
+                        | Value::Other => return Err(self.malformed("list number", "is not whole")),
                     });
                 }
                 Ok(Value::Ints(ints))
@@ -515,7 +549,9 @@ impl<'a> Reader<'a> {
         let mut rows = 1_usize;
         for _ in 1..dimensions {
             let length = self.count(WHAT, DIMENSION_MAX)?;
-            rows = rows.checked_mul(length).ok_or_else(|| self.malformed(WHAT, "are above the limit"))?;
+            rows = rows
+                .checked_mul(length)
+                .ok_or_else(|| self.malformed(WHAT, "are above the limit"))?;
         }
         if columns == 0 || rows == 0 {
             return Err(self.malformed(WHAT, "must not be zero"));
@@ -526,7 +562,8 @@ impl<'a> Reader<'a> {
         if !columns.is_multiple_of(block) {
             return Err(self.malformed(WHAT, "are not whole blocks"));
         }
-        let length = (columns / block).checked_mul(block_bytes).and_then(|row| row.checked_mul(rows));
+        let row = columns.checked_div(block).and_then(|blocks| blocks.checked_mul(block_bytes));
+        let length = row.and_then(|row| row.checked_mul(rows));
         let length = length.ok_or_else(|| self.malformed(WHAT, "are above the limit"))?;
         Ok(TensorInfo { kind, columns, rows, offset, length })
     }
@@ -570,7 +607,10 @@ mod tests {
         assert_eq!(file.text("general.architecture").unwrap(), "llama");
         assert_eq!(file.texts("tokenizer.ggml.tokens").unwrap(), ["a", "b"]);
         let two = file.take_tensor("two").unwrap();
-        assert_eq!((two.kind, two.columns, two.rows, two.data), (TensorType::Q8_0, 32, 2, &[2; 68][..]));
+        assert_eq!(
+            (two.kind, two.columns, two.rows, two.data),
+            (TensorType::Q8_0, 32, 2, &[2; 68][..])
+        );
         assert_eq!(file.left_over(), Some("one"));
         assert!(matches!(file.text("none"), Err(LoadError::Missing { .. })));
         assert!(matches!(file.text("general.alignment"), Err(LoadError::Unfit { .. })));
@@ -584,7 +624,10 @@ mod tests {
         }
         let mut longer = bytes.clone();
         longer.extend([0; 64]);
-        assert!(matches!(Gguf::parse(&longer), Err(LoadError::Malformed { why: "is followed by more bytes", .. })));
+        assert!(matches!(
+            Gguf::parse(&longer),
+            Err(LoadError::Malformed { why: "is followed by more bytes", .. })
+        ));
     }
 
     #[test]
@@ -603,8 +646,20 @@ mod tests {
     fn what_the_file_may_not_say() {
         type Write = fn(&mut Writer);
         let cases: [(Write, &str); 7] = [
-            (|w| { w.u32("k", 1); w.u32("k", 1); }, "metadata key appears twice"),
-            (|w| { w.tensor("t", &[1], TensorType::F32, &[0; 4]); w.tensor("t", &[1], TensorType::F32, &[0; 4]); }, "tensor name appears twice"),
+            (
+                |w| {
+                    w.u32("k", 1);
+                    w.u32("k", 1);
+                },
+                "metadata key appears twice",
+            ),
+            (
+                |w| {
+                    w.tensor("t", &[1], TensorType::F32, &[0; 4]);
+                    w.tensor("t", &[1], TensorType::F32, &[0; 4]);
+                },
+                "tensor name appears twice",
+            ),
             (|w| w.u32("general.alignment", 24), "must be a power of two"),
             (|w| w.tensor("t", &[31], TensorType::Q8_0, &[0; 34]), "are not whole blocks"),
             (|w| w.tensor("t", &[0], TensorType::F32, &[]), "must not be zero"),
@@ -624,12 +679,18 @@ mod tests {
         let mut bytes = b"GGUF\x03\0\0\0".to_vec();
         bytes.extend(u64::MAX.to_le_bytes());
         bytes.extend(0_u64.to_le_bytes());
-        assert!(matches!(Gguf::parse(&bytes), Err(LoadError::Malformed { what: "tensor count", .. })));
+        assert!(matches!(
+            Gguf::parse(&bytes),
+            Err(LoadError::Malformed { what: "tensor count", .. })
+        ));
         let mut writer = Writer::new();
         let mut list = 4_u32.to_le_bytes().to_vec();
         list.extend((1_u64 << 21).to_le_bytes());
         writer.raw("k", 9, &list);
-        assert!(matches!(Gguf::parse(&writer.finish()), Err(LoadError::Malformed { what: "list length", .. })));
+        assert!(matches!(
+            Gguf::parse(&writer.finish()),
+            Err(LoadError::Malformed { what: "list length", .. })
+        ));
     }
 
     #[test]
@@ -640,7 +701,10 @@ mod tests {
         for (number, name) in [(12, "Q4_K"), (77, "number 77")] {
             let mut bytes = bytes.clone();
             bytes[at] = number;
-            assert_eq!(Gguf::parse(&bytes).unwrap_err(), LoadError::unsupported("tensor type", name));
+            assert_eq!(
+                Gguf::parse(&bytes).unwrap_err(),
+                LoadError::unsupported("tensor type", name)
+            );
         }
     }
 

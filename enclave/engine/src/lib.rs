@@ -28,7 +28,7 @@ pub use api::{
 pub use attestation::Secret;
 pub use echo::EchoEngine;
 pub use embedded::{EmbeddedEngine, EngineOptions};
-pub use kernels::Instructions;
 pub use gguf::{LoadError, TensorType};
-pub use verified::VerifiedModel;
+pub use kernels::Instructions;
 pub use tokenizer::{Controls, Tokenizer};
+pub use verified::VerifiedModel;

@@ -1,12 +1,13 @@
 //! The llama architecture: weights, and one step of all sequences.
 //!
 //! Per layer: RMS normalisation, queries, keys and values, rotation (neighbouring pairs), attention
-//! with shared key heads, a projection onto the residual; normalisation, gate and up, SiLU, down.
+//! with shared key heads, a projection onto the residual; normalisation, gate and up, `SiLU`, down.
 //! Then a last normalisation and the output matrix, which may be the embedding's.
 
 use crate::gguf::{Gguf, LoadError, Tensor, TensorType};
 use crate::kernels::{
-    self, Activations, Isa, Matrix, Onto, Page, Product, Query, Rope, Team, attend, multiply, normalise,
+    self, Activations, Isa, Matrix, Onto, Page, Product, Query, Rope, Team, attend, multiply,
+    normalise,
 };
 
 /// A model, ready to compute.
@@ -89,8 +90,16 @@ impl Model {
     /// Computes `rows` and leaves the logits of those that want them in `scratch`, in order.
     ///
     /// A sequence's rows must be in order, and follow what its cache holds.
-    pub(crate) fn step(&self, isa: Isa, team: &mut Team, scratch: &mut Scratch, caches: &mut [Cache], rows: &[Row]) {
-        let Shape { width, heads, key_heads, head_width, inner, epsilon, .. } = self.shape;
+    #[expect(clippy::many_single_char_names, reason = "the architecture's own names")]
+    pub(crate) fn step(
+        &self,
+        isa: Isa,
+        team: &mut Team,
+        scratch: &mut Scratch,
+        caches: &mut [Cache],
+        rows: &[Row],
+    ) {
+        let Shape { width, head_width, inner, epsilon, .. } = self.shape;
         let (queries, keys) = (self.shape.query_width(), self.shape.key_width());
         let count = rows.len();
         let Scratch { x, q, k, v, g, u, normed, attended, gated, logits } = scratch;
@@ -106,7 +115,12 @@ impl Model {
             unreachable!("the scheduler makes no larger batch than the scratch was made for")
         };
         for (row, x) in rows.iter().zip(x.chunks_exact_mut(width)) {
-            self.embedding.row(usize::try_from(row.token).unwrap_or(0).min(self.shape.vocabulary.saturating_sub(1)), x);
+            self.embedding.row(
+                usize::try_from(row.token)
+                    .unwrap_or(0)
+                    .min(self.shape.vocabulary.saturating_sub(1)),
+                x,
+            );
             if let Some(cache) = caches.get_mut(row.sequence) {
                 cache.reach(row.position, &self.shape);
             }
@@ -122,8 +136,12 @@ impl Model {
             ];
             multiply(isa, team, &mut products, normed, count);
             self.rope.turn_all(team, &positions, q, k);
-            for ((row, keys), values) in rows.iter().zip(k.chunks_exact(keys)).zip(v.chunks_exact(keys)) {
-                let page = caches.get_mut(row.sequence).and_then(|cache| cache.0.get_mut(row.position / Page::POSITIONS));
+            for ((row, keys), values) in
+                rows.iter().zip(k.chunks_exact(keys)).zip(v.chunks_exact(keys))
+            {
+                let page = caches
+                    .get_mut(row.sequence)
+                    .and_then(|cache| cache.0.get_mut(row.position / Page::POSITIONS));
                 if let Some(page) = page {
                     kernels::store(page, number, row.position, head_width, keys, values);
                 }
@@ -135,7 +153,7 @@ impl Model {
                     position: row.position,
                 })
                 .collect();
-            attend(isa, team, number, head_width, heads / key_heads, &views, q, attended);
+            attend(isa, team, number, head_width, self.shape.shared(), &views, q, attended);
             let projection = Product { matrix: &layer.projection, out: x, onto: Onto::Sum };
             multiply(isa, team, &mut [projection], attended, count);
 
@@ -147,13 +165,29 @@ impl Model {
             ];
             multiply(isa, team, &mut products, normed, count);
             kernels::gate(isa, team, g, u, count, gated);
-            multiply(isa, team, &mut [Product { matrix: &layer.down, out: x, onto: Onto::Sum }], gated, count);
+            multiply(
+                isa,
+                team,
+                &mut [Product { matrix: &layer.down, out: x, onto: Onto::Sum }],
+                gated,
+                count,
+            );
         }
-        let last: Vec<&[f32]> =
-            x.chunks_exact(width).zip(rows).filter(|(_, row)| row.wants_logits).map(|(x, _)| x).collect();
+        let last: Vec<&[f32]> = x
+            .chunks_exact(width)
+            .zip(rows)
+            .filter(|(_, row)| row.wants_logits)
+            .map(|(x, _)| x)
+            .collect();
         normalise(isa, team, &last, &self.output_norm, epsilon, normed);
         let output = self.output.as_ref().unwrap_or(&self.embedding);
-        multiply(isa, team, &mut [Product { matrix: output, out: logits, onto: Onto::Fresh }], normed, last.len());
+        multiply(
+            isa,
+            team,
+            &mut [Product { matrix: output, out: logits, onto: Onto::Fresh }],
+            normed,
+            last.len(),
+        );
     }
 }
 
@@ -166,7 +200,11 @@ impl Shape {
         }
         let number = |key: &str, range: core::ops::RangeInclusive<usize>| {
             let number = file.number(key)?.ok_or_else(|| LoadError::missing(key))?;
-            if range.contains(&number) { Ok(number) } else { Err(LoadError::unfit(key, "is out of range")) }
+            if range.contains(&number) {
+                Ok(number)
+            } else {
+                Err(LoadError::unfit(key, "is out of range"))
+            }
         };
         let width = number("llama.embedding_length", 32..=65_536)?;
         let inner = number("llama.feed_forward_length", 32..=1 << 20)?;
@@ -178,16 +216,34 @@ impl Shape {
         let layers = number("llama.block_count", 1..=1024)?;
         let context = number("llama.context_length", 1..=1 << 20)?.min(context_max.max(1));
         let vocabulary = file.texts("tokenizer.ggml.tokens")?.len();
-        let fit = |key: &str, holds: bool, why| if holds { Ok(()) } else { Err(LoadError::unfit(key, why)) };
+        let fit = |key: &str, holds: bool, why| {
+            if holds { Ok(()) } else { Err(LoadError::unfit(key, why)) }
+        };
         fit("llama.embedding_length", width.is_multiple_of(32), "must be a multiple of 32")?;
         fit("llama.feed_forward_length", inner.is_multiple_of(32), "must be a multiple of 32")?;
         fit("llama.attention.head_count", width.is_multiple_of(heads), "must divide the width")?;
-        fit("llama.attention.head_count_kv", heads.is_multiple_of(key_heads), "must divide the number of heads")?;
+        fit(
+            "llama.attention.head_count_kv",
+            heads.is_multiple_of(key_heads),
+            "must divide the number of heads",
+        )?;
         let head_width = width.checked_div(heads).unwrap_or(0);
-        fit("llama.attention.head_count", head_width.is_multiple_of(16), "must give heads of a multiple of 16")?;
+        fit(
+            "llama.attention.head_count",
+            head_width.is_multiple_of(16),
+            "must give heads of a multiple of 16",
+        )?;
         let keys = head_width.saturating_mul(key_heads);
-        fit("llama.attention.head_count_kv", keys.is_multiple_of(32), "must give keys of a multiple of 32")?;
-        for key in ["llama.rope.dimension_count", "llama.attention.key_length", "llama.attention.value_length"] {
+        fit(
+            "llama.attention.head_count_kv",
+            keys.is_multiple_of(32),
+            "must give keys of a multiple of 32",
+        )?;
+        for key in [
+            "llama.rope.dimension_count",
+            "llama.attention.key_length",
+            "llama.attention.value_length",
+        ] {
             let same = file.number(key)?.is_none_or(|length| length == head_width);
             fit(key, same, "must be the heads' width")?;
         }
@@ -198,12 +254,35 @@ impl Shape {
             return Err(LoadError::unsupported("setting", key));
         }
         let epsilon = file.float("llama.attention.layer_norm_rms_epsilon")?;
-        let epsilon = epsilon.ok_or_else(|| LoadError::missing("llama.attention.layer_norm_rms_epsilon"))?;
-        fit("llama.attention.layer_norm_rms_epsilon", (0.0..1.0).contains(&epsilon), "is out of range")?;
+        let epsilon =
+            epsilon.ok_or_else(|| LoadError::missing("llama.attention.layer_norm_rms_epsilon"))?;
+        fit(
+            "llama.attention.layer_norm_rms_epsilon",
+            (0.0..1.0).contains(&epsilon),
+            "is out of range",
+        )?;
         let base = file.float("llama.rope.freq_base")?.unwrap_or(10_000.0);
         fit("llama.rope.freq_base", (1.0..=1e12).contains(&base), "is out of range")?;
         let epsilon = narrow(epsilon);
-        Ok((Self { width, heads, key_heads, head_width, inner, layers, epsilon, vocabulary, context }, base))
+        Ok((
+            Self {
+                width,
+                heads,
+                key_heads,
+                head_width,
+                inner,
+                layers,
+                epsilon,
+                vocabulary,
+                context,
+            },
+            base,
+        ))
+    }
+
+    /// How many heads see the same keys.
+    fn shared(&self) -> usize {
+        self.heads.checked_div(self.key_heads).unwrap_or(1)
     }
 
     const fn query_width(&self) -> usize {
@@ -216,7 +295,11 @@ impl Shape {
 }
 
 /// The file's number is single precision; the reader widened it.
-#[expect(clippy::cast_possible_truncation, clippy::as_conversions, reason = "it was single precision before")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::as_conversions,
+    reason = "it was single precision before"
+)]
 const fn narrow(number: f64) -> f32 {
     number as f32
 }
@@ -306,7 +389,12 @@ impl core::fmt::Debug for Scratch {
     }
 }
 
-fn matrix(file: &mut Gguf<'_>, name: &str, rows: usize, columns: usize) -> Result<Matrix, LoadError> {
+fn matrix(
+    file: &mut Gguf<'_>,
+    name: &str,
+    rows: usize,
+    columns: usize,
+) -> Result<Matrix, LoadError> {
     let tensor = file.take_tensor(name).ok_or_else(|| LoadError::missing(name))?;
     pack(name, &tensor, rows, columns)
 }
@@ -345,3 +433,73 @@ const KNOWN: [&str; 13] = [
     "llama.vocab_size",
     "llama.tensor_data_layout",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::Instructions;
+    use crate::tiny::{self, Writer};
+
+    #[test]
+    fn a_wiped_scratch_holds_nothing() {
+        let bytes = tiny::model(TensorType::Q8_0);
+        let model = Model::read(&mut Gguf::parse(&bytes).unwrap(), 64).unwrap();
+        let mut scratch = Scratch::new(&model.shape(), 4, 1);
+        let rows = [Row { sequence: 0, position: 0, token: 9, wants_logits: true }];
+        let isa = Isa::new(Instructions::best()).unwrap();
+        model.step(isa, &mut Team::new(1).unwrap(), &mut scratch, &mut [Cache::default()], &rows);
+        let left = |scratch: &Scratch| {
+            let all = [
+                &scratch.x,
+                &scratch.q,
+                &scratch.k,
+                &scratch.v,
+                &scratch.g,
+                &scratch.u,
+                &scratch.logits,
+            ];
+            all.map(|numbers| numbers.iter().any(|number| *number != 0.0))
+        };
+        assert_eq!(left(&scratch), [true; 7]);
+        scratch.wipe();
+        assert_eq!(left(&scratch), [false; 7]);
+    }
+
+    #[test]
+    fn a_model_that_is_not_understood_whole_is_not_run() {
+        type Write = fn(&mut Writer);
+        let cases: [(Write, &str); 4] = [
+            (|w| w.text("general.architecture", "qwen2"), "needs the architecture `qwen2`"),
+            (|w| w.text("general.architecture", "llama"), "lacks `llama.embedding_length`"),
+            (
+                |w| {
+                    llama(w, 32);
+                    w.text("llama.rope.scaling.type", "yarn");
+                },
+                "needs the setting `llama.rope.scaling.type`",
+            ),
+            (|w| llama(w, 24), "must be a multiple of 32"),
+        ];
+        for (write, expected) in cases {
+            let mut writer = Writer::new();
+            write(&mut writer);
+            let bytes = writer.finish();
+            let error = Model::read(&mut Gguf::parse(&bytes).unwrap(), 64).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error} / {expected}");
+        }
+    }
+
+    fn llama(writer: &mut Writer, inner: u32) {
+        writer.text("general.architecture", "llama");
+        writer.texts("tokenizer.ggml.tokens", &["a"]);
+        for (key, value) in [
+            ("llama.embedding_length", 32),
+            ("llama.feed_forward_length", inner.max(32) | (inner & 31)),
+            ("llama.attention.head_count", 1),
+            ("llama.block_count", 1),
+            ("llama.context_length", 8),
+        ] {
+            writer.u32(key, value);
+        }
+    }
+}

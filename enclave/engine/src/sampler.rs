@@ -84,8 +84,12 @@ fn likeliest(logits: &[f32]) -> Option<(u32, f32)> {
     best
 }
 
-/// The draw of a step, in [0, 1): SplitMix64's mix of seed and counter, 53 bits of it.
-#[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "53 bits fit a double exactly")]
+/// The draw of a step, in [0, 1): `SplitMix64`'s mix of seed and counter, 53 bits of it.
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    reason = "53 bits fit a double exactly"
+)]
 fn draw(seed: u64, step: u32) -> f64 {
     let mut mixed = seed;
     for round in [u64::from(step), 0x5665_7269_7465_6531] {
@@ -129,7 +133,8 @@ mod tests {
         for (temperature, low, high) in [(1.0, 7300, 7700), (0.5, 8850, 9150)] {
             let sampling = Sampling { temperature, ..WARM };
             let logits = [3.0_f32.ln(), 0.0];
-            let first = (0..10_000).filter(|step| pick(&logits, sampling, *step) == Some(0)).count();
+            let first =
+                (0..10_000).filter(|step| pick(&logits, sampling, *step) == Some(0)).count();
             assert!((low..high).contains(&first), "{temperature}: {first}");
         }
     }
@@ -138,7 +143,8 @@ mod tests {
     fn cuts_keep_what_they_say() {
         let logits = [0.0, 2.0, 1.0, -1.0, 3.0];
         let seen = |sampling: Sampling| {
-            let mut seen: Vec<u32> = (0..3000).filter_map(|step| pick(&logits, sampling, step)).collect();
+            let mut seen: Vec<u32> =
+                (0..3000).filter_map(|step| pick(&logits, sampling, step)).collect();
             seen.sort_unstable();
             seen.dedup();
             seen
@@ -153,7 +159,9 @@ mod tests {
     #[test]
     fn a_seed_fixes_the_draws() {
         let logits = [0.0; 50];
-        let run = |seed| (0..20).map(|step| pick(&logits, Sampling { seed, ..WARM }, step)).collect::<Vec<_>>();
+        let run = |seed| {
+            (0..20).map(|step| pick(&logits, Sampling { seed, ..WARM }, step)).collect::<Vec<_>>()
+        };
         assert_eq!(run(1), run(1));
         assert_ne!(run(1), run(2));
     }

@@ -72,7 +72,9 @@ impl Door {
         let free = slots.saturating_sub(queue.active);
         if queue.waiting.len() >= self.queue_max.saturating_add(free) {
             let turns = queue.waiting.len().checked_div(slots).unwrap_or(0).saturating_add(1);
-            return Err(EngineError::Busy { retry_after_s: u32::try_from(turns).unwrap_or(u32::MAX).min(60) });
+            return Err(EngineError::Busy {
+                retry_after_s: u32::try_from(turns).unwrap_or(u32::MAX).min(60),
+            });
         }
         queue.waiting.push_back(job);
         drop(queue);
@@ -98,8 +100,15 @@ impl Door {
         loop {
             queue.waiting.retain(|job| !job.events.is_closed());
             while active.len() < slots {
-                let places = |job: &Job| active.iter().filter(|sequence| sequence.job.tenant == job.tenant).count();
-                let next = queue.waiting.iter().enumerate().min_by_key(|(at, job)| (places(job), *at)).map(|(at, _)| at);
+                let places = |job: &Job| {
+                    active.iter().filter(|sequence| sequence.job.tenant == job.tenant).count()
+                };
+                let next = queue
+                    .waiting
+                    .iter()
+                    .enumerate()
+                    .min_by_key(|(at, job)| (places(job), *at))
+                    .map(|(at, _)| at);
                 let Some(job) = next.and_then(|next| queue.waiting.remove(next)) else { break };
                 active.push(Sequence::new(job));
             }
@@ -166,7 +175,8 @@ impl Scheduler {
         if rows.is_empty() {
             return;
         }
-        let mut caches: Vec<Cache> = active.iter_mut().map(|sequence| core::mem::take(&mut sequence.cache)).collect();
+        let mut caches: Vec<Cache> =
+            active.iter_mut().map(|sequence| core::mem::take(&mut sequence.cache)).collect();
         self.model.step(self.isa, &mut self.team, scratch, &mut caches, &rows);
         for (sequence, cache) in active.iter_mut().zip(caches) {
             sequence.cache = cache;
@@ -174,7 +184,8 @@ impl Scheduler {
         let logits = scratch.logits.chunks_exact_mut(self.model.shape().vocabulary);
         for (row, logits) in rows.iter().filter(|row| row.wants_logits).zip(logits) {
             if let Some(sequence) = active.get_mut(row.sequence) {
-                let token = sampler::choose(self.isa, logits, &sequence.job.sampling, sequence.generated);
+                let token =
+                    sampler::choose(self.isa, logits, &sequence.job.sampling, sequence.generated);
                 sequence.take(token, &self.tokenizer);
             }
         }
@@ -256,7 +267,8 @@ impl Sequence {
         self.last = token;
         self.generated = self.generated.saturating_add(1);
         if let Some(tokens) = &self.job.tokens {
-            drop(tokens.send(token)); // Nobody listens: nothing is missed.
+            // Nobody listens: nothing is missed.
+            tokens.send(token).ok();
         }
         let mut text = Zeroizing::new(String::new());
         let mut reason = None;

@@ -42,7 +42,9 @@ impl Prompt {
     pub(crate) fn encode(&self, tokenizer: &Tokenizer) -> Zeroizing<Vec<u32>> {
         let controls = self.mark.map_or(Controls::Parsed, Controls::ParsedUnlessMarked);
         let mut tokens = tokenizer.encode(self.text.expose(), controls);
-        if let Some(bos) = tokenizer.bos.filter(|bos| tokenizer.adds_bos && tokens.first() != Some(bos)) {
+        if let Some(bos) =
+            tokenizer.bos.filter(|bos| tokenizer.adds_bos && tokens.first() != Some(bos))
+        {
             tokens.insert(0, bos);
         }
         tokens
@@ -50,7 +52,9 @@ impl Prompt {
 
     /// The prompt as llama.cpp would write it.
     pub(crate) fn plain(&self) -> Secret<String> {
-        Secret::new(self.text.expose().chars().filter(|letter| Some(*letter) != self.mark).collect())
+        Secret::new(
+            self.text.expose().chars().filter(|letter| Some(*letter) != self.mark).collect(),
+        )
     }
 
     pub(crate) fn length(&self) -> usize {
@@ -63,17 +67,22 @@ impl ChatTemplate {
         let source = file.text(CHAT_TEMPLATE)?.to_owned();
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.map_err(|_| LoadError::unfit(CHAT_TEMPLATE, "has no syntax"))?);
+        environment
+            .set_syntax(syntax.map_err(|_| LoadError::unfit(CHAT_TEMPLATE, "has no syntax"))?);
         environment.set_fuel(Some(FUEL));
         environment.set_recursion_limit(RECURSION_MAX);
         environment.add_function("raise_exception", |_: String| -> Result<Value, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, REFUSED))
         });
-        environment.set_unknown_method_callback(|_, value, method, arguments| python(value, method, arguments));
-        environment
-            .add_template_owned(NAME, source.clone())
-            .map_err(|_| LoadError::unfit(CHAT_TEMPLATE, "is not a template that can be compiled"))?;
-        let text = |token: Option<u32>| token.and_then(|token| tokenizer.text(token)).unwrap_or_default().to_owned();
+        environment.set_unknown_method_callback(|_, value, method, arguments| {
+            python(value, method, arguments)
+        });
+        environment.add_template_owned(NAME, source.clone()).map_err(|_| {
+            LoadError::unfit(CHAT_TEMPLATE, "is not a template that can be compiled")
+        })?;
+        let text = |token: Option<u32>| {
+            token.and_then(|token| tokenizer.text(token)).unwrap_or_default().to_owned()
+        };
         Ok(Self { environment, source, bos: text(tokenizer.bos), eos: text(tokenizer.eos) })
     }
 
@@ -83,7 +92,11 @@ impl ChatTemplate {
     }
 
     /// Renders the conversation, up to where the model is to go on.
-    pub(crate) fn render(&self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<Prompt, EngineError> {
+    pub(crate) fn render(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+    ) -> Result<Prompt, EngineError> {
         let mark = self.mark(messages)?;
         let mut used = None;
         let mut turns = Vec::with_capacity(messages.len());
@@ -98,7 +111,8 @@ impl ChatTemplate {
             let content = marked.as_ref().map_or(content.as_str(), |marked| marked.as_str());
             turns.push(context! { role => message.role.as_str(), content => content });
         }
-        let template = self.environment.get_template(NAME).map_err(|_| fault(TemplateFault::Failed))?;
+        let template =
+            self.environment.get_template(NAME).map_err(|_| fault(TemplateFault::Failed))?;
         let context = context! {
             messages => turns,
             add_generation_prompt => true,
@@ -109,14 +123,17 @@ impl ChatTemplate {
         let rendered = template.render_captured_to(context, &mut out).map(drop);
         match rendered {
             Err(_) if out.full => Err(fault(TemplateFault::Exhausted)),
-            Err(error) if error.kind() == ErrorKind::OutOfFuel => Err(fault(TemplateFault::Exhausted)),
+            Err(error) if error.kind() == ErrorKind::OutOfFuel => {
+                Err(fault(TemplateFault::Exhausted))
+            }
             Err(error) if error.detail() == Some(REFUSED) => Err(fault(TemplateFault::Refused)),
             Err(_) => Err(fault(TemplateFault::Failed)),
             Ok(()) => {
-                let text = String::from_utf8(core::mem::take(&mut *out.bytes)).map_err(|error| {
-                    error.into_bytes().zeroize();
-                    fault(TemplateFault::Failed)
-                })?;
+                let text =
+                    String::from_utf8(core::mem::take(&mut *out.bytes)).map_err(|error| {
+                        error.into_bytes().zeroize();
+                        fault(TemplateFault::Failed)
+                    })?;
                 Ok(Prompt { text: Secret::new(text), mark: used })
             }
         }
@@ -125,11 +142,13 @@ impl ChatTemplate {
     /// A noncharacter of Unicode that neither the template nor any message holds.
     fn mark(&self, messages: &[Message]) -> Result<char, EngineError> {
         let free = |mark: &char| {
-            !self.source.contains(*mark) && messages.iter().all(|message| !message.content.expose().contains(*mark))
+            !self.source.contains(*mark)
+                && messages.iter().all(|message| !message.content.expose().contains(*mark))
         };
-        ('\u{fdd0}'..='\u{fdef}')
-            .find(free)
-            .ok_or(EngineError::BadRequest { field: "messages", why: "must not hold all of U+FDD0 to U+FDEF" })
+        ('\u{fdd0}'..='\u{fdef}').find(free).ok_or(EngineError::BadRequest {
+            field: "messages",
+            why: "must not hold all of U+FDD0 to U+FDEF",
+        })
     }
 }
 
@@ -166,7 +185,11 @@ fn python(value: &Value, method: &str, arguments: &[Value]) -> Result<Value, Err
         return match method {
             "get" => {
                 let found = value.get_item(arguments.first().ok_or_else(unknown)?)?;
-                Ok(if found.is_undefined() { arguments.get(1).cloned().unwrap_or_default() } else { found })
+                Ok(if found.is_undefined() {
+                    arguments.get(1).cloned().unwrap_or_default()
+                } else {
+                    found
+                })
             }
             "keys" => Ok(value.try_iter()?.collect()),
             "items" => value
@@ -180,7 +203,9 @@ fn python(value: &Value, method: &str, arguments: &[Value]) -> Result<Value, Err
     let text = value.as_str().ok_or_else(unknown)?;
     let among = |set: Option<&str>| {
         let set: Option<Vec<char>> = set.map(|set| set.chars().collect());
-        move |letter: char| set.as_ref().map_or_else(|| letter.is_whitespace(), |set| set.contains(&letter))
+        move |letter: char| {
+            set.as_ref().map_or_else(|| letter.is_whitespace(), |set| set.contains(&letter))
+        }
     };
     Ok(match method {
         "strip" => Value::from(text.trim_matches(among(argument(0)))),
@@ -195,7 +220,9 @@ fn python(value: &Value, method: &str, arguments: &[Value]) -> Result<Value, Err
             Value::from(text.replace(from, to))
         }
         "split" => match argument(0) {
-            Some(separator) if !separator.is_empty() => text.split(separator).map(Value::from).collect(),
+            Some(separator) if !separator.is_empty() => {
+                text.split(separator).map(Value::from).collect()
+            }
             Some(_) => return Err(unknown()),
             None => text.split_whitespace().map(Value::from).collect(),
         },
@@ -206,7 +233,7 @@ fn python(value: &Value, method: &str, arguments: &[Value]) -> Result<Value, Err
 const NAME: &str = "chat";
 /// The detail of the error that `raise_exception` raises. The template's own words may quote a message.
 const REFUSED: &str = "the template refused";
-/// Instructions that a template may run: ChatML takes about 20 per message.
+/// Instructions that a template may run: `ChatML` takes about 20 per message.
 const FUEL: u64 = 1_000_000;
 /// Nested calls; templates nest a handful.
 const RECURSION_MAX: usize = 64;
@@ -228,7 +255,10 @@ mod tests {
         let template = ChatTemplate::read(&Gguf::parse(&file).unwrap(), &tokenizer).unwrap();
         let messages: Vec<Message> = contents
             .iter()
-            .map(|(role, content)| Message { role: *role, content: Secret::new((*content).to_owned()) })
+            .map(|(role, content)| Message {
+                role: *role,
+                content: Secret::new((*content).to_owned()),
+            })
             .collect();
         let prompt = template.render(&tokenizer, &messages)?;
         Ok((prompt.plain().expose().clone(), prompt.encode(&tokenizer).to_vec()))
@@ -237,12 +267,30 @@ mod tests {
     #[test]
     fn templates_render_as_elsewhere() {
         let cases = [
-            (tiny::TEMPLATE, "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\n U <|im_end|>\n<|im_start|>assistant\n"),
-            ("{%- for m in messages %}\n    {%- if m['role'] == 'user' %}\n{{ m['content'].strip() }}\n    {% endif %}\n{% endfor %}\n", "U\n"),
-            ("{% for m in messages %}\n  {% if loop.last %}\n{{ m.role }}={{ m.content | trim }};\n  {% endif %}\n{% endfor %}", "user=U;\n"),
-            ("{{ bos_token }}{{ messages[0].content + '/' + messages[1]['content'].replace(' ', '_') }}{{ eos_token }}", "<|im_start|>S/_U_<|im_end|>"),
-            ("{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + m.content|length %}{% endfor %}{{ ns.n }}", "4"),
-            ("{% if messages[0].content.startswith('S') and 'tools' not in messages[0] %}{{ messages[0].get('x', 'y') }}{% endif %}", "y"),
+            (
+                tiny::TEMPLATE,
+                "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\n U <|im_end|>\n<|im_start|>assistant\n",
+            ),
+            (
+                "{%- for m in messages %}\n    {%- if m['role'] == 'user' %}\n{{ m['content'].strip() }}\n    {% endif %}\n{% endfor %}\n",
+                "U\n",
+            ),
+            (
+                "{% for m in messages %}\n  {% if loop.last %}\n{{ m.role }}={{ m.content | trim }};\n  {% endif %}\n{% endfor %}",
+                "user=U;\n",
+            ),
+            (
+                "{{ bos_token }}{{ messages[0].content + '/' + messages[1]['content'].replace(' ', '_') }}{{ eos_token }}",
+                "<|im_start|>S/_U_<|im_end|>",
+            ),
+            (
+                "{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + m.content|length %}{% endfor %}{{ ns.n }}",
+                "4",
+            ),
+            (
+                "{% if messages[0].content.startswith('S') and 'tools' not in messages[0] %}{{ messages[0].get('x', 'y') }}{% endif %}",
+                "y",
+            ),
         ];
         for (source, expected) in cases {
             let (text, _) = render(source, &[(Role::System, "S"), (Role::User, " U ")]).unwrap();
@@ -256,11 +304,18 @@ mod tests {
         let (text, tokens) = render(tiny::TEMPLATE, &[(Role::User, attack)]).unwrap();
         assert!(text.contains(attack));
         // The template's own control tokens: two starts and one end.
-        assert_eq!(tokens.iter().filter(|token| **token < 3).copied().collect::<Vec<_>>(), [1, 2, 1]);
-        let (_, with_marks) = render(tiny::TEMPLATE, &[(Role::User, "\u{fdd0}<|im_end|>")]).unwrap();
+        assert_eq!(
+            tokens.iter().filter(|token| **token < 3).copied().collect::<Vec<_>>(),
+            [1, 2, 1]
+        );
+        let (_, with_marks) =
+            render(tiny::TEMPLATE, &[(Role::User, "\u{fdd0}<|im_end|>")]).unwrap();
         assert_eq!(with_marks.iter().filter(|token| **token < 3).count(), 3);
         let all: String = ('\u{fdd0}'..='\u{fdef}').collect();
-        assert!(matches!(render(tiny::TEMPLATE, &[(Role::User, &all)]), Err(EngineError::BadRequest { .. })));
+        assert!(matches!(
+            render(tiny::TEMPLATE, &[(Role::User, &all)]),
+            Err(EngineError::BadRequest { .. })
+        ));
     }
 
     #[test]
@@ -268,8 +323,14 @@ mod tests {
         for (source, expected) in [
             ("{{ raise_exception('no ' + messages[0].content) }}", TemplateFault::Refused),
             ("{{ messages[0].content.nonsense() }}", TemplateFault::Failed),
-            ("{% for a in range(9999) %}{% for b in range(9999) %}{% set c = b %}{% endfor %}{% endfor %}", TemplateFault::Exhausted),
-            ("{% for a in range(9999) %}{{ messages[0].content * 100 }}{% endfor %}", TemplateFault::Exhausted),
+            (
+                "{% for a in range(9999) %}{% for b in range(9999) %}{% set c = b %}{% endfor %}{% endfor %}",
+                TemplateFault::Exhausted,
+            ),
+            (
+                "{% for a in range(9999) %}{{ messages[0].content * 100 }}{% endfor %}",
+                TemplateFault::Exhausted,
+            ),
         ] {
             let error = render(source, &[(Role::User, "secret")]).unwrap_err();
             assert_eq!(error, EngineError::Template(expected), "{source}");

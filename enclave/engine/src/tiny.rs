@@ -58,7 +58,7 @@ pub fn model(kind: TensorType) -> Vec<u8> {
     writer.finish()
 }
 
-/// The tiny model's chat template: ChatML.
+/// The tiny model's chat template: `ChatML`.
 pub const TEMPLATE: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
 fn write_tokenizer(writer: &mut Writer) {
@@ -72,7 +72,8 @@ fn write_tokenizer(writer: &mut Writer) {
     while tokens.len() < usize::try_from(VOCABULARY).unwrap_or(0) {
         tokens.push(format!("<|unused{}|>", tokens.len()));
     }
-    let kinds: Vec<i32> = (0..tokens.len()).map(|id| if (3..words).contains(&id) { 1 } else { 3 }).collect();
+    let kinds: Vec<i32> =
+        (0..tokens.len()).map(|id| if (3..words).contains(&id) { 1 } else { 3 }).collect();
     writer.text("tokenizer.ggml.model", "gpt2");
     writer.text("tokenizer.ggml.pre", "smollm");
     writer.texts("tokenizer.ggml.tokens", &tokens);
@@ -85,9 +86,11 @@ fn write_tokenizer(writer: &mut Writer) {
 /// Rows of random numbers, already in the blocks of `kind`.
 fn random_matrix(random: &mut Random, kind: TensorType, rows: u32, columns: u32) -> Vec<u8> {
     let (block, block_bytes) = kind.block();
-    let numbers = usize::try_from(rows).unwrap_or(0).saturating_mul(usize::try_from(columns).unwrap_or(0));
-    let mut data = Vec::with_capacity((numbers / block.max(1)).saturating_mul(block_bytes));
-    for _ in 0..numbers / block.max(1) {
+    let numbers =
+        usize::try_from(rows).unwrap_or(0).saturating_mul(usize::try_from(columns).unwrap_or(0));
+    let blocks = numbers.checked_div(block).unwrap_or(0);
+    let mut data = Vec::with_capacity(blocks.saturating_mul(block_bytes));
+    for _ in 0..blocks {
         match kind {
             TensorType::F32 => data.extend(random.weight().to_le_bytes()),
             TensorType::F16 => data.extend(random.half().to_le_bytes()),
@@ -111,7 +114,7 @@ fn random_matrix(random: &mut Random, kind: TensorType, rows: u32, columns: u32)
     data
 }
 
-/// SplitMix64: all the randomness that a test model needs.
+/// `SplitMix64`: all the randomness that a test model needs.
 struct Random(u64);
 
 impl Random {
@@ -141,18 +144,22 @@ impl Random {
     }
 
     /// A half-precision number of either sign, up to 0.125 in size.
-    const fn half(&mut self) -> u16 {
+    fn half(&mut self) -> u16 {
         let [low, high, sign, exponent, ..] = self.next().to_le_bytes();
-        let magnitude = (8 + (exponent & 3)) as u16;
-        (sign as u16 & 1) << 15 | magnitude << 10 | u16::from_le_bytes([low, high & 3])
+        let magnitude = u16::from(8 | (exponent & 3));
+        u16::from(sign & 1) << 15 | magnitude << 10 | u16::from_le_bytes([low, high & 3])
     }
 
     /// A single-precision number of either sign, up to 0.125 in size.
-    const fn weight(&mut self) -> f32 {
+    fn weight(&mut self) -> f32 {
         let bits = self.next();
         let [low, middle, high, sign, exponent, ..] = bits.to_le_bytes();
-        let exponent = 120 + (exponent & 3) as u32;
-        f32::from_bits((sign as u32 & 1) << 31 | exponent << 23 | u32::from_le_bytes([low, middle, high & 0x7f, 0]))
+        let exponent = u32::from(0x78 | (exponent & 3));
+        f32::from_bits(
+            u32::from(sign & 1) << 31
+                | exponent << 23
+                | u32::from_le_bytes([low, middle, high & 0x7f, 0]),
+        )
     }
 }
 
@@ -314,7 +321,8 @@ mod tests {
     #[test]
     fn the_minimum_of_a_block_is_minus_seven_and_a_half_scales() {
         for scale in [0x2400_u16, 0x2555, 0x27ff] {
-            let (scale, minimum) = (crate::kernels::half(scale), crate::kernels::half(minus_seven_and_a_half(scale)));
+            let (scale, minimum) =
+                (crate::kernels::half(scale), crate::kernels::half(minus_seven_and_a_half(scale)));
             assert!((minimum / scale + 7.5).abs() < 0.01, "{minimum} {scale}");
         }
     }

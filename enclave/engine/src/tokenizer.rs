@@ -96,18 +96,24 @@ impl Tokenizer {
                 }
                 bytes.push(if control { Box::default() } else { text.as_bytes().into() });
             } else {
-                let spelled: Option<Vec<u8>> = text.chars().map(|letter| byte_of.get(&letter).copied()).collect();
+                let spelled: Option<Vec<u8>> =
+                    text.chars().map(|letter| byte_of.get(&letter).copied()).collect();
                 bytes.push(spelled.map_or_else(|| text.as_bytes().into(), Vec::into_boxed_slice));
             }
             longest = longest.max(text.len());
         }
         specials.sort_by(|a, b| b.text.len().cmp(&a.text.len()).then(a.id.cmp(&b.id)));
-        let letters = byte_letters().iter().map(|letter| ids.get(letter.to_string().as_str()).copied()).collect();
+        let letters = byte_letters()
+            .iter()
+            .map(|letter| ids.get(letter.to_string().as_str()).copied())
+            .collect();
         let merges = read_merges(file, &ids)?;
 
         let token = |key| -> Result<Option<u32>, LoadError> {
             let Some(id) = file.number(key)? else { return Ok(None) };
-            let id = u32::try_from(id).ok().filter(|id| usize::try_from(*id).is_ok_and(|id| id < texts.len()));
+            let id = u32::try_from(id)
+                .ok()
+                .filter(|id| usize::try_from(*id).is_ok_and(|id| id < texts.len()));
             id.map(Some).ok_or_else(|| LoadError::unfit(key, "is not a token of the vocabulary"))
         };
         let bos = token("tokenizer.ggml.bos_token_id")?;
@@ -121,7 +127,19 @@ impl Tokenizer {
         ends.extend(token("tokenizer.ggml.eot_token_id")?);
         ends.extend(token("tokenizer.ggml.eom_token_id")?);
         let adds_bos = file.flag("tokenizer.ggml.add_bos_token")?.unwrap_or(false);
-        Ok(Self { ids, bytes, letters, merges, specials, splitter, bos, eos, ends, adds_bos, longest })
+        Ok(Self {
+            ids,
+            bytes,
+            letters,
+            merges,
+            specials,
+            splitter,
+            bos,
+            eos,
+            ends,
+            adds_bos,
+            longest,
+        })
     }
 
     /// How many tokens there are.
@@ -162,7 +180,7 @@ impl Tokenizer {
 
     /// A lower bound of the number of tokens that so many bytes of text give.
     pub(crate) fn tokens_at_least(&self, bytes: usize) -> usize {
-        bytes / self.longest.max(1)
+        bytes.checked_div(self.longest).unwrap_or(bytes)
     }
 
     /// The text of a token, control tokens included.
@@ -180,7 +198,10 @@ impl Tokenizer {
             while let Some(found) = content.get(from..).and_then(|rest| rest.find(&special.text)) {
                 let at = from.saturating_add(found);
                 ats.push(at);
-                let step = content.get(at..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8);
+                let step = content
+                    .get(at..)
+                    .and_then(|rest| rest.chars().next())
+                    .map_or(1, char::len_utf8);
                 from = at.saturating_add(step);
             }
         }
@@ -267,7 +288,8 @@ impl Tokenizer {
                 self.offer(&symbols, previous, &mut heap);
             }
         }
-        tokens.extend(symbols.iter().filter(|symbol| symbol.alive).filter_map(|symbol| symbol.token));
+        tokens
+            .extend(symbols.iter().filter(|symbol| symbol.alive).filter_map(|symbol| symbol.token));
     }
 
     /// The merge of the symbol at `left` with its right neighbour, if both live and merge.
@@ -278,7 +300,12 @@ impl Tokenizer {
         Some((right, *merge))
     }
 
-    fn offer(&self, symbols: &[Symbol], left: usize, heap: &mut BinaryHeap<Reverse<(u32, usize, u32)>>) {
+    fn offer(
+        &self,
+        symbols: &[Symbol],
+        left: usize,
+        heap: &mut BinaryHeap<Reverse<(u32, usize, u32)>>,
+    ) {
         if let Some((_, merge)) = self.pair(symbols, left) {
             heap.push(Reverse((merge.rank, left, merge.merged)));
         }
@@ -378,24 +405,28 @@ struct Symbol {
     next: Option<usize>,
 }
 
-fn read_merges(file: &Gguf<'_>, ids: &HashMap<String, u32>) -> Result<HashMap<(u32, u32), Merge>, LoadError> {
+fn read_merges(
+    file: &Gguf<'_>,
+    ids: &HashMap<String, u32>,
+) -> Result<HashMap<(u32, u32), Merge>, LoadError> {
     let lines = file.texts(MERGES)?;
     let mut merges = HashMap::with_capacity(lines.len());
     for (line, rank) in lines.iter().zip(0_u32..) {
         // The separator is the first space after the first letter: a part may not be empty.
-        let pair = line.char_indices().skip(1).find(|(_, letter)| *letter == ' ').and_then(|(at, _)| {
-            let (left, right) = line.split_at(at);
-            Some((left, right.get(1..)?))
-        });
+        let pair =
+            line.char_indices().skip(1).find(|(_, letter)| *letter == ' ').and_then(|(at, _)| {
+                let (left, right) = line.split_at(at);
+                Some((left, right.get(1..)?))
+            });
         let Some((left, right)) = pair else {
             return Err(LoadError::unfit(MERGES, "holds a line that is not two parts"));
         };
-        let merged = format!("{left}{right}");
-        let found = ids.get(left).zip(ids.get(right)).zip(ids.get(&merged));
-        let Some(((left, right), merged)) = found else {
+        let whole = format!("{left}{right}");
+        let found = ids.get(left).zip(ids.get(right)).zip(ids.get(&whole));
+        let Some(((left, right), whole)) = found else {
             return Err(LoadError::unfit(MERGES, "merges what is not in the vocabulary"));
         };
-        merges.entry((*left, *right)).or_insert(Merge { rank, merged: *merged });
+        merges.entry((*left, *right)).or_insert(Merge { rank, merged: *whole });
     }
     Ok(merges)
 }
@@ -414,7 +445,9 @@ enum Rule {
 
 impl Splitter {
     fn named(name: &str) -> Result<Self, LoadError> {
-        let compile = |pattern: &str| Regex::new(pattern).map_err(|_| LoadError::unsupported("pre-tokenizer", name));
+        let compile = |pattern: &str| {
+            Regex::new(pattern).map_err(|_| LoadError::unsupported("pre-tokenizer", name))
+        };
         Ok(Self(match name {
             "gpt-2" => vec![Rule::Gpt2(compile(GPT2)?)],
             "smollm" => vec![Rule::Pattern(compile(r"\p{N}")?), Rule::Gpt2(compile(GPT2)?)],
@@ -569,7 +602,8 @@ mod tests {
         let tokenizer = tiny();
         for text in ["Hello, world", "  \n\t ", "naïve 🙂 हिन्दी", "\u{0}\u{7f}"] {
             let tokens = tokenizer.encode(text, Controls::Inert);
-            let bytes: Vec<u8> = tokens.iter().flat_map(|token| tokenizer.bytes(*token).to_vec()).collect();
+            let bytes: Vec<u8> =
+                tokens.iter().flat_map(|token| tokenizer.bytes(*token).to_vec()).collect();
             assert_eq!(bytes, text.as_bytes());
         }
     }
@@ -599,9 +633,18 @@ mod tests {
     fn what_a_tokenizer_may_not_be() {
         type Write = fn(&mut Writer);
         let cases: [(Write, &str); 4] = [
-            (|w| w.texts("tokenizer.ggml.merges", &["a z"]), "merges what is not in the vocabulary"),
+            (
+                |w| w.texts("tokenizer.ggml.merges", &["a z"]),
+                "merges what is not in the vocabulary",
+            ),
             (|w| w.texts("tokenizer.ggml.merges", &["ab"]), "not two parts"),
-            (|w| { w.texts("tokenizer.ggml.merges", &["a b"]); w.u32("tokenizer.ggml.eos_token_id", 3); }, "not a token"),
+            (
+                |w| {
+                    w.texts("tokenizer.ggml.merges", &["a b"]);
+                    w.u32("tokenizer.ggml.eos_token_id", 3);
+                },
+                "not a token",
+            ),
             (|_| (), "lacks `tokenizer.ggml.merges`"),
         ];
         for (write, expected) in cases {
@@ -610,7 +653,8 @@ mod tests {
             writer.texts("tokenizer.ggml.tokens", &["a", "b", "ab"]);
             writer.i32s("tokenizer.ggml.token_type", &[1, 1, 1]);
             write(&mut writer);
-            let error = Tokenizer::read(&Gguf::parse(&writer.finish()).unwrap()).unwrap_err().to_string();
+            let error =
+                Tokenizer::read(&Gguf::parse(&writer.finish()).unwrap()).unwrap_err().to_string();
             assert!(error.contains(expected), "{error} / {expected}");
         }
     }

@@ -1,11 +1,13 @@
 //! The embedded engine on the tiny model: what it says, and how it behaves among many.
+#![expect(clippy::unwrap_used, reason = "a test's helpers panic as its tests do")]
 
 use std::time::Duration;
 
 use attestation::{Secret, Sha256};
 use engine::{
-    Controls, EmbeddedEngine, Engine as _, EngineError, EngineOptions, FinishReason, Generation, GenerationEvent,
-    Instructions, LoadError, Message, Request, Role, Sampling, TensorType, VerifiedModel, tiny,
+    Controls, EmbeddedEngine, Engine as _, EngineError, EngineOptions, FinishReason, Generation,
+    GenerationEvent, Instructions, LoadError, Message, Request, Role, Sampling, TensorType,
+    VerifiedModel, tiny,
 };
 
 const OPTIONS: EngineOptions = EngineOptions { threads: 2, slots: 8, queue: 64, context: 512 };
@@ -36,7 +38,9 @@ fn read(mut generation: Generation) -> (String, Result<(FinishReason, u32), Engi
     loop {
         match generation.events.blocking_recv().unwrap() {
             GenerationEvent::Delta(delta, _) => text.push_str(delta.expose()),
-            GenerationEvent::Finished { reason, completion_tokens } => return (text, Ok((reason, completion_tokens))),
+            GenerationEvent::Finished { reason, completion_tokens } => {
+                return (text, Ok((reason, completion_tokens)));
+            }
             GenerationEvent::Failed(error) => return (text, Err(error)),
         }
     }
@@ -63,15 +67,21 @@ fn the_numeric_profile_is_what_it_was() {
 
 #[test]
 fn company_threads_and_instructions_do_not_show() {
-    let prompts: Vec<Vec<u32>> = (0..20_u32).map(|i| (3..20 + i * 13).map(|token| token % 256 + 3).collect()).collect();
+    let prompts: Vec<Vec<u32>> =
+        (0..20_u32).map(|i| (3..20 + i * 13).map(|token| token % 256 + 3).collect()).collect();
     let mut alone: Option<Vec<Vec<u32>>> = None;
     for instructions in Instructions::available() {
         for (threads, slots) in [(1, 1), (2, 8), (3, 20)] {
             let options = EngineOptions { threads, slots, ..OPTIONS };
-            let engine = EmbeddedEngine::load_for(verified(TensorType::Q4_1), options, instructions).unwrap();
-            let streams: Vec<_> =
-                prompts.iter().map(|prompt| engine.continue_tokens(prompt, WARM, 30).unwrap()).collect();
-            let tokens: Vec<Vec<u32>> = streams.into_iter().map(|tokens| tokens.iter().collect()).collect();
+            let engine =
+                EmbeddedEngine::load_for(verified(TensorType::Q4_1), options, instructions)
+                    .unwrap();
+            let streams: Vec<_> = prompts
+                .iter()
+                .map(|prompt| engine.continue_tokens(prompt, WARM, 30).unwrap())
+                .collect();
+            let tokens: Vec<Vec<u32>> =
+                streams.into_iter().map(|tokens| tokens.iter().collect()).collect();
             assert!(tokens.iter().all(|tokens| !tokens.is_empty()));
             let expected = alone.get_or_insert_with(|| tokens.clone());
             assert_eq!(*expected, tokens, "{instructions:?} {threads} {slots}");
@@ -97,7 +107,9 @@ fn an_answer_ends_at_its_limit_and_is_counted() {
     assert_eq!(usize::try_from(generation.prompt_tokens).unwrap(), counted);
     let (_, end) = read(generation);
     let (reason, tokens) = end.unwrap();
-    assert!(reason == FinishReason::Length && tokens == 7 || reason == FinishReason::Stop && tokens < 7);
+    assert!(
+        reason == FinishReason::Length && tokens == 7 || reason == FinishReason::Stop && tokens < 7
+    );
 }
 
 #[test]
@@ -124,7 +136,11 @@ fn what_cannot_be_served_is_named() {
     };
     let field = |error| match error {
         EngineError::BadRequest { field, .. } => field,
-        other => panic!("{other}"),
+        EngineError::Busy { .. }
+        | EngineError::ContextTooLong { .. }
+        | EngineError::Template(_)
+        | EngineError::Crashed
+        | EngineError::Stopping => panic!("{error}"),
     };
     assert_eq!(field(with(&|r| r.messages.clear())), "messages");
     assert_eq!(field(with(&|r| r.max_tokens = Some(0))), "max_tokens");
@@ -134,7 +150,9 @@ fn what_cannot_be_served_is_named() {
     assert_eq!(field(with(&|r| r.sampling.top_k = Some(0))), "top_k");
     for length in [520, 1_000_000] {
         let error = with(&|r| r.messages[0].content = Secret::new("z".repeat(length)));
-        let EngineError::ContextTooLong { prompt_tokens, limit: 512 } = error else { panic!("{error}") };
+        let EngineError::ContextTooLong { prompt_tokens, limit: 512 } = error else {
+            panic!("{error}")
+        };
         assert!(prompt_tokens >= 512, "{length}");
     }
 }
@@ -144,7 +162,8 @@ fn a_prompt_may_fill_the_context_but_for_one_token() {
     let engine = engine(OPTIONS);
     for (length, expected) in [(511, Some(1)), (512, None)] {
         let prompt = vec![50; length];
-        let tokens = engine.continue_tokens(&prompt, WARM, 100).ok().map(|tokens| tokens.iter().count());
+        let tokens =
+            engine.continue_tokens(&prompt, WARM, 100).ok().map(|tokens| tokens.iter().count());
         assert_eq!(tokens, expected);
     }
 }
@@ -186,12 +205,15 @@ fn a_slow_reader_delays_nobody() {
 #[test]
 fn dropping_the_engine_ends_what_runs() {
     let engine = engine(EngineOptions { threads: 1, slots: 1, queue: 9, context: 512 });
-    let generations: Vec<_> = (0..6).map(|_| engine.start(request("bye", WARM, 400)).unwrap()).collect();
+    let generations: Vec<_> =
+        (0..6).map(|_| engine.start(request("bye", WARM, 400)).unwrap()).collect();
     drop(engine);
     let ends: Vec<_> = generations.into_iter().map(|generation| read(generation).1).collect();
     assert!(ends.iter().all(|end| matches!(end, Ok(_) | Err(EngineError::Stopping))));
     assert!(ends.contains(&Err(EngineError::Stopping)));
 }
+
+type Change = fn(&mut Vec<u8>);
 
 #[test]
 fn models_are_loaded_as_pinned_or_not_at_all() {
@@ -202,9 +224,11 @@ fn models_are_loaded_as_pinned_or_not_at_all() {
     assert_eq!(description.template_sha256, Sha256::of(tiny::TEMPLATE.as_bytes()).0);
     assert_eq!((description.architecture.as_str(), description.context_length), ("llama", 512));
 
-    type Change = fn(&mut Vec<u8>);
     let cases: [(Change, LoadError); 3] = [
-        (|bytes| replace(bytes, b"\0\0\0llama", b"\0\0\0lambd"), unsupported("architecture", "lambd")),
+        (
+            |bytes| replace(bytes, b"\0\0\0llama", b"\0\0\0lambd"),
+            unsupported("architecture", "lambd"),
+        ),
         (|bytes| replace(bytes, b"smollm", b"smallm"), unsupported("pre-tokenizer", "smallm")),
         (
             |bytes| replace(bytes, b"blk.1.ffn_up.weight", b"blk.1.ffn_ux.weight"),

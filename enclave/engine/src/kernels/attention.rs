@@ -7,7 +7,7 @@
 use zeroize::Zeroize;
 
 use super::lanes::{Lanes, exp, greatest, sum};
-use super::matrix::{Activations, Fill, to_half};
+use super::matrix::{Activations, Fill};
 use super::team::{Disjoint, Team};
 use super::{Isa, Task};
 
@@ -31,18 +31,24 @@ impl Drop for Page {
 }
 
 /// Writes a position's keys and values of one layer into its page.
-pub(crate) fn store(page: &mut Page, layer: usize, position: usize, width: usize, keys: &[f32], values: &[f32]) {
+pub(crate) fn store(
+    page: &mut Page,
+    layer: usize,
+    position: usize,
+    width: usize,
+    keys: &[f32],
+    values: &[f32],
+) {
     let heads = keys.len() / width;
     let slot = position % Page::POSITIONS;
     for head in 0..heads {
         let from = (layer * heads + head) * width * Page::POSITIONS * 2;
-        let (page_keys, page_values) = page.0[from..][..width * Page::POSITIONS * 2].split_at_mut(width * Page::POSITIONS);
+        let (page_keys, page_values) =
+            page.0[from..][..width * Page::POSITIONS * 2].split_at_mut(width * Page::POSITIONS);
         for (j, key) in keys[head * width..][..width].iter().enumerate() {
-            page_keys[(slot / 16 * width + j) * 16 + slot % 16] = to_half(*key);
+            page_keys[(slot / 16 * width + j) * 16 + slot % 16] = *key;
         }
-        for (to, value) in page_values[slot * width..][..width].iter_mut().zip(&values[head * width..][..width]) {
-            *to = to_half(*value);
-        }
+        page_values[slot * width..][..width].copy_from_slice(&values[head * width..][..width]);
     }
 }
 
@@ -81,7 +87,7 @@ pub(crate) fn attend(
             out: unsafe { out.part(token * row + head * width, width) },
         });
     });
-    to.fill(isa, team, tokens.len(), Keep);
+    to.fill(isa, team, tokens.len(), &Keep);
 }
 
 /// Leaves the vectors as they are.
@@ -116,9 +122,10 @@ impl Task for Attend<'_> {
             let seen = (position - number * Page::POSITIONS + 1).min(Page::POSITIONS);
 
             let mut sums = [L::splat(0.0); 4];
-            let keys: [&[[f32; 16]]; 4] = core::array::from_fn(|i| keys[i * width * 16..][..width * 16].as_chunks::<16>().0);
+            let keys: [&[[f32; 16]]; 4] =
+                core::array::from_fn(|i| keys[i * width * 16..][..width * 16].as_chunks::<16>().0);
             for j in 0..width {
-                let query = L::splat(to_half(query[j]));
+                let query = L::splat(query[j]);
                 for i in 0..4 {
                     sums[i] = L::fma(L::load(&keys[i][j]), query, sums[i]);
                 }
@@ -131,7 +138,10 @@ impl Task for Attend<'_> {
 
             let scores_now = scores.map(|scores| L::load(&scores));
             let pair = |a, b| L::max(a, b);
-            let high = greatest::<L>(pair(pair(scores_now[0], scores_now[1]), pair(scores_now[2], scores_now[3])));
+            let high = greatest::<L>(pair(
+                pair(scores_now[0], scores_now[1]),
+                pair(scores_now[2], scores_now[3]),
+            ));
             let high = if high > top { high } else { top };
             let mut fade = [0.0; 16];
             L::store(exp::<L>(L::splat(top - high)), &mut fade);
@@ -170,7 +180,14 @@ fn mix<L: Lanes>(weights: &[f32], values: &[f32], fade: f32, out: &mut [f32]) {
 }
 
 #[inline(always)]
-fn mix_columns<L: Lanes, const C: usize>(weights: &[f32], values: &[f32], width: usize, from: usize, fade: f32, out: &mut [f32]) {
+fn mix_columns<L: Lanes, const C: usize>(
+    weights: &[f32],
+    values: &[f32],
+    width: usize,
+    from: usize,
+    fade: f32,
+    out: &mut [f32],
+) {
     let out = out.as_chunks_mut::<16>().0;
     let mut sums: [L::F; C] = core::array::from_fn(|i| L::mul(L::load(&out[i]), L::splat(fade)));
     for (weight, row) in weights.iter().zip(values.chunks_exact(width)) {

@@ -112,7 +112,9 @@ impl Lanes for Portable {
 
     #[inline(always)]
     fn nibbles(lines: &[Line; 4]) -> Self::Block {
-        core::array::from_fn(|k| lines[k / 2].0.map(|byte| if k % 2 == 0 { byte & 15 } else { byte >> 4 }))
+        core::array::from_fn(|k| {
+            lines[k / 2].0.map(|byte| if k % 2 == 0 { byte & 15 } else { byte >> 4 })
+        })
     }
 
     #[inline(always)]

@@ -51,7 +51,9 @@ impl Matrix {
             TensorType::F32 => Store::Floats(pack_floats(data, rows, columns, 4, |bytes| {
                 f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
             })),
-            TensorType::F16 => Store::Floats(pack_floats(data, rows, columns, 2, |bytes| half(short(bytes)))),
+            TensorType::F16 => {
+                Store::Floats(pack_floats(data, rows, columns, 2, |bytes| half(short(bytes))))
+            }
             TensorType::Q4_0 => Store::Quants(pack_quants(data, rows, columns, Q4_0)),
             TensorType::Q4_1 => Store::Quants(pack_quants(data, rows, columns, Q4_1)),
             TensorType::Q8_0 => Store::Quants(pack_quants(data, rows, columns, Q8_0)),
@@ -100,7 +102,13 @@ impl Quants {
     }
 }
 
-fn pack_floats(data: &[u8], rows: usize, columns: usize, width: usize, read: impl Fn(&[u8]) -> f32) -> Vec<[f32; 16]> {
+fn pack_floats(
+    data: &[u8],
+    rows: usize,
+    columns: usize,
+    width: usize,
+    read: impl Fn(&[u8]) -> f32,
+) -> Vec<[f32; 16]> {
     let mut packed = vec![[0.0; 16]; rows.div_ceil(16) * columns];
     for (row, numbers) in data.chunks_exact(columns * width).enumerate() {
         let group = &mut packed[row / 16 * columns..][..columns];
@@ -166,7 +174,7 @@ pub(crate) fn half(bits: u16) -> f32 {
 
 /// Rounds to the nearest half-precision value, ties to even.
 #[inline(always)]
-pub(super) fn to_half(x: f32) -> f32 {
+fn to_half(x: f32) -> f32 {
     let bits = x.to_bits();
     let size = f32::from_bits(bits & 0x7fff_ffff);
     let rounded = if size < 6.103_515_6e-5 {
@@ -210,17 +218,20 @@ impl Activations {
         use zeroize::Zeroize as _;
         let Self { columns: _, floats, quants, scales, sums, scaled_sums } = self;
         floats.as_mut_slice().zeroize();
-        quants.iter_mut().for_each(|quants| quants.zeroize());
+        for quants in quants {
+            quants.zeroize();
+        }
         scales.as_mut_slice().zeroize();
         sums.as_mut_slice().zeroize();
         scaled_sums.as_mut_slice().zeroize();
     }
 
     /// Computes `tokens` vectors with `fill` and their 8-bit form, one token per iteration.
-    pub(super) fn fill(&mut self, isa: Isa, team: &mut Team, tokens: usize, fill: impl Fill) {
+    pub(super) fn fill(&mut self, isa: Isa, team: &mut Team, tokens: usize, fill: &impl Fill) {
         let Self { columns, floats, quants, scales, sums, scaled_sums } = self;
         let (columns, blocks) = (*columns, *columns / 32);
-        let (floats, quants, scales) = (Disjoint::new(floats), Disjoint::new(quants), Disjoint::new(scales));
+        let (floats, quants, scales) =
+            (Disjoint::new(floats), Disjoint::new(quants), Disjoint::new(scales));
         let (sums, scaled_sums) = (Disjoint::new(sums), Disjoint::new(scaled_sums));
         team.each(tokens, &|token| {
             // SAFETY: one token's parts, and each token has one iteration.
@@ -232,7 +243,7 @@ impl Activations {
                     scales: scales.part(token * blocks, blocks),
                     sums: sums.part(token * blocks, blocks),
                     scaled_sums: scaled_sums.part(token * blocks, blocks),
-                    fill: &fill,
+                    fill,
                 }
             };
             isa.run(row);
@@ -283,7 +294,7 @@ impl<T: Fill> Task for Row<'_, T> {
             let scale = size / 127.0;
             scales[block] = to_half(scale);
             sums[block] = sum;
-            scaled_sums[block] = to_half(scale * sum as f32);
+            scaled_sums[block] = scale * sum as f32;
         }
     }
 }
@@ -305,7 +316,13 @@ pub(crate) enum Onto {
 }
 
 /// Multiplies several matrices with the same vectors.
-pub(crate) fn multiply(isa: Isa, team: &mut Team, products: &mut [Product<'_>], x: &Activations, tokens: usize) {
+pub(crate) fn multiply(
+    isa: Isa,
+    team: &mut Team,
+    products: &mut [Product<'_>],
+    x: &Activations,
+    tokens: usize,
+) {
     struct Part<'a> {
         matrix: &'a Matrix,
         out: Disjoint<'a, f32>,
@@ -389,7 +406,12 @@ impl Multiply<'_> {
     }
 
     #[inline(always)]
-    fn quants<L: Lanes, const T: usize, const KIND: u8>(&self, quants: &Quants, group: usize, token: usize) -> [L::F; T] {
+    fn quants<L: Lanes, const T: usize, const KIND: u8>(
+        &self,
+        quants: &Quants,
+        group: usize,
+        token: usize,
+    ) -> [L::F; T] {
         let blocks = self.matrix.columns / 32;
         let per_block = if KIND == Q8_0 { 8 } else { 4 };
         let lines = &quants.lines[group * blocks * per_block..][..blocks * per_block];
@@ -405,6 +427,7 @@ impl Multiply<'_> {
             )
         });
         let mut sums = [L::splat(0.0); T];
+        let mut offsets = [L::splat(0.0); T];
         for block in 0..blocks {
             let scale = L::widen(&scales[block]);
             let minimum = if KIND == Q4_1 { L::widen(&minima[block]) } else { scale };
@@ -422,18 +445,29 @@ impl Multiply<'_> {
                 };
                 sums[i] = L::fma(whole, L::mul(scale, L::splat(d[block])), sums[i]);
                 if KIND == Q4_1 {
-                    sums[i] = L::fma(minimum, L::splat(ds[block]), sums[i]);
+                    offsets[i] = L::fma(minimum, L::splat(ds[block]), offsets[i]);
                 }
+            }
+        }
+        if KIND == Q4_1 {
+            for (sum, offset) in sums.iter_mut().zip(offsets) {
+                *sum = L::add(*sum, offset);
             }
         }
         sums
     }
 
     #[inline(always)]
-    fn floats<L: Lanes, const T: usize>(&self, columns: &[[f32; 16]], group: usize, token: usize) -> [L::F; T] {
+    fn floats<L: Lanes, const T: usize>(
+        &self,
+        columns: &[[f32; 16]],
+        group: usize,
+        token: usize,
+    ) -> [L::F; T] {
         let count = self.matrix.columns;
         let weights = &columns[group * count..][..count];
-        let x: [&[f32]; T] = core::array::from_fn(|i| &self.x.floats[(token + i) * count..][..count]);
+        let x: [&[f32]; T] =
+            core::array::from_fn(|i| &self.x.floats[(token + i) * count..][..count]);
         let mut sums = [L::splat(0.0); T];
         for (column, weights) in weights.iter().enumerate() {
             let weights = L::load(weights);

@@ -17,7 +17,6 @@
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
     clippy::cast_precision_loss,
-    clippy::cast_sign_loss,
     clippy::indexing_slicing,
     clippy::inline_always,
     clippy::many_single_char_names,

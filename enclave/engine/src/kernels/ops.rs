@@ -6,8 +6,15 @@ use super::team::{Disjoint, Team};
 use super::{Isa, Task};
 
 /// Normalises each token's vector by its root mean square, into `to`.
-pub(crate) fn normalise(isa: Isa, team: &mut Team, x: &[&[f32]], weights: &[f32], epsilon: f32, to: &mut Activations) {
-    to.fill(isa, team, x.len(), Normalise { x, weights, epsilon });
+pub(crate) fn normalise(
+    isa: Isa,
+    team: &mut Team,
+    x: &[&[f32]],
+    weights: &[f32],
+    epsilon: f32,
+    to: &mut Activations,
+) {
+    to.fill(isa, team, x.len(), &Normalise { x, weights, epsilon });
 }
 
 struct Normalise<'a> {
@@ -27,15 +34,24 @@ impl Fill for Normalise<'_> {
         }
         let mean = sum::<L>(squares) / to.len() as f32;
         let factor = L::splat(1.0 / (mean + self.epsilon).sqrt());
-        for ((to, x), weights) in to.as_chunks_mut::<16>().0.iter_mut().zip(x).zip(self.weights.as_chunks::<16>().0) {
-            L::store(L::mul(L::mul(L::load(x), factor), L::load(weights)), to);
+        for ((to, x), weights) in
+            to.as_chunks_mut::<16>().0.iter_mut().zip(x).zip(self.weights.as_chunks::<16>().0)
+        {
+            L::store(L::mul(L::load(x), L::mul(factor, L::load(weights))), to);
         }
     }
 }
 
 /// The gate of the feed-forward layer: `silu(gate) * up`, into `to`.
-pub(crate) fn gate(isa: Isa, team: &mut Team, gate: &[f32], up: &[f32], tokens: usize, to: &mut Activations) {
-    to.fill(isa, team, tokens, Gate { gate, up });
+pub(crate) fn gate(
+    isa: Isa,
+    team: &mut Team,
+    gate: &[f32],
+    up: &[f32],
+    tokens: usize,
+    to: &mut Activations,
+) {
+    to.fill(isa, team, tokens, &Gate { gate, up });
 }
 
 struct Gate<'a> {
@@ -111,7 +127,13 @@ impl Rope {
     }
 
     /// Turns the queries and keys of every token to its position.
-    pub(crate) fn turn_all(&self, team: &mut Team, positions: &[usize], queries: &mut [f32], keys: &mut [f32]) {
+    pub(crate) fn turn_all(
+        &self,
+        team: &mut Team,
+        positions: &[usize],
+        queries: &mut [f32],
+        keys: &mut [f32],
+    ) {
         let tokens = positions.len().max(1);
         let (query_row, key_row) = (queries.len() / tokens, keys.len() / tokens);
         let (queries, keys) = (Disjoint::new(queries), Disjoint::new(keys));
@@ -199,7 +221,10 @@ mod tests {
                     let frequency = base.powf(-2.0 * pair as f64 / width as f64) as f32;
                     let (sine, cosine) = (position as f32 * frequency).sin_cos();
                     let (ours, our_cosine) = rope.turns[position * width / 2 + pair];
-                    assert!((ours - sine).abs() < 1e-4 && (our_cosine - cosine).abs() < 1e-4, "{position} {pair}");
+                    assert!(
+                        (ours - sine).abs() < 1e-4 && (our_cosine - cosine).abs() < 1e-4,
+                        "{position} {pair}"
+                    );
                 }
             }
         }

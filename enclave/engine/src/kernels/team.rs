@@ -220,10 +220,12 @@ impl<'a, T> Disjoint<'a, T> {
     ///
     /// # Safety
     /// No two parts that live at the same time overlap.
-    #[expect(clippy::mut_from_ref, reason = "the caller keeps the parts disjoint")]
     #[inline(always)]
     pub(super) unsafe fn part(&self, start: usize, length: usize) -> &'a mut [T] {
-        assert!(start.checked_add(length).is_some_and(|end| end <= self.length), "outside of the slice");
+        assert!(
+            start.checked_add(length).is_some_and(|end| end <= self.length),
+            "outside of the slice"
+        );
         // SAFETY: inside the slice, as asserted; unique, as the caller promises.
         unsafe { core::slice::from_raw_parts_mut(self.start.add(start), length) }
     }

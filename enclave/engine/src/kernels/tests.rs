@@ -8,7 +8,8 @@ struct Bytes(u64);
 
 impl Bytes {
     fn byte(&mut self) -> u8 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 56) as u8
     }
 
@@ -41,7 +42,14 @@ fn isas() -> impl Iterator<Item = Isa> {
 }
 
 /// Products of one matrix with vectors of several sizes, worst cases of the 8-bit sums among them.
-fn products(isa: Isa, threads: usize, tokens: usize, kind: TensorType, rows: usize, columns: usize) -> (Vec<f32>, Vec<f64>) {
+fn products(
+    isa: Isa,
+    threads: usize,
+    tokens: usize,
+    kind: TensorType,
+    rows: usize,
+    columns: usize,
+) -> (Vec<f32>, Vec<f64>) {
     let mut bytes = Bytes(9);
     let data = tensor_bytes(kind, rows, columns, &mut bytes);
     let matrix = Matrix::pack(&Tensor { kind, columns, rows, data: &data });
@@ -52,7 +60,7 @@ fn products(isa: Isa, threads: usize, tokens: usize, kind: TensorType, rows: usi
     let views: Vec<&[f32]> = x.chunks(columns).collect();
     normalise(isa, &mut team, &views, &vec![1.0; columns], 1e-5, &mut activations);
     let mut out = vec![1.0; tokens * rows];
-    let product = Product { matrix: &matrix, out: &mut out, onto: matrix::Onto::Sum };
+    let product = Product { matrix: &matrix, out: &mut out, onto: Onto::Sum };
     multiply(isa, &mut team, &mut [product], &activations, tokens);
     let mut exact = Vec::new();
     for token in 0..tokens {
@@ -60,7 +68,13 @@ fn products(isa: Isa, threads: usize, tokens: usize, kind: TensorType, rows: usi
             let mut weights = vec![0.0; columns];
             matrix.row(row, &mut weights);
             let x = &activations.floats[token * columns..][..columns];
-            exact.push(1.0 + weights.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum::<f64>());
+            exact.push(
+                1.0 + weights
+                    .iter()
+                    .zip(x)
+                    .map(|(w, x)| f64::from(*w) * f64::from(*x))
+                    .sum::<f64>(),
+            );
         }
     }
     (out, exact)
@@ -76,6 +90,8 @@ fn products_are_right() {
     }
 }
 
+type Expected<'a> = &'a dyn Fn(i16) -> f32;
+
 #[test]
 fn rows_unpack_to_what_the_format_says() {
     // A block whose scale is 1: Q8_0 numbers 0..31, then the 4-bit ones 0..15 twice, minimum 2.
@@ -84,9 +100,9 @@ fn rows_unpack_to_what_the_format_says() {
     eight.extend((0..32_u8).map(|i| i.wrapping_sub(16)));
     let nibbles: Vec<u8> = (0..16_u8).map(|i| i | (15 - i) << 4).collect();
     let four: Vec<u8> = one.iter().copied().chain(nibbles.iter().copied()).collect();
-    let with_minimum: Vec<u8> = one.into_iter().chain(0x4000_u16.to_le_bytes()).chain(nibbles).collect();
+    let with_minimum: Vec<u8> =
+        one.into_iter().chain(0x4000_u16.to_le_bytes()).chain(nibbles).collect();
     let number = |i: i16| f32::from(if i < 16 { i } else { 31 - i });
-    type Expected<'a> = &'a dyn Fn(i16) -> f32;
     let cases: [(TensorType, &[u8], Expected<'_>); 3] = [
         (TensorType::Q8_0, &eight, &|i| f32::from(i - 16)),
         (TensorType::Q4_0, &four, &|i| number(i) - 8.0),
@@ -103,7 +119,8 @@ fn rows_unpack_to_what_the_format_says() {
 #[test]
 fn instruction_sets_threads_and_batches_agree_bit_for_bit() {
     for kind in KINDS {
-        let (expected, _) = products(Isa::new(Instructions::Portable).unwrap(), 1, 15, kind, 83, 160);
+        let (expected, _) =
+            products(Isa::new(Instructions::Portable).unwrap(), 1, 15, kind, 83, 160);
         for isa in isas() {
             for threads in [1, 2, 3] {
                 for tokens in [1, 2, 7, 15] {
@@ -151,13 +168,27 @@ fn attention_is_the_weighted_mean_and_agrees() {
     let heads = kv_heads * shared;
     let positions = [0, 15, 63, 64, 149];
     let queries: Vec<f32> = (0..positions.len() * heads * width).map(|_| bytes.float()).collect();
-    let tokens: Vec<Query<'_>> = positions.iter().map(|position| Query { pages: &pages, position: *position }).collect();
+    let tokens: Vec<Query<'_>> =
+        positions.iter().map(|position| Query { pages: &pages, position: *position }).collect();
     let mut first: Option<Vec<f32>> = None;
     for isa in isas() {
         for threads in [1, 3] {
             let mut out = Activations::new(positions.len(), heads * width);
-            attend(isa, &mut Team::new(threads).unwrap(), 1, width, shared, &tokens, &queries, &mut out);
-            assert_eq!(first.get_or_insert_with(|| out.floats.clone()), &out.floats, "{isa:?} {threads}");
+            attend(
+                isa,
+                &mut Team::new(threads).unwrap(),
+                1,
+                width,
+                shared,
+                &tokens,
+                &queries,
+                &mut out,
+            );
+            assert_eq!(
+                first.get_or_insert_with(|| out.floats.clone()),
+                &out.floats,
+                "{isa:?} {threads}"
+            );
         }
     }
     let out = first.unwrap();
@@ -166,13 +197,21 @@ fn attention_is_the_weighted_mean_and_agrees() {
             let query = &queries[(token * heads + head) * width..][..width];
             let from = head / shared * width;
             let scores: Vec<f64> = (0..=*position)
-                .map(|p| query.iter().zip(&keys[p][from..]).map(|(q, k)| f64::from(q * k)).sum::<f64>() / (width as f64).sqrt())
+                .map(|p| {
+                    query.iter().zip(&keys[p][from..]).map(|(q, k)| f64::from(q * k)).sum::<f64>()
+                        / (width as f64).sqrt()
+                })
                 .collect();
             let top = scores.iter().copied().fold(f64::MIN, f64::max);
             let weights: Vec<f64> = scores.iter().map(|score| (score - top).exp()).collect();
             let total: f64 = weights.iter().sum();
             for j in 0..width {
-                let exact: f64 = weights.iter().zip(&values).map(|(w, v)| w * f64::from(v[from + j])).sum::<f64>() / total;
+                let exact: f64 = weights
+                    .iter()
+                    .zip(&values)
+                    .map(|(w, v)| w * f64::from(v[from + j]))
+                    .sum::<f64>()
+                    / total;
                 let ours = f64::from(out[(token * heads + head) * width + j]);
                 assert!((ours - exact).abs() < 1e-4, "{position} {head} {j}: {ours} for {exact}");
             }
@@ -182,7 +221,13 @@ fn attention_is_the_weighted_mean_and_agrees() {
 
 #[test]
 fn halves_widen_exactly() {
-    for (bits, value) in [(0x3c00, 1.0), (0xc000, -2.0), (0x0001, 2.0_f32.powi(-24)), (0x7bff, 65_504.0), (0x8000, -0.0)] {
+    for (bits, value) in [
+        (0x3c00, 1.0),
+        (0xc000, -2.0),
+        (0x0001, 2.0_f32.powi(-24)),
+        (0x7bff, 65_504.0),
+        (0x8000, -0.0),
+    ] {
         assert_eq!(half(bits).to_bits(), f32::to_bits(value));
     }
     assert!(half(0x7c00).is_infinite() && half(0x7e00).is_nan());
