@@ -5,41 +5,7 @@
 //! as TOML; those exact bytes travel in the evidence and their SHA-256 is in the binding
 //! (`docs/protocol.md` §5.2).
 //!
-//! ```toml
-//! listen = "127.0.0.1:0"            # loopback only
-//! epoch = "1h"                      # of the sealing key; at least 10m
-//! padding = "p1"                    # the floor: p1 (a cell per event) or p2 (a cell per 40 ms)
-//! allow_unbound = false             # requests that name no binding
-//!
-//! [platform]
-//! kind = "sev-snp"                  # configfs-tsm below `root`; or kind = "socket" with `path`
-//! root = "/sys/kernel/config/tsm/report"
-//!
-//! [model]
-//! path = "model.gguf"               # relative to the configuration file
-//! sha256 = "<64 hex>"
-//! names = ["smollm2-135m-instruct"]
-//!
-//! [engine]
-//! threads = 2
-//! slots = 4                         # answers that are generated at the same time
-//! queue = 64                        # requests that wait for a slot
-//! context = 2048                    # tokens of prompt and answer together
-//!
-//! [limits]
-//! request_bytes = 2097152           # plaintext of one request
-//! buffered_bytes = 67108864         # of all requests that are arriving, together
-//! requests = 256                    # sealed requests in progress
-//! connections = 1024
-//! requests_per_key = 262144
-//! evidence_requests = 64            # challenges that wait for the platform
-//! decapsulations = 64               # requests that wait for decapsulation
-//! decapsulation_percent = 10        # of the processors, at most, for decapsulation
-//! header_s = 5
-//! upload_s = 30
-//! stall_s = 120                     # how long a client may leave its answer unread
-//! drain_s = 30
-//! ```
+#![doc = concat!("```toml\n", include_str!("../example.toml"), "```")]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -463,6 +429,23 @@ mod tests {
         let again = Config::parse(effective).unwrap();
         assert_eq!(again.effective(), config.effective(), "effective is a fixed point");
         assert_eq!(again.digest(), config.digest());
+    }
+
+    #[test]
+    fn example_states_every_key_with_its_default() {
+        let example = include_str!("../example.toml");
+        let model = &format!("[model]\npath = \"model.gguf\"\nsha256 = \"{:064}\"\n", 0);
+        let names = "names = [\"smollm2-135m-instruct\"]\n";
+        let minimal = format!("[platform]\nkind = \"sev-snp\"\n{model}{names}");
+        let (example, minimal) =
+            (Config::parse(example).unwrap(), Config::parse(&minimal).unwrap());
+        let text = |config: &Config| String::from_utf8(config.effective().to_vec()).unwrap();
+        assert_eq!(text(&example), text(&minimal));
+        let keys = |text: &str| -> Vec<String> {
+            let line = |line: &str| line.split_once(" = ").map(|(key, _)| key.to_owned());
+            text.lines().filter(|text| !text.starts_with('#')).filter_map(line).collect()
+        };
+        assert_eq!(keys(include_str!("../example.toml")), keys(&text(&example)));
     }
 
     #[test]

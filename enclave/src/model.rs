@@ -23,7 +23,9 @@ pub fn read(model: &config::Model, folder: &Path) -> Result<VerifiedModel, Model
     if len > FILE_LEN_MAX {
         return Err(ModelError::TooLarge { len });
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or(0));
+    let mut bytes = Vec::new();
+    let room = usize::try_from(len).unwrap_or(usize::MAX);
+    bytes.try_reserve_exact(room).map_err(|_| ModelError::TooLarge { len })?;
     file.take(FILE_LEN_MAX).read_to_end(&mut bytes).map_err(unreadable)?;
     VerifiedModel::check(bytes, model.sha256.0).map_err(ModelError::Refused)
 }
@@ -73,7 +75,7 @@ pub enum ModelError {
         /// The system's reason.
         kind: std::io::ErrorKind,
     },
-    /// The file is larger than any model that this engine runs.
+    /// The file is larger than memory, or than any model that this engine runs.
     TooLarge {
         /// Its length.
         len: u64,
@@ -100,7 +102,7 @@ impl fmt::Display for ModelError {
                 write!(f, "the model {} cannot be read: {kind}", path.display())
             }
             Self::TooLarge { len } => {
-                write!(f, "the model has {len} bytes; at most {FILE_LEN_MAX} are read")
+                write!(f, "the model has {len} bytes, more than there is memory for")
             }
             Self::Refused(error) => write!(f, "the model is refused: {error}"),
         }

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use axum::body::{Body, BodyDataStream};
 use axum::extract::{Request, State as Shared};
-use axum::http::{HeaderName, HeaderValue, Response, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use bytes::Bytes;
 use channel::chunks::CHUNKS_MAX;
 use channel::names::{MEDIA_REQUEST, MEDIA_RESPONSE};
 use channel::{HEADER_LEN, Limit, Opened, Recipient, Refused, RequestHeader, RequestOpener};
 use futures_util::StreamExt as _;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use crate::answer::{self, Job};
@@ -26,8 +27,30 @@ use crate::problem::Problem;
 /// Opens a sealed request and starts its answer.
 pub(crate) async fn handle(Shared(state): Shared<Arc<State>>, request: Request) -> Response<Body> {
     let id = RequestId::random();
-    match admit(&state, id, request).await {
-        Ok(body) => sealed(body),
+    let (head, body) = request.into_parts();
+    let mut upload = Upload {
+        body: body.into_data_stream(),
+        left: wire_limit(&state),
+        lease: state.budget.lease(),
+    };
+    let admitted = timeout(state.config.limits.upload, async {
+        let admitted = admit(&state, &head.headers, &mut upload).await;
+        if admitted.is_err() {
+            upload.discard().await;
+        }
+        admitted
+    });
+    let too_slow = Err(Refusal { problem: Problem::TooSlow, reason: "upload-slow" });
+    match admitted.await.unwrap_or(too_slow) {
+        Ok(Admitted { opened, epoch, place }) => {
+            state.metrics.opened();
+            let octets = wire_limit(&state).saturating_sub(upload.left);
+            Event::Opened { request: id, sealed: SizeBucket::of(octets) }.emit();
+            let (sender, body) = pipe(state.config.limits.stall);
+            let lease = upload.lease;
+            tokio::spawn(answer::answer(Job { id, state, epoch, opened, lease, place }, sender));
+            sealed(Body::new(body))
+        }
         Err(Refusal { problem, reason }) => {
             if problem == Problem::Busy {
                 state.metrics.busy();
@@ -40,6 +63,13 @@ pub(crate) async fn handle(Shared(state): Shared<Arc<State>>, request: Request) 
     }
 }
 
+/// A request that may be acted on.
+struct Admitted {
+    opened: Opened,
+    epoch: Arc<Epoch>,
+    place: OwnedSemaphorePermit,
+}
+
 /// Why a request is not answered inside the seal.
 #[derive(Clone, Copy, Debug)]
 struct Refusal {
@@ -48,47 +78,32 @@ struct Refusal {
     reason: &'static str,
 }
 
-async fn admit(state: &Arc<State>, id: RequestId, request: Request) -> Result<Body, Refusal> {
+async fn admit(
+    state: &State,
+    headers: &HeaderMap,
+    upload: &mut Upload,
+) -> Result<Admitted, Refusal> {
     let refusal = |problem, reason| Err(Refusal { problem, reason });
     // A key in its grace is accepted even while the platform gives no evidence for the next.
     if state.is_draining() {
         return refusal(Problem::Busy, "draining");
     }
-    let media = request.headers().get(header::CONTENT_TYPE);
+    let media = headers.get(header::CONTENT_TYPE);
     if !media.is_some_and(|media| media.as_bytes().eq_ignore_ascii_case(MEDIA_REQUEST.as_bytes())) {
         return refusal(Problem::MediaType, "media-type");
     }
-    let limit = wire_limit(state);
-    let declared = request.headers().get(header::CONTENT_LENGTH);
+    let declared = headers.get(header::CONTENT_LENGTH);
     let declared = declared.and_then(|len| len.to_str().ok()?.parse::<usize>().ok());
-    if declared.is_some_and(|declared| declared > limit) {
+    if declared.is_some_and(|declared| declared > upload.left) {
+        // Nobody waits for octets that are over the limit anyway.
+        upload.left = 0;
         return refusal(Problem::TooLarge, "too-large");
     }
     let Ok(place) = Arc::clone(&state.requests).try_acquire_owned() else {
         return refusal(Problem::Busy, "requests-full");
     };
-    let mut upload = Upload {
-        body: request.into_body().into_data_stream(),
-        left: limit,
-        lease: state.budget.lease(),
-    };
-    let received = timeout(state.config.limits.upload, async {
-        let received = receive(state, &mut upload).await;
-        if received.is_err() {
-            upload.discard().await;
-        }
-        received
-    });
-    let Ok(received) = received.await else { return refusal(Problem::TooSlow, "upload-slow") };
-    let (opened, epoch) = received?;
-    state.metrics.opened();
-    let sealed = SizeBucket::of(limit.saturating_sub(upload.left));
-    Event::Opened { request: id, sealed }.emit();
-    let (sender, body) = pipe(state.config.limits.stall);
-    let lease = upload.lease;
-    let job = Job { id, state: Arc::clone(state), epoch, opened, lease, place };
-    tokio::spawn(answer::answer(job, sender));
-    Ok(Body::new(body))
+    let (opened, epoch) = receive(state, upload).await?;
+    Ok(Admitted { opened, epoch, place })
 }
 
 /// Reads the body to its end; acts on nothing before the final chunk has authenticated.

@@ -41,7 +41,8 @@ pub async fn serve(
     let router = serving.router();
     Event::Ready { node: serving.node_id() }.emit();
 
-    let mut background = pin!(serving.run());
+    let mut background = JoinSet::new();
+    background.spawn(keep_running(serving.clone(), Duration::ZERO));
     let mut drained = pin!(async {
         shutdown.await;
         serving.state.draining.store(true, Ordering::Relaxed);
@@ -52,7 +53,10 @@ pub async fn serve(
         tokio::select! {
             biased;
             whole = &mut drained => break whole,
-            () = &mut background => {}
+            // Only a panic ends it. Without it keys would end and none follow.
+            Some(_) = background.join_next() => {
+                background.spawn(keep_running(serving.clone(), RESTART_PAUSE));
+            }
             Some(_) = connections.join_next() => {}
             (stream, place) = accept(&listener, &free) => {
                 let (router, stopped) = (router.clone(), stopped.clone());
@@ -67,6 +71,11 @@ pub async fn serve(
     let in_time = timeout(FLUSH_MAX, flushed).await.is_ok();
     Event::Stopped { whole: whole && in_time }.emit();
     Ok(())
+}
+
+async fn keep_running(serving: Serving, pause: Duration) {
+    sleep(pause).await;
+    serving.run().await;
 }
 
 /// Every place for a request is free again.
@@ -129,5 +138,7 @@ const FLUSH_MAX: Duration = Duration::from_secs(2);
 const BUFFER_LEN_MAX: usize = 64 << 10;
 /// Headers of one request. The router sends four.
 const HEADERS_MAX: usize = 64;
+/// After a panic of what runs beside the requests.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// After a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
