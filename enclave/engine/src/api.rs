@@ -9,6 +9,9 @@ use tokio::sync::mpsc;
 pub trait Engine: Send + Sync + 'static {
     /// Starts a generation and returns at once; dropping the [`Generation`] cancels it within one step.
     ///
+    /// It waits for nothing, but turns the conversation into tokens: milliseconds of computation
+    /// for a long one.
+    ///
     /// # Errors
     /// The request cannot be served: see [`EngineError`].
     fn start(&self, request: Request) -> Result<Generation, EngineError>;
@@ -18,7 +21,6 @@ pub trait Engine: Send + Sync + 'static {
 }
 
 /// One question to an engine.
-#[derive(Debug)]
 pub struct Request {
     /// The conversation so far, oldest first.
     pub messages: Vec<Message>,
@@ -30,6 +32,19 @@ pub struct Request {
     pub stop: Vec<String>,
     /// Who asks, as far as fairness goes; an opaque value of the server's making.
     pub tenant: [u8; 32],
+}
+
+impl fmt::Debug for Request {
+    /// Shows no client's words; stop texts are some.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { messages, sampling, max_tokens, stop, tenant: _ } = self;
+        f.debug_struct("Request")
+            .field("messages", &messages.len())
+            .field("sampling", sampling)
+            .field("max_tokens", max_tokens)
+            .field("stop", &stop.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// One turn of a conversation.
@@ -235,7 +250,12 @@ impl core::error::Error for EngineError {}
 pub struct ModelDescription {
     /// SHA-256 of the model file.
     pub weights_sha256: [u8; 32],
-    /// SHA-256 of the tokenizer's metadata in a canonical encoding (see [`crate::Tokenizer`]).
+    /// SHA-256 of what decides how text becomes tokens.
+    ///
+    /// Hashed are `veritee tokenizer v1` and a zero byte, then for every metadata key that starts
+    /// with `tokenizer.`, the chat template's apart, in byte order: the key's length, the key, the
+    /// value's length, and the value as the file has it (type, then contents). Lengths are 8 bytes,
+    /// little endian.
     pub tokenizer_sha256: [u8; 32],
     /// SHA-256 of the chat template's bytes.
     pub template_sha256: [u8; 32],
@@ -245,4 +265,47 @@ pub struct ModelDescription {
     pub architecture: String,
     /// The longest prompt and answer together, in tokens.
     pub context_length: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_words() {
+        let request = Request {
+            messages: vec![Message { role: Role::User, content: Secret::new("canary".to_owned()) }],
+            sampling: Sampling::GREEDY,
+            max_tokens: None,
+            stop: vec!["canary".to_owned()],
+            tenant: [0; 32],
+        };
+        let event = GenerationEvent::Delta(Secret::new("canary".to_owned()), 1);
+        assert!(!format!("{request:?} {:?} {event:?}", request.messages).contains("canary"));
+    }
+
+    #[test]
+    fn sampling_is_refused_by_field() {
+        let bad = [
+            (Sampling { temperature: -0.1, ..Sampling::GREEDY }, "temperature"),
+            (Sampling { temperature: 2.1, ..Sampling::GREEDY }, "temperature"),
+            (Sampling { top_p: 1.1, ..Sampling::GREEDY }, "top_p"),
+            (Sampling { top_k: Some(0), ..Sampling::GREEDY }, "top_k"),
+        ];
+        for (sampling, expected) in bad {
+            assert!(
+                matches!(sampling.check(), Err(EngineError::BadRequest { field, .. }) if field == expected)
+            );
+        }
+        assert_eq!(Sampling::GREEDY.check(), Ok(()));
+    }
+
+    #[test]
+    fn roles_have_the_names_that_clients_write() {
+        assert_eq!(Role::parse("developer"), Some(Role::System));
+        for role in [Role::System, Role::User, Role::Assistant] {
+            assert_eq!(Role::parse(role.as_str()), Some(role));
+        }
+        assert_eq!(Role::parse("tool"), None);
+    }
 }

@@ -3,7 +3,6 @@
 use zeroize::Zeroizing;
 
 /// Watches an answer for stop texts.
-#[derive(Debug)]
 pub(crate) struct StopFilter {
     stops: Vec<String>,
     held: Zeroizing<String>,

@@ -328,7 +328,7 @@ pub(crate) fn byte_letters() -> Vec<char> {
 }
 
 /// Joins the bytes of tokens to text, and gives out whole characters only.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Utf8Stream {
     held: Zeroizing<Vec<u8>>,
 }

@@ -4,6 +4,8 @@
 //! `VERITEE_MODEL` (default: `target/model/` in the repository). Where either is absent the test
 //! says so; `tiny.rs` and the unit tests carry recordings of their own.
 #![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
     clippy::print_stderr,
     clippy::unwrap_used,
     reason = "says what it could not test; helpers panic as tests do"
