@@ -5,6 +5,7 @@ use attestation::digest::Mac;
 use zeroize::Zeroizing;
 
 use crate::bhttp::{self, Fields};
+use crate::chunks::PLAINTEXT_MAX;
 use crate::names;
 use crate::padding::{CELL_CONTENT_LEN, CELL_LEN, FINAL_LEN, answer_chunks, fill_with_comment};
 use crate::reply::{ResponseSealer, Unsealable};
@@ -78,6 +79,9 @@ impl Answer {
     /// A value that is too long.
     pub fn body(&mut self, json: &[u8], out: &mut Vec<u8>) -> Result<(), Unsealable> {
         let (count, len) = answer_chunks(json.len()).ok_or(Unsealable::TooLong)?;
+        // Memory for full chunks at once: what is outgrown is given back with the answer in it.
+        self.content = Zeroizing::new(Vec::with_capacity(len));
+        self.plain = Zeroizing::new(Vec::with_capacity(PLAINTEXT_MAX));
         let mut pieces = json.chunks(len);
         for _ in 0..count {
             self.content.clear();

@@ -62,8 +62,11 @@ pub fn write_len(ciphertext_len: usize, out: &mut Vec<u8>) {
 
 /// Appends the mark that announces the final chunk.
 pub fn write_final_mark(out: &mut Vec<u8>) {
-    varint::write(0, out);
+    varint::write(FINAL_MARK, out);
 }
+
+/// The length that announces the final chunk.
+pub(crate) const FINAL_MARK: usize = 0;
 
 /// Cuts a stream that arrives in any pieces into the ciphertexts of its chunks.
 #[derive(Debug)]

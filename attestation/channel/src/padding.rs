@@ -30,6 +30,8 @@ pub const TICK_MS: u64 = 40;
 
 const REQUEST_MIN: usize = 1 << 10;
 const ANSWER_MIN: usize = 4 << 10;
+/// Room for what an event says besides its text: names, ids and numbers.
+const EVENT_ROOM: usize = 1 << 10;
 /// The framing of a piece of content that fills a chunk: its length takes two octets.
 const CONTENT_LEN_OCTETS: usize = 2;
 
@@ -109,15 +111,20 @@ impl Cadence {
 
     /// Puts the content of this tick's cell, [`CELL_CONTENT_LEN`] octets, into `cell`.
     pub fn tick(&mut self, mut render: impl FnMut(&str, &mut Vec<u8>), cell: &mut Vec<u8>) {
-        let rendered = self.rendered.expose_mut();
-        while rendered.len() < CELL_CONTENT_LEN {
+        while self.rendered.expose().len() < CELL_CONTENT_LEN {
             match self.waiting.pop_front() {
-                Some(Waiting::Text(text)) => render(&text, rendered),
-                Some(Waiting::Event(event)) => rendered.extend_from_slice(&event),
+                Some(Waiting::Text(text)) => {
+                    // JSON writes an octet in six at most; what outgrows its memory is left behind.
+                    self.rendered.reserve(text.len().saturating_mul(6).saturating_add(EVENT_ROOM));
+                    render(&text, self.rendered.expose_mut());
+                }
+                Some(Waiting::Event(event)) => self.rendered.append(&event),
                 None => break,
             }
         }
         cell.clear();
+        cell.reserve(CELL_CONTENT_LEN);
+        let rendered = self.rendered.expose_mut();
         let len = rendered.len().min(CELL_CONTENT_LEN);
         cell.extend(rendered.drain(..len));
         fill_with_comment(cell, CELL_CONTENT_LEN);

@@ -4,9 +4,10 @@ use core::fmt;
 
 use attestation::{Secret, labels};
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::chunks::{AAD, BYTES_MAX, CHUNKS_MAX, Deframer, Misframed, PLAINTEXT_MAX};
-use crate::chunks::{write_final_mark, write_len};
+use crate::chunks::{FINAL_MARK, write_len};
 use crate::header::RequestHeader;
 use crate::schedule::{Blinds, Exports, ResponseKey};
 use crate::suite::{ENC_LEN, IV_LEN, KEY_LEN_MAX, Suite, TAG_LEN};
@@ -84,7 +85,7 @@ impl ResponseSealer {
     /// Appends the sealed chunk of `plaintext` to `out`, which is its only allocation.
     ///
     /// # Errors
-    /// An empty or over-long chunk, and a response that has reached its limits.
+    /// An empty or over-long chunk, and a response that has reached its limits. Nothing is appended.
     pub fn seal(&mut self, plaintext: &[u8], out: &mut Vec<u8>) -> Result<(), Unsealable> {
         if plaintext.is_empty() {
             return Err(Unsealable::Empty);
@@ -93,33 +94,57 @@ impl ResponseSealer {
         if self.chunks >= CHUNKS_MAX.saturating_sub(1) {
             return Err(Unsealable::Exhausted);
         }
-        write_len(plaintext.len().saturating_add(TAG_LEN), out);
-        self.seal_with(AAD, plaintext, out)
+        self.append(plaintext.len().saturating_add(TAG_LEN), AAD, plaintext, out)
     }
 
     /// Appends the final chunk.
     ///
     /// # Errors
-    /// An over-long chunk.
+    /// An over-long chunk. Nothing is appended.
     pub fn seal_final(mut self, plaintext: &[u8], out: &mut Vec<u8>) -> Result<(), Unsealable> {
-        write_final_mark(out);
-        self.seal_with(labels::OHTTP_FINAL, plaintext, out)
+        self.append(FINAL_MARK, labels::OHTTP_FINAL, plaintext, out)
     }
 
-    fn seal_with(&mut self, aad: &[u8], plain: &[u8], out: &mut Vec<u8>) -> Result<(), Unsealable> {
+    /// Appends `announced` and the sealed chunk. An error takes back what was appended, so that no
+    /// caller sends half a frame, or a plaintext that the cipher did not take.
+    fn append(
+        &mut self,
+        announced: usize,
+        aad: &[u8],
+        plain: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), Unsealable> {
+        let start = out.len();
+        let result = self.try_append(announced, aad, plain, out);
+        if result.is_err() {
+            out.get_mut(start..).unwrap_or_default().zeroize();
+            out.truncate(start);
+        }
+        result
+    }
+
+    fn try_append(
+        &mut self,
+        announced: usize,
+        aad: &[u8],
+        plain: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), Unsealable> {
         if plain.len() > PLAINTEXT_MAX {
             return Err(Unsealable::TooLong);
         }
-        self.chunks = self.chunks.saturating_add(1);
-        self.bytes = self.bytes.saturating_add(plain.len());
-        if self.bytes > BYTES_MAX {
+        let bytes = self.bytes.saturating_add(plain.len());
+        if bytes > BYTES_MAX {
             return Err(Unsealable::Exhausted);
         }
         let key = self.key.as_mut().ok_or(Unsealable::Cipher)?;
-        let start = out.len();
+        self.chunks = self.chunks.saturating_add(1);
+        self.bytes = bytes;
+        write_len(announced, out);
+        let body = out.len();
         out.extend_from_slice(plain);
-        let body = out.get_mut(start..).unwrap_or_default();
         let nonce = key.next_nonce();
+        let body = out.get_mut(body..).unwrap_or_default();
         let tag = key.aead.seal_in_place_separate_tag(nonce, Aad::from(aad), body);
         out.extend_from_slice(tag.map_err(|_| Unsealable::Cipher)?.as_ref());
         Ok(())
@@ -184,14 +209,18 @@ impl ResponseOpener {
     ///
     /// # Errors
     /// Anything but a whole, authentic response.
-    pub fn finish(self) -> Result<Vec<u8>, Broken> {
+    pub fn finish(self) -> Result<Zeroizing<Vec<u8>>, Broken> {
         let Self { state, deframer, broken } = self;
         if let Some(why) = broken {
             return Err(why);
         }
         let Opening::Chunks(mut key) = state else { return Err(Misframed::Truncated.into()) };
         let mut last = deframer.finish()?;
-        key.open(labels::OHTTP_FINAL, &mut last).map(<[u8]>::to_vec).ok_or(Broken::Unauthentic)
+        let plain = key.open(labels::OHTTP_FINAL, &mut last).ok_or(Broken::Unauthentic)?;
+        let len = plain.len();
+        // In place: the tag goes, and no copy of the plaintext comes to be.
+        last.truncate(len);
+        Ok(last)
     }
 
     fn try_push(&mut self, mut bytes: &[u8], each: &mut impl FnMut(&[u8])) -> Result<(), Broken> {

@@ -18,6 +18,16 @@ pub(crate) fn write(value: usize, out: &mut Vec<u8>) {
     }
 }
 
+/// How many octets [`write`] takes for `value`.
+pub(crate) const fn size(value: usize) -> usize {
+    match value {
+        0..=0x3f => 1,
+        0x40..=0x3fff => 2,
+        0x4000..=0x3fff_ffff => 4,
+        _ => LEN_MAX,
+    }
+}
+
 /// How long the integer is that starts with `first`.
 pub(crate) const fn len_of(first: u8) -> usize {
     match first >> 6 {
@@ -76,7 +86,7 @@ mod tests {
         ] {
             let mut out = Vec::new();
             write(value, &mut out);
-            assert_eq!(out.len(), len, "{value}");
+            assert_eq!((out.len(), size(value)), (len, len), "{value}");
             assert_eq!(read(&out), Some((u64::try_from(value).unwrap(), len)));
         }
     }

@@ -45,13 +45,14 @@ impl Fields {
         if !is_value(value) {
             return Err(Malformed::invalid("field value", "has octets that no field value has"));
         }
-        self.octets = self.octets.saturating_add(name.len()).saturating_add(value.len());
+        let octets = self.octets.saturating_add(name.len()).saturating_add(value.len());
         if self.lines.len() >= LINES_MAX {
             return Err(Malformed::TooLong { what: "field section", limit: LINES_MAX });
         }
-        if self.octets > SECTION_MAX {
+        if octets > SECTION_MAX {
             return Err(Malformed::TooLong { what: "field section", limit: SECTION_MAX });
         }
+        self.octets = octets;
         self.lines.push((name.to_owned(), value.to_vec()));
         Ok(())
     }
@@ -153,6 +154,10 @@ mod tests {
         }
         assert!(fields.push("a", "").is_err());
         let value = vec![b'x'; SECTION_MAX];
+        // A line that was refused takes no room.
+        let mut fields = Fields::new();
+        assert!(fields.push("a", &value).is_err());
+        assert!(fields.push("a", "small").is_ok());
         assert!(Fields::new().with("a", value.get(1..).unwrap()).is_ok());
         assert!(Fields::new().with("a", &value).is_err());
     }

@@ -4,7 +4,7 @@ use attestation::{Malformed, Secret};
 
 use crate::bhttp::fields::Fields;
 use crate::bhttp::reader::{MessageReader, Part, Role};
-use crate::bhttp::write::{lines, octets};
+use crate::bhttp::write::{octets, section, section_len};
 use crate::varint;
 
 const REQUEST_KNOWN: usize = 0;
@@ -42,12 +42,9 @@ impl Request {
     /// can follow.
     pub fn encode(&self) -> Secret<Vec<u8>> {
         let content = self.content.expose();
-        let (mut headers, mut trailers) = (Vec::new(), Vec::new());
-        lines(&self.fields, &mut headers);
-        lines(&self.trailers, &mut trailers);
         let strings = [&self.method, &self.scheme, &self.authority, &self.path];
-        let all = [content.len(), headers.len(), trailers.len()];
-        let lens = strings.iter().map(|string| string.len()).chain(all);
+        let sections = [section_len(&self.fields), section_len(&self.trailers)];
+        let lens = strings.iter().map(|string| string.len()).chain(sections).chain([content.len()]);
         // One allocation, so that nothing is left behind by growing; the lengths take 8 at most.
         let room = lens.fold(varint::LEN_MAX, |room, len| {
             room.saturating_add(len).saturating_add(varint::LEN_MAX)
@@ -57,9 +54,9 @@ impl Request {
         for string in strings {
             octets(string.as_bytes(), &mut out);
         }
-        octets(&headers, &mut out);
+        section(&self.fields, &mut out);
         octets(content, &mut out);
-        octets(&trailers, &mut out);
+        section(&self.trailers, &mut out);
         Secret::new(out)
     }
 

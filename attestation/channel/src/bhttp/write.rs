@@ -38,6 +38,20 @@ pub(super) fn lines(fields: &Fields, out: &mut Vec<u8>) {
     }
 }
 
+/// How long the lines of a section are.
+pub(super) fn section_len(fields: &Fields) -> usize {
+    fields.iter().fold(0, |sum, (name, value)| {
+        let lens = varint::size(name.len()).saturating_add(varint::size(value.len()));
+        sum.saturating_add(lens).saturating_add(name.len()).saturating_add(value.len())
+    })
+}
+
+/// A section behind its length.
+pub(super) fn section(fields: &Fields, out: &mut Vec<u8>) {
+    varint::write(section_len(fields), out);
+    lines(fields, out);
+}
+
 /// A byte string behind its length.
 pub(super) fn octets(bytes: &[u8], out: &mut Vec<u8>) {
     varint::write(bytes.len(), out);

@@ -1,4 +1,5 @@
 //! The channel from outside: everything that a peer or a router can do to the bytes.
+#![forbid(unsafe_code)]
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -9,6 +10,7 @@
 mod answers;
 mod epochs;
 mod interop;
+mod memory;
 mod messages;
 mod requests;
 mod responses;

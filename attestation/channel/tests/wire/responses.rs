@@ -144,10 +144,15 @@ fn the_sealer_refuses_what_no_opener_takes() {
     let (mut sealer, mut out) = opened.reply.into_sealer(&[0; 32]);
     assert_eq!(sealer.seal(b"", &mut out), Err(Unsealable::Empty));
     assert_eq!(sealer.seal(&vec![0; PLAINTEXT_MAX + 1], &mut out), Err(Unsealable::TooLong));
+    assert_eq!(out.len(), 32, "what was refused leaves no trace in the stream");
     for _ in 0..(1 << 16) - 1 {
         out.clear();
         sealer.seal(b"x", &mut out).unwrap();
     }
     assert_eq!(sealer.seal(b"x", &mut out), Err(Unsealable::Exhausted));
     sealer.seal_final(b"end", &mut out).unwrap();
+    let (opened, _, _) = exchange(AES256);
+    let (sealer, mut out) = opened.reply.into_sealer(&[0; 32]);
+    let long = sealer.seal_final(&vec![0; PLAINTEXT_MAX + 1], &mut out);
+    assert_eq!((long, out.len()), (Err(Unsealable::TooLong), 32));
 }

@@ -90,7 +90,7 @@ pub(crate) fn open_response(
     for piece in bytes.chunks(step) {
         opener.push(piece, |chunk| chunks.push(chunk.to_vec()))?;
     }
-    chunks.push(opener.finish()?);
+    chunks.push(opener.finish()?.to_vec());
     Ok(chunks)
 }
 
