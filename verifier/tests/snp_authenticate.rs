@@ -86,6 +86,10 @@ fn check_3_the_root_is_an_anchor() {
             ("an intermediate that another key signed", &[Code::RootNotTrusted], &|w| {
                 w.issuer_key = Signer::Asvk;
             }),
+            ("an intermediate that names another issuer", &[Code::RootNotTrusted], &|w| {
+                // The right common name, and another organisation.
+                w.issuer.issuer.0.remove(4);
+            }),
             ("an intermediate whose signature is broken", &[Code::RootNotTrusted], &|w| {
                 w.issuer.signing.flips.push((100, 1));
             }),
@@ -190,6 +194,20 @@ fn check_4_certificates_are_what_their_role_wants() {
                 w.vek.extensions.push(Extension::critical(oid::KEY_USAGE, vec![0x03, 2, 1, 0x04]));
             }),
             ("vcek with an unknown critical extension", CA, &|w| w.vek.extensions.push(unknown())),
+            (
+                "ask by another name",
+                &[Code::CertificateSignatureInvalid, Code::RootNotTrusted],
+                &|w| {
+                    w.issuer.subject = Name::amd("SEV-Other");
+                },
+            ),
+            (
+                "ask of another product's root",
+                &[Code::CertificateProfile, Code::RootNotTrusted],
+                &|w| {
+                    w.issuer.issuer = Name::amd("ARK-Turin");
+                },
+            ),
             ("vcek by another name", CA, &|w| w.vek.subject = Name::amd("SEV-OTHER")),
             ("vcek by no name", CA, &|w| {
                 w.vek.subject.0.pop();

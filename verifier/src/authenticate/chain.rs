@@ -269,7 +269,7 @@ fn dates(
         findings.push(
             Finding::reject(
                 Code::CertificateNotYetValid,
-                format!("the {name} is not yet valid: {name} not yet valid before {not_before}"),
+                format!("the {name} is not yet valid: its validity starts {not_before}"),
             )
             .expected(format!("not before {not_before}"))
             .actual(now),
@@ -277,9 +277,12 @@ fn dates(
     }
     if now > not_after {
         findings.push(
-            Finding::reject(Code::CertificateExpired, format!("the {name} expired on {not_after}"))
-                .expected(format!("not after {not_after}"))
-                .actual(now),
+            Finding::reject(
+                Code::CertificateExpired,
+                format!("the {name} expired: its validity ended {not_after}"),
+            )
+            .expected(format!("not after {not_after}"))
+            .actual(now),
         );
     }
     not_after
