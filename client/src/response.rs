@@ -305,24 +305,20 @@ impl Arriving {
             }
             return Ok(Answer::Stream(Box::new(stream)));
         }
-        self.into_whole(status, pieces, parameters).await
+        self.into_whole(status, &pieces, parameters).await
     }
 
     async fn into_whole(
         mut self: Box<Self>,
         status: u16,
-        mut pieces: Vec<seal::Event>,
+        pieces: &[seal::Event],
         parameters: Option<Parameters>,
     ) -> Result<Answer, Error> {
         let mut body = Vec::new();
-        while !pieces.is_empty() {
-            append(&mut body, &pieces)?;
-            pieces = match self.next().await {
-                Ok(Some(events)) if events.is_empty() => vec![seal::Event::Content(Vec::new())],
-                Ok(Some(events)) => events,
-                Ok(None) => break,
-                Err((_, error)) => return Err(error),
-            };
+        append(&mut body, pieces)?;
+        // The head may arrive alone: only the end of the body ends it.
+        while let Some(events) = self.next().await.map_err(|(_, error)| error)? {
+            append(&mut body, &events)?;
         }
         let (rest, closing) = self.finish(status, parameters.as_ref())?;
         append(&mut body, &rest)?;

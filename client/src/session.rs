@@ -46,6 +46,8 @@ struct Verified {
     /// How many there were after the last draw; fewer now means that some ended.
     drawn: usize,
     drawn_at: Option<Instant>,
+    /// Why the last draw found nobody, and when: who waited for it need not wait for another.
+    failed: Option<(Instant, Error)>,
 }
 
 /// What became of one candidate.
@@ -113,7 +115,11 @@ impl Client {
     /// # Errors
     /// No enclave could be verified: the verdict, if one was refused.
     pub async fn enclaves(&self) -> Result<Vec<Arc<Enclave>>, Error> {
+        let asked = Instant::now();
         let mut verified = self.inner.verified.lock().await;
+        if let Some((_, error)) = verified.failed.as_ref().filter(|(at, _)| *at >= asked) {
+            return Err(error.clone());
+        }
         self.renew(&mut verified).await?;
         Ok(verified.enclaves.clone())
     }
@@ -216,8 +222,10 @@ impl Client {
         if !needs_draw {
             return Ok(());
         }
-        let drawn = self.draw().await;
-        verified.drawn_at = Some(Instant::now());
+        verified.failed = None;
+        let drawn = self.draw(&verified.enclaves).await;
+        let now = Instant::now();
+        verified.drawn_at = Some(now);
         match drawn {
             Ok(enclaves) => {
                 for enclave in enclaves {
@@ -229,12 +237,16 @@ impl Client {
             }
             // What is left still stands.
             Err(_) if !verified.enclaves.is_empty() => Ok(()),
-            Err(error) => Err(error),
+            Err(error) => {
+                verified.failed = Some((now, error.clone()));
+                Err(error)
+            }
         }
     }
 
-    /// Draws candidates at random and verifies each (`docs/protocol.md` §5.3).
-    async fn draw(&self) -> Result<Vec<Arc<Enclave>>, Error> {
+    /// Draws candidates at random and verifies each (`docs/protocol.md` §5.3); what is known of those
+    /// that are `left` stays known.
+    async fn draw(&self, left: &[Arc<Enclave>]) -> Result<Vec<Arc<Enclave>>, Error> {
         let Inner { router, transport, judge, candidates_max, .. } = &*self.inner;
         let nodes = attest::fleet(transport, router).await?;
         let nodes = random::draw(nodes, *candidates_max)?;
@@ -255,7 +267,10 @@ impl Client {
                 Err(error) => errors.push(error),
             }
         }
-        *self.inner.verdicts.lock().unwrap_or_else(PoisonError::into_inner) = verdicts;
+        let mut known = self.inner.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|node_id, _| left.iter().any(|enclave| enclave.node_id() == *node_id));
+        known.append(&mut verdicts);
+        drop(known);
         if enclaves.is_empty() { Err(gravest(candidates, errors)) } else { Ok(enclaves) }
     }
 

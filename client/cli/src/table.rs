@@ -102,34 +102,45 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// A value of a finding; what has no spaces, a digest say, stays on the line of its label.
+/// A value of a finding, its lines below one another.
 fn labelled(out: &mut String, label: &str, value: &str) -> std::fmt::Result {
-    if value.contains(' ') {
-        wrapped(out, &format!("{label:<9}{value}"))
-    } else {
-        writeln!(out, "{INDENT}{label:<9}{value}")
+    let mut label = label;
+    for line in fold(value, WIDTH.saturating_sub(INDENT.len()).saturating_sub(LABEL_LEN)) {
+        writeln!(out, "{INDENT}{label:<LABEL_LEN$}{line}")?;
+        label = "";
     }
+    Ok(())
 }
 
-/// Text below a finding's head, broken at spaces.
+/// Text below a finding's head.
 fn wrapped(out: &mut String, text: &str) -> std::fmt::Result {
+    for line in fold(text, WIDTH.saturating_sub(INDENT.len())) {
+        writeln!(out, "{INDENT}{line}")?;
+    }
+    Ok(())
+}
+
+/// Breaks text at spaces; what has none, a digest say, stays whole.
+fn fold(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
     let mut line = String::new();
-    for word in text.split(' ') {
-        let long = line.len().saturating_add(word.len()) >= WIDTH.saturating_sub(INDENT.len());
-        if long && !line.is_empty() {
-            writeln!(out, "{INDENT}{line}")?;
-            line.clear();
+    for word in text.split_whitespace() {
+        let len = line.chars().count().saturating_add(word.chars().count());
+        if len >= width && !line.is_empty() {
+            lines.push(std::mem::take(&mut line));
         }
         if !line.is_empty() {
             line.push(' ');
         }
         line.push_str(word);
     }
-    writeln!(out, "{INDENT}{}", line.trim_end())
+    lines.push(line);
+    lines
 }
 
 /// Columns of a terminal that nobody has made wider.
 const WIDTH: usize = 80;
+const LABEL_LEN: usize = 9;
 const INDENT: &str = "          ";
 const RULE: &str =
     "────────────────────────────────────────────────────────────────────────────────";
@@ -139,11 +150,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_broken_at_spaces() {
+    fn text_is_broken_at_spaces_and_nothing_is_lost() {
+        let text = "word ".repeat(40);
+        let lines = fold(&text, 30);
+        assert!(lines.len() > 5 && lines.iter().all(|line| line.len() <= 30));
+        assert_eq!(lines.join(" "), text.trim());
+        let digest = "0".repeat(96);
+        assert_eq!(fold(&digest, 30), [digest]);
         let mut out = String::new();
-        wrapped(&mut out, &"word ".repeat(40)).unwrap();
+        labelled(&mut out, "expected", &text).unwrap();
         assert!(out.lines().count() > 2);
         assert!(out.lines().all(|line| line.len() <= WIDTH && line.starts_with(INDENT)));
-        assert_eq!(out.split_whitespace().count(), 40);
     }
 }
