@@ -1,4 +1,5 @@
 //! One report in flight, challenges batched, a new epoch first, everything bounded.
+#![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 use std::sync::mpsc;

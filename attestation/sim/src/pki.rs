@@ -73,8 +73,8 @@ impl AuthorityKeys {
             let key = key.to_pkcs8()?;
             let len = u16::try_from(key.expose().len())
                 .map_err(|_| SimError::Crypto("writing an RSA key"))?;
-            out.expose_mut().extend_from_slice(&len.to_be_bytes());
-            out.expose_mut().extend_from_slice(key.expose());
+            out.append(&len.to_be_bytes());
+            out.append(key.expose());
         }
         Ok(out)
     }

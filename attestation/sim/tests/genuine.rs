@@ -1,4 +1,5 @@
 //! What the simulated platform makes is what AMD makes: other people's verifiers accept it.
+#![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 use std::process::Command;

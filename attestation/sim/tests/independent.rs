@@ -1,5 +1,6 @@
 //! The crate `sev`, which has its own parsers and its own cryptography, accepts what we sign and
 //! refuses each defect that it looks for.
+#![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 use attestation::snp::Product;

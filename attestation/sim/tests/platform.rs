@@ -1,4 +1,5 @@
 //! The program's life: a test PKI on disk, its policy, and its socket.
+#![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 use std::fs;

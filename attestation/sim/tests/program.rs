@@ -1,4 +1,5 @@
 //! `veritee-sim` as a person runs it.
+#![forbid(unsafe_code)]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
