@@ -7,7 +7,7 @@
 use zeroize::Zeroize;
 
 use super::lanes::{Lanes, exp, greatest, sum};
-use super::matrix::{Activations, Fill};
+use super::matrix::{Activations, Fill, to_half};
 use super::team::{Disjoint, Team};
 use super::{Isa, Task};
 
@@ -112,7 +112,7 @@ impl Task for Attend<'_> {
     fn run<L: Lanes>(self) {
         let Self { query, pages, position, from, out } = self;
         let width = query.len();
-        let scale = L::splat(1.0 / (width as f32).sqrt());
+        let scale = 1.0 / (width as f32).sqrt();
         let mut top = f32::NEG_INFINITY;
         let mut total = L::splat(0.0);
         out.fill(0.0);
@@ -125,14 +125,15 @@ impl Task for Attend<'_> {
             let keys: [&[[f32; 16]]; 4] =
                 core::array::from_fn(|i| keys[i * width * 16..][..width * 16].as_chunks::<16>().0);
             for j in 0..width {
-                let query = L::splat(query[j]);
+                // Rounded as engines do that keep keys in half precision (see the module's parent).
+                let query = L::splat(to_half(query[j] * scale));
                 for i in 0..4 {
                     sums[i] = L::fma(L::load(&keys[i][j]), query, sums[i]);
                 }
             }
             let mut scores = [[0.0; 16]; 4];
             for (sum, scores) in sums.iter().zip(&mut scores) {
-                L::store(L::mul(*sum, scale), scores);
+                L::store(*sum, scores);
             }
             scores.as_flattened_mut()[seen..].fill(f32::NEG_INFINITY);
 

@@ -174,7 +174,7 @@ pub(crate) fn half(bits: u16) -> f32 {
 
 /// Rounds to the nearest half-precision value, ties to even.
 #[inline(always)]
-fn to_half(x: f32) -> f32 {
+pub(super) fn to_half(x: f32) -> f32 {
     let bits = x.to_bits();
     let size = f32::from_bits(bits & 0x7fff_ffff);
     let rounded = if size < 6.103_515_6e-5 {
@@ -276,12 +276,14 @@ impl<T: Fill> Task for Row<'_, T> {
             let zero = L::splat(0.0);
             let size = L::max(L::max(a, L::sub(zero, a)), L::max(b, L::sub(zero, b)));
             let size = super::lanes::greatest::<L>(size);
-            let back = L::splat(if size > 0.0 { 127.0 / size } else { 0.0 });
+            let scale = size / 127.0;
+            let back = scale.recip();
+            let back = L::splat(if back.is_finite() { back } else { 0.0 });
             let mut bytes = [0; 32];
             let mut sum = 0_i32;
             for (x, bytes) in [a, b].into_iter().zip(bytes.as_chunks_mut::<16>().0) {
                 let mut rounded = [0.0_f32; 16];
-                L::store(L::fma(x, back, L::splat(ROUND)), &mut rounded);
+                L::store(L::add(L::mul(x, back), L::splat(ROUND)), &mut rounded);
                 for (byte, x) in bytes.iter_mut().zip(rounded) {
                     let whole = (x.to_bits() & 0xff) as u8;
                     sum += i32::from(whole as i8);
@@ -291,8 +293,7 @@ impl<T: Fill> Task for Row<'_, T> {
             for (to, bytes) in quants[block].iter_mut().zip(bytes.as_chunks::<4>().0) {
                 *to = i32::from_le_bytes(*bytes);
             }
-            let scale = size / 127.0;
-            scales[block] = to_half(scale);
+            scales[block] = scale;
             sums[block] = sum;
             scaled_sums[block] = scale * sum as f32;
         }

@@ -37,7 +37,7 @@ impl Fill for Normalise<'_> {
         for ((to, x), weights) in
             to.as_chunks_mut::<16>().0.iter_mut().zip(x).zip(self.weights.as_chunks::<16>().0)
         {
-            L::store(L::mul(L::load(x), L::mul(factor, L::load(weights))), to);
+            L::store(L::mul(L::mul(L::load(x), factor), L::load(weights)), to);
         }
     }
 }
@@ -68,8 +68,8 @@ impl Fill for Gate<'_> {
         for ((to, gate), up) in to.as_chunks_mut::<16>().0.iter_mut().zip(gate).zip(up) {
             let gate = L::load(gate);
             let decay = exp::<L>(L::sub(L::splat(0.0), gate));
-            let silu = L::div(gate, L::add(L::splat(1.0), decay));
-            L::store(L::mul(silu, L::load(up)), to);
+            let product = L::mul(gate, L::load(up));
+            L::store(L::div(product, L::add(L::splat(1.0), decay)), to);
         }
     }
 }

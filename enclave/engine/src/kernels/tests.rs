@@ -213,7 +213,7 @@ fn attention_is_the_weighted_mean_and_agrees() {
                     .sum::<f64>()
                     / total;
                 let ours = f64::from(out[(token * heads + head) * width + j]);
-                assert!((ours - exact).abs() < 1e-4, "{position} {head} {j}: {ours} for {exact}");
+                assert!((ours - exact).abs() < 2e-3, "{position} {head} {j}: {ours} for {exact}");
             }
         }
     }
