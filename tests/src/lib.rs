@@ -1,7 +1,8 @@
 //! The harness of the end-to-end tests: the adversary as a component.
 //!
 //! [`relay`] stands where the operator stands, and does to the traffic whatever a [`script::Script`] says. [`framing`] lets
-//! it cut sealed bodies at their chunks without a key. [`fleet`] is the honest rest, in process.
+//! it cut sealed bodies at their chunks without a key. [`fleet`] is the honest rest, in process. [`parsers`] says what every parser
+//! owes to any bytes; the fuzz targets beside the tests share it.
 #![forbid(unsafe_code)]
 #![expect(
     clippy::expect_used,
@@ -13,5 +14,6 @@
 
 pub mod fleet;
 pub mod framing;
+pub mod parsers;
 pub mod relay;
 pub mod script;

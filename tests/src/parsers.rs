@@ -1,0 +1,527 @@
+//! What every parser owes to any bytes: an answer without a panic, and one meaning per input.
+//!
+//! Each function takes bytes that nobody vouches for and asserts what must hold whatever they are. The test `parsers` runs them
+//! on seeds and mutations for seconds, in every run; the fuzz targets in `tests/fuzz` run the same functions for as long as one
+//! likes, guided by coverage.
+
+use std::{sync::OnceLock, time::Duration};
+
+use attestation::{
+    Bundle, Challenge, Digest, Endorsements, Evidence, EvidenceKind, ModelManifest, NodeId,
+    ReceiptKey, ReportData, SealingKey, Sha256, SignedReceipt, Statement, UnixTime, Unverified,
+    binding::FreshnessProof,
+    manifest::Weights,
+    receipt::{FinishReason, Parameters, Receipt, Usage},
+    snp::{self, Product, SnpReport, cert_table},
+};
+use channel::{
+    Broken, Exports, Fields, HEADER_LEN, Limit, Recipient, ReplyKeys, Request, RequestHeader,
+    Suite,
+    bhttp::{self, Part, ResponseReader},
+    chunks::{PLAINTEXT_MAX, write_final_mark, write_len},
+};
+use engine::{EmbeddedEngine, EngineOptions, TensorType, VerifiedModel};
+use sim::{SimulatedPlatform, policy::Accepted};
+use verifier::{Expectation, Policy};
+
+/// One parser, or one family of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Its name, which is its fuzz target's too.
+    pub name: &'static str,
+    /// What must hold for any bytes.
+    pub check: fn(&[u8]),
+    /// Inputs to start from, which lead far inside.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+    /// How many mutations the short test takes; the slower a target, the fewer.
+    pub rounds: u32,
+}
+
+/// All of them.
+pub const TARGETS: [Target; 11] = [
+    Target { name: "report", check: report, seeds: report_seeds, rounds: 20_000 },
+    Target { name: "bundle", check: bundle, seeds: bundle_seeds, rounds: 20_000 },
+    Target { name: "binding", check: binding, seeds: binding_seeds, rounds: 20_000 },
+    Target { name: "receipt", check: receipt, seeds: receipt_seeds, rounds: 20_000 },
+    Target { name: "chunks", check: chunks, seeds: chunk_seeds, rounds: 4_000 },
+    Target { name: "messages", check: messages, seeds: message_seeds, rounds: 20_000 },
+    Target { name: "policy", check: policy, seeds: policy_seeds, rounds: 2_000 },
+    Target { name: "gguf", check: gguf, seeds: gguf_seeds, rounds: 1_500 },
+    Target { name: "table", check: table, seeds: table_seeds, rounds: 20_000 },
+    Target { name: "endorsements", check: endorsements, seeds: endorsement_seeds, rounds: 20_000 },
+    Target { name: "appraise", check: appraise, seeds: appraise_seeds, rounds: 2_000 },
+];
+
+/// SNP reports: what parses is kept as it came, and every field can be asked for.
+pub fn report(bytes: &[u8]) {
+    let Ok(report) = SnpReport::parse(bytes) else { return };
+    assert_eq!(report.as_bytes().as_slice(), bytes);
+    assert_eq!(report.signed_bytes(), &bytes[..report.signed_bytes().len()]);
+    assert!([2, 3, 5].contains(&report.version()));
+    let fields = (
+        (report.policy(), report.platform_info(), report.key_info(), report.product()),
+        (report.cpuid(), report.mitigations(), report.current_firmware(), report.signature()),
+    );
+    assert!(!format!("{fields:?}").is_empty());
+    for product in [Product::Milan, Product::Genoa, Product::Turin] {
+        if let Ok(tcb) = snp::TcbVersion::from_raw(product, report.reported_tcb()) {
+            assert!(tcb.at_least(tcb));
+        }
+    }
+}
+
+/// Evidence of any kind; a bundle says again what it said.
+pub fn bundle(bytes: &[u8]) {
+    let kind = EvidenceKind::detect(bytes);
+    if let Ok(bundle) = Bundle::parse(bytes) {
+        assert_eq!(kind, Ok(EvidenceKind::Bundle));
+        assert_eq!(Bundle::parse(&bundle.encode()), Ok(bundle));
+    }
+}
+
+/// What the binding hashes: each has one spelling, except JSON, whose exact octets are hashed.
+pub fn binding(bytes: &[u8]) {
+    if let Ok(statement) = Statement::parse(bytes) {
+        assert_eq!(statement.encode(), bytes);
+        assert!(statement.not_before < statement.not_after);
+    }
+    if let Ok(key) = SealingKey::parse(bytes) {
+        assert_eq!(key.encode(), bytes);
+    }
+    if let Ok(key) = ReceiptKey::parse(bytes) {
+        assert_eq!(key.encode(), bytes);
+    }
+    if let Ok(manifest) = ModelManifest::parse(bytes) {
+        assert_eq!(ModelManifest::parse(&manifest.encode()), Ok(manifest));
+    }
+    if let Ok(proof) = serde_json::from_slice::<FreshnessProof>(bytes) {
+        let answers = proof.answers(&CHALLENGE);
+        assert!(!answers || !matches!(proof, FreshnessProof::None));
+    }
+}
+
+/// Receipts and their frame: each has one spelling.
+pub fn receipt(bytes: &[u8]) {
+    if let Ok(signed) = SignedReceipt::parse(bytes) {
+        assert_eq!(signed.encode(), bytes);
+        receipt(&signed.payload);
+    }
+    if let Ok(receipt) = Receipt::parse(bytes) {
+        assert_eq!(receipt.encode(), bytes);
+    }
+}
+
+/// Chunked OHTTP, both directions.
+///
+/// The first octet says how the rest arrives in pieces. The rest is pushed as a request and as a response that nobody sealed,
+/// which must not open; and it edits a response that was sealed, of which nothing but its own prefix may come out.
+pub fn chunks(bytes: &[u8]) {
+    let Some((&step, rest)) = bytes.split_first() else { return };
+    let step = usize::from(step).saturating_add(1);
+    if let Some((head, body)) = rest.split_at_checked(HEADER_LEN)
+        && let Ok(header) = RequestHeader::parse(head)
+    {
+        assert_eq!(header.encode(), head);
+        let to = RECIPIENT.get_or_init(|| Recipient::generate(7, 10));
+        if let Ok(mut opener) = to.begin(&header, Limit::default()) {
+            let pushed = body.chunks(step).try_for_each(|piece| opener.push(piece));
+            assert!(opener.buffered() <= body.len());
+            assert!(pushed.and_then(|()| opener.finish().map(drop)).is_err(), "nobody sealed it");
+        }
+    }
+    assert!(open(rest, step).1.is_err(), "nobody sealed it");
+
+    let sent: [&[u8]; 3] = [b"one", &[b'2'; 600], b"three"];
+    let (mut sealer, mut sealed) = reply().into_sealer(&[3; 32]);
+    sealer.seal(sent[0], &mut sealed).expect("it is short");
+    sealer.seal(sent[1], &mut sealed).expect("it is short");
+    sealer.seal_final(sent[2], &mut sealed).expect("it is short");
+    let mut edited = sealed.clone();
+    for edit in rest.chunks_exact(4).take(8) {
+        let at = usize::from(u16::from_be_bytes([edit[1], edit[2]])) % edited.len().max(1);
+        match edit[0] % 4 {
+            0 => edited.truncate(at),
+            1 => edited.insert(at, edit[3]),
+            2 => drop(edited.drain(at..edited.len().min(at.saturating_add(edit[3].into())))),
+            _ => {
+                if let Some(octet) = edited.get_mut(at) {
+                    *octet ^= edit[3];
+                }
+            }
+        }
+    }
+    let (opened, end) = open(&edited, step);
+    assert!(opened.iter().zip(&sent[..2]).all(|(got, sent)| got == sent) && opened.len() <= 2);
+    // A length may be written longer than it needs to be, so other octets may be the same answer; none is a shorter one.
+    if end.is_ok() {
+        assert_eq!((opened.len(), end.as_deref()), (2, Ok(sent[2])));
+    } else {
+        assert_ne!(edited, sealed, "what was sealed opens");
+    }
+}
+
+/// Binary HTTP: a request means the same again, and a response the same however it is cut.
+pub fn messages(bytes: &[u8]) {
+    if let Ok(parsed) = Request::parse(bytes) {
+        assert!(parsed.message_len <= bytes.len());
+        assert!(bytes[parsed.message_len..].iter().all(|octet| *octet == 0));
+        let again = parsed.request.encode();
+        let again = Request::parse(again.expose()).expect("we write what we read");
+        assert_eq!(again.request.path, parsed.request.path);
+        assert_eq!(again.request.content.expose(), parsed.request.content.expose());
+        assert!(again.request.fields == parsed.request.fields);
+        assert!(again.request.trailers == parsed.request.trailers);
+    }
+    assert_eq!(read(bytes, bytes.len().max(1)), read(bytes, 1));
+}
+
+/// Policies: a text is one, or says why not; what production demands is not got around.
+pub fn policy(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let read_anchor = |_: &str| Ok(world().ark.clone());
+    match Policy::parse(text, &read_anchor) {
+        Ok(policy) => {
+            assert!(!policy.show().is_empty());
+            assert_eq!(*policy.digest(), Sha256::of(bytes));
+            if policy.purpose() == verifier::policy::Purpose::Production {
+                assert_eq!(policy.anchors(), verifier::AnchorKind::Production);
+            }
+        }
+        Err(error) => assert!(!error.problems().is_empty()),
+    }
+    drop(Policy::lint(text, &read_anchor));
+}
+
+/// GGUF files, up to an engine that could answer.
+pub fn gguf(bytes: &[u8]) {
+    let model = VerifiedModel::check(bytes.to_vec(), Sha256::of(bytes).0).expect("it is the same");
+    let options = EngineOptions { threads: 1, slots: 1, queue: 1, context: 32 };
+    if let Ok(engine) = EmbeddedEngine::load(model, options) {
+        assert!(engine.tokenizer().vocabulary() > 0);
+    }
+}
+
+/// A host's certificate table.
+pub fn table(bytes: &[u8]) {
+    if let Ok(found) = cert_table::parse(bytes) {
+        assert!(found.certificates().len().saturating_add(found.crls().len()) <= 64);
+    }
+}
+
+/// Endorsements in PEM and DER: what is taken is the same again as PEM.
+pub fn endorsements(bytes: &[u8]) {
+    let mut all = Endorsements::new();
+    let taken = all.add(bytes);
+    if all != Endorsements::new() {
+        let mut again = Endorsements::new();
+        again.add(all.to_pem().as_bytes()).expect("we write what we read");
+        assert_eq!(again, all);
+    } else {
+        assert!(taken.is_err(), "nothing was taken, and nothing said");
+    }
+}
+
+/// The whole appraisal, with the time as input.
+///
+/// Five octets are the moment; then every four edit one octet of the evidence or its endorsements. Whatever they do, what is
+/// accepted is what was bound, at a moment when it holds.
+pub fn appraise(bytes: &[u8]) {
+    let Some((moment, edits)) = bytes.split_first_chunk::<5>() else { return };
+    let [a, b, c, d, e] = *moment;
+    let now = UnixTime::from_secs(u64::from_be_bytes([0, 0, 0, a, b, c, d, e]));
+    let world = world();
+    let (mut bundle, mut given) = (world.bundle.clone(), world.given.clone());
+    for edit in edits.chunks_exact(4).take(8) {
+        let member = match edit[0] % 9 {
+            0 => &mut bundle.statement,
+            1 => &mut bundle.ohttp_keys,
+            2 => &mut bundle.receipt_key,
+            3 => &mut bundle.manifest,
+            4 => &mut bundle.config,
+            5 => &mut bundle.freshness,
+            6 => &mut bundle.cpu0,
+            7 => &mut bundle.endorsements,
+            _ => &mut given,
+        };
+        let at = usize::from(u16::from_be_bytes([edit[1], edit[2]])) % member.len().max(1);
+        if let Some(octet) = member.get_mut(at) {
+            *octet ^= edit[3];
+        }
+    }
+    let mut endorsements = Endorsements::new();
+    // What is no certificate helps nobody: the judgement goes on without it.
+    drop(endorsements.add(&given));
+    let verdict = verifier::appraise(
+        &world.policy,
+        &Unverified::new(Evidence::from_wire(bundle.encode())),
+        &Unverified::new(endorsements),
+        &Expectation::challenged(CHALLENGE),
+        now,
+    );
+    let same = bundle == world.bundle && given == world.given;
+    match verdict {
+        Ok(result) => {
+            assert!(now < result.not_after(), "accepted for a moment that is over");
+            let signed = |bundle: &Bundle| bundle.cpu0[..0x2a0].to_vec();
+            assert_eq!(signed(&bundle), signed(&world.bundle), "nobody signed this report");
+            let bound = |bundle: &Bundle| {
+                let Bundle { statement, ohttp_keys, receipt_key, manifest, config, .. } = bundle;
+                [statement, ohttp_keys, receipt_key, manifest, config].map(Clone::clone)
+            };
+            assert_eq!(bound(&bundle), bound(&world.bundle), "nobody bound this");
+            assert!(result.keys().is_some());
+        }
+        Err(refused) => {
+            assert!(!same || now != world.now, "the untouched case: {:?}", refused.report());
+            assert!(!refused.code().is_empty());
+        }
+    }
+}
+
+const CHALLENGE: Challenge = Challenge([0xc4; 32]);
+
+static RECIPIENT: OnceLock<Recipient> = OnceLock::new();
+
+/// An accepting case, made once.
+struct World {
+    policy: Policy,
+    bundle: Bundle,
+    given: Vec<u8>,
+    ark: Vec<u8>,
+    now: UnixTime,
+}
+
+fn world() -> &'static World {
+    static WORLD: OnceLock<World> = OnceLock::new();
+    WORLD.get_or_init(|| {
+        let now = UnixTime::from_secs(1_800_000_000);
+        let validity = sim::validity_from(now, sim::VALIDITY_SECS_MAX);
+        let measurement = [0x5a; 48];
+        let (pki, platform) = SimulatedPlatform::shared(Product::Genoa, validity, measurement)
+            .expect("the test PKI is made");
+        let ark =
+            sim::bundle(&[pki.ark()], &[]).expect("a root is a certificate").to_pem().into_bytes();
+        let manifest = manifest().encode();
+        let config = b"padding = \"p1\"\n".to_vec();
+        let sealing = SealingKey::new(1, &[7; attestation::keys::XWING_PUBLIC_LEN]);
+        let receipts = ReceiptKey([9; 32]);
+        let statement = Statement {
+            node_id: NodeId([1; 16]),
+            ohttp_keys: Sha256::of(&sealing.encode()),
+            compat_key: None,
+            tls_spki: Digest([3; 32]),
+            receipt_key: receipts.thumbprint(),
+            manifest: Sha256::of(&manifest),
+            config: Sha256::of(&config),
+            accelerators: None,
+            not_before: now.saturating_sub(Duration::from_mins(10)),
+            not_after: now.saturating_add(Duration::from_mins(50)),
+        };
+        let proof = FreshnessProof::Challenge { challenge: Digest(CHALLENGE.0) };
+        let data = ReportData::bind(&statement.binding_id(), &proof.fresh());
+        let accepted = Accepted {
+            manifest: Some(Sha256::of(&manifest)),
+            names: vec!["m".to_owned()],
+            configs: vec![Sha256::of(&config)],
+        };
+        let measurement = Digest(measurement).to_string();
+        let policy =
+            sim::policy::render(1, Product::Genoa, &measurement, &accepted, validity.not_after);
+        let policy = Policy::parse(&policy, &|_| Ok(ark.clone())).expect("the policy parses");
+        let bundle = Bundle {
+            statement: statement.encode(),
+            ohttp_keys: sealing.encode(),
+            receipt_key: receipts.encode(),
+            manifest,
+            config,
+            freshness: serde_json::to_vec(&proof).expect("a proof is JSON"),
+            cpu0: platform.report(&data).expect("the simulated platform signs"),
+            endorsements: Vec::new(),
+        };
+        let given = platform.endorsements.to_pem().into_bytes();
+        World { policy, bundle, given, ark, now }
+    })
+}
+
+fn manifest() -> ModelManifest {
+    ModelManifest {
+        schema: 1,
+        names: vec!["m".to_owned()],
+        weights: Weights { format: "gguf".to_owned(), sha256: Digest([1; 32]) },
+        tokenizer_sha256: Digest([2; 32]),
+        template_sha256: Digest([3; 32]),
+        numeric_profile: "veritee-1".to_owned(),
+    }
+}
+
+/// The keys of one response, which no handshake made.
+fn reply() -> ReplyKeys {
+    let suite = Suite::XWingAes256Gcm;
+    let header = RequestHeader::new(1, suite, Box::new([5; channel::ENC_LEN]));
+    let exports = Exports::derive(suite, |_, out| {
+        out.fill(4);
+        Ok::<(), ()>(())
+    });
+    ReplyKeys::new(&header, exports.expect("nothing refuses")).0
+}
+
+/// What opens of a response that arrives in pieces: its chunks, and the final one if that is authentic.
+fn open(bytes: &[u8], step: usize) -> (Vec<Vec<u8>>, Result<Vec<u8>, Broken>) {
+    let (mut opener, mut opened) = (reply().into_opener(1 << 20), Vec::new());
+    let pushed = bytes
+        .chunks(step)
+        .try_for_each(|piece| opener.push(piece, |chunk| opened.push(chunk.to_vec())));
+    (opened, pushed.and_then(|()| opener.finish().map(|last| last.to_vec())))
+}
+
+/// A response as it is read in pieces: status, content and trailers, if it is one.
+fn read(bytes: &[u8], step: usize) -> Option<(Option<u16>, Vec<u8>, Fields)> {
+    let (mut reader, mut status, mut content) = (ResponseReader::new(), None, Vec::new());
+    for piece in bytes.chunks(step) {
+        let pushed = reader.push(piece, |part| match part {
+            Part::ResponseHead { status: read, .. } => status = Some(read),
+            Part::Content(octets) => content.extend_from_slice(octets),
+            Part::RequestHead { .. } => panic!("a request in a response"),
+        });
+        pushed.ok()?;
+    }
+    assert!(reader.octets_before_trailers() <= u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+    reader.finish().ok().map(|end| (status, content, end.trailers))
+}
+
+fn report_seeds() -> Vec<Vec<u8>> {
+    [2, 3, 5]
+        .map(|version| {
+            let product = if version == 5 { Product::Turin } else { Product::Genoa };
+            let body = sim::report::ReportBuilder::new(product, version).body();
+            let mut report = body.to_vec();
+            report.resize(snp::REPORT_LEN, 0);
+            report
+        })
+        .into()
+}
+
+fn bundle_seeds() -> Vec<Vec<u8>> {
+    let report = world().bundle.cpu0.clone();
+    let quote = [&[4, 0, 2, 0, 0x81, 0, 0, 0][..], &[0; 64]].concat();
+    let text = Digest::<4>([1, 2, 3, 4]).to_string().into_bytes();
+    vec![world().bundle.encode(), report, quote, text, br#"[{"arch":"HOPPER"}]"#.to_vec()]
+}
+
+fn binding_seeds() -> Vec<Vec<u8>> {
+    let Bundle { statement, ohttp_keys, receipt_key, manifest, freshness, .. } =
+        world().bundle.clone();
+    let batch = FreshnessProof::Batch {
+        root: attestation::merkle::root(&[CHALLENGE]),
+        index: 0,
+        size: 1,
+        path: Vec::new(),
+    };
+    let batch = serde_json::to_vec(&batch).expect("a proof is JSON");
+    vec![statement, ohttp_keys, receipt_key, manifest, freshness, batch]
+}
+
+fn receipt_seeds() -> Vec<Vec<u8>> {
+    let digest = Digest([1; 32]);
+    let payload = Receipt {
+        binding_id: attestation::BindingId(digest),
+        request: digest,
+        req_mac: digest,
+        res_mac: digest,
+        manifest: digest,
+        usage: Usage { prompt: 300, completion: 20, cached: 0 },
+        finish: FinishReason::Stop,
+        started: world().now,
+        ended: world().now,
+        bound: true,
+        par_mac: Sha256::of(&Parameters::default().encode()),
+        seq: 70_000,
+        previous: digest,
+    }
+    .encode();
+    let signed = SignedReceipt { kid: digest, payload: payload.clone(), signature: [7; 64] };
+    vec![signed.encode(), payload]
+}
+
+fn chunk_seeds() -> Vec<Vec<u8>> {
+    let header = RequestHeader::new(7, Suite::XWingAes256Gcm, Box::new([5; channel::ENC_LEN]));
+    let mut request = [&[16][..], &header.encode()].concat();
+    write_len(40, &mut request);
+    request.extend([9; 40]);
+    write_final_mark(&mut request);
+    request.extend([9; 20]);
+    let mut response = [&[255][..], &[3; 32]].concat();
+    write_len(PLAINTEXT_MAX, &mut response);
+    response.extend([9; 100]);
+    vec![request, response, vec![0], vec![7, 0, 2, 0x80, 0], vec![7, 1, 0, 33, 0, 3, 0, 40, 1]]
+}
+
+fn message_seeds() -> Vec<Vec<u8>> {
+    let fields = Fields::new().with("content-type", "application/json").expect("it is a field");
+    let request = Request {
+        method: "POST".to_owned(),
+        scheme: "https".to_owned(),
+        authority: "node.veritee.invalid".to_owned(),
+        path: "/v1/chat/completions".to_owned(),
+        fields: fields.clone(),
+        content: attestation::Secret::new(br#"{"model":"m"}"#.to_vec()),
+        trailers: fields.clone(),
+    };
+    let known = request.encode().expose().clone();
+    let padded = [known.as_slice(), &[0; 100]].concat();
+    let mut answer = Vec::new();
+    bhttp::response_head(200, &fields, &mut answer);
+    bhttp::content_chunk(b"data: {}\n\n", &mut answer);
+    bhttp::content_chunk(&[b'.'; 500], &mut answer);
+    bhttp::content_end(&mut answer);
+    bhttp::trailers(&fields, &mut answer);
+    vec![known, padded, answer]
+}
+
+fn policy_seeds() -> Vec<Vec<u8>> {
+    let measurement = Digest([0x5a; 48]).to_string();
+    let accepted = Accepted {
+        manifest: Some(Digest([1; 32])),
+        names: vec!["m".to_owned()],
+        configs: vec![Digest([2; 32])],
+    };
+    let rendered = sim::policy::render(1, Product::Turin, &measurement, &accepted, world().now);
+    vec![
+        rendered.into_bytes(),
+        include_bytes!("../../policies/simulation.toml").to_vec(),
+        include_bytes!("../../policies/snp-evaluation.toml").to_vec(),
+        include_bytes!("../../policies/snp-production.toml").to_vec(),
+    ]
+}
+
+fn gguf_seeds() -> Vec<Vec<u8>> {
+    [TensorType::F32, TensorType::F16].map(engine::tiny::model).into()
+}
+
+fn table_seeds() -> Vec<Vec<u8>> {
+    let endorsements = sample();
+    let certificate = endorsements.certificates()[0].as_slice();
+    let crl = endorsements.crls()[0].as_slice();
+    let table = cert_table::encode(&[(cert_table::VCEK, certificate), (cert_table::CRL, crl)]);
+    vec![table.expect("it is short")]
+}
+
+fn endorsement_seeds() -> Vec<Vec<u8>> {
+    let endorsements = sample();
+    let [certificates, crls] = [endorsements.certificates(), endorsements.crls()];
+    vec![world().given.clone(), certificates[0].clone(), crls[0].clone()]
+}
+
+fn sample() -> Endorsements {
+    let mut endorsements = Endorsements::new();
+    endorsements.add(&world().given).expect("we write what we read");
+    endorsements
+}
+
+fn appraise_seeds() -> Vec<Vec<u8>> {
+    let moment = world().now.as_secs().to_be_bytes();
+    let edit = |edits: &[u8]| [&moment[3..], edits].concat();
+    // The untouched case, then one octet of each member.
+    let members = (0..9).map(|member| edit(&[member, 0, 40, 1]));
+    std::iter::once(edit(&[])).chain(members).collect()
+}
