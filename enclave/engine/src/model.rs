@@ -465,6 +465,40 @@ mod tests {
         assert_eq!(left(&scratch), [false; 7]);
     }
 
+    /// Recorded with this engine: a change to any bit of the arithmetic shows here, on every machine.
+    #[test]
+    fn the_numeric_profile_is_what_it_was() {
+        let golden = [
+            (TensorType::F32, "5331aed0a5b69244"),
+            (TensorType::F16, "865e080767aaf4c4"),
+            (TensorType::Q4_0, "c3472b8f8d41dadf"),
+            (TensorType::Q4_1, "3eb5afdefc8d6f78"),
+            (TensorType::Q8_0, "63adc8059b866d3c"),
+        ];
+        for instructions in Instructions::available() {
+            for (kind, expected) in golden {
+                let bytes = tiny::model(kind);
+                let model = Model::read(&mut Gguf::parse(&bytes).unwrap(), 128).unwrap();
+                let mut scratch = Scratch::new(&model.shape(), 70, 1);
+                let rows: Vec<Row> = (0..70)
+                    .map(|position| Row {
+                        sequence: 0,
+                        position,
+                        token: 200,
+                        wants_logits: position == 69,
+                    })
+                    .collect();
+                let isa = Isa::new(instructions).unwrap();
+                let mut team = Team::new(2).unwrap();
+                model.step(isa, &mut team, &mut scratch, &mut [Cache::default()], &rows);
+                let logits: Vec<u8> =
+                    scratch.logits.iter().flat_map(|logit| logit.to_le_bytes()).collect();
+                let digest = attestation::Sha256::of(&logits).to_string();
+                assert_eq!(digest.get(..16), Some(expected), "{kind:?} {instructions:?}");
+            }
+        }
+    }
+
     #[test]
     fn a_model_that_is_not_understood_whole_is_not_run() {
         type Write = fn(&mut Writer);
