@@ -3,10 +3,14 @@
 use std::{
     io::{self, Write},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use client::{Answer, Chat, Request};
-use tests::fleet::{Fleet, MODEL, Plan, question};
+use tests::{
+    fleet::{Fleet, MODEL, Plan, question},
+    framing::{Framed, RESPONSE_HEAD},
+};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::told::{PROMPT, Told};
@@ -54,6 +58,36 @@ async fn many_clients_share_many_enclaves() {
     }
     while let Some(done) = tasks.join_next().await {
         done.unwrap();
+    }
+}
+
+/// What the operator can measure: one size of request, one size of cell, one size of end (docs/protocol.md §5.4, §5.7).
+#[tokio::test(flavor = "multi_thread")]
+async fn sizes_on_the_wire_say_little() {
+    for config in ["padding = \"p1\"", "padding = \"p2\""] {
+        let plan = Plan { config, ..Plan::default().with_echo(6, Duration::from_millis(5)) };
+        let fleet = Fleet::start(plan).await;
+        let client = fleet.client();
+        for prompt in ["yes", PROMPT] {
+            let told = Told::by(&client, prompt).await;
+            assert_eq!((told.code(), told.text.as_str()), ("accepted", prompt), "{config}");
+        }
+        let sealed = fleet.relay.until_sealed(2).await;
+        assert_eq!(
+            sealed[0].request.len(),
+            sealed[1].request.len(),
+            "{config}: requests of one bucket"
+        );
+        let [short, long] =
+            [0, 1].map(|index| Framed::parse(&sealed[index].response, RESPONSE_HEAD));
+        for chunk in short.chunks.iter().chain(&long.chunks) {
+            assert_eq!(chunk.len(), 512 + 16, "{config}: a cell and its tag");
+        }
+        assert_eq!(
+            short.last.map(|last| last.len()),
+            long.last.map(|last| last.len()),
+            "{config}: the end"
+        );
     }
 }
 

@@ -22,20 +22,8 @@ async fn overheard() -> (Fleet, Exchange, Exchange) {
     for prompt in [PROMPT, "something else entirely, and as long as the first one was, or longer"] {
         assert_eq!(Told::by(&client, prompt).await.code(), "accepted");
     }
-    let [first, second] = <[Exchange; 2]>::try_from(sealed(&fleet, 2).await).unwrap();
+    let [first, second] = <[Exchange; 2]>::try_from(fleet.relay.until_sealed(2).await).unwrap();
     (fleet, first, second)
-}
-
-/// The sealed exchanges, once the relay has put down as many.
-async fn sealed(fleet: &Fleet, count: usize) -> Vec<Exchange> {
-    for _ in 0..200 {
-        let sealed = fleet.relay.sealed();
-        if sealed.len() >= count {
-            return sealed;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("the relay carried fewer than {count} sealed requests");
 }
 
 fn framed(exchange: &Exchange) -> Framed {
@@ -114,6 +102,30 @@ async fn a_spliced_answer_yields_nothing() {
     let told = Told::by(&fleet.client(), PROMPT).await;
     told.assert_broken(PROMPT, "an earlier response");
     assert_eq!(told.text, "");
+}
+
+/// An answer that is not streamed comes whole or not at all; this one has chunks enough to lose some.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_answer_is_released_whole_or_not_at_all() {
+    let fleet = Fleet::start(Plan::default()).await;
+    let client = fleet.client();
+    let long = PROMPT.repeat(600);
+    let chat = client::Chat { stream: false, stream_options: None, ..question(&long) };
+    let request = client::Request::chat(&chat).unwrap();
+    for _ in 0..2 {
+        let answer = client.send(&request).await.unwrap();
+        assert!(
+            matches!(&answer, client::Answer::Whole(whole) if whole.status() == 200),
+            "{answer:?}"
+        );
+    }
+    let sealed = fleet.relay.until_sealed(2).await;
+    let [first, second] = [framed(&sealed[0]), framed(&sealed[1])];
+    assert!(first.chunks.len() > 2, "only {} chunks", first.chunks.len());
+    for (story, script) in every_tampering(&first, &second) {
+        fleet.relay.play(script);
+        assert!(client.send(&request).await.is_err(), "{story}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -122,6 +122,18 @@ impl Relay {
         carried
     }
 
+    /// The same, once there are as many as `count`: an exchange is put down when its last octet has passed.
+    pub async fn until_sealed(&self, count: usize) -> Vec<Exchange> {
+        for _ in 0..500 {
+            let sealed = self.sealed();
+            if sealed.len() >= count {
+                return sealed;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        panic!("fewer than {count} sealed requests were carried");
+    }
+
     /// Asks the router, past the script.
     pub async fn get(&self, path: &str) -> (StatusCode, Bytes) {
         let whole = self.shared.ask(&Method::GET, path, &HeaderMap::new(), Bytes::new()).await;
