@@ -4,6 +4,7 @@
 //! refused by its name, a field without effect on the answer (`user`) is taken and ignored.
 
 mod error;
+mod object;
 mod request;
 mod response;
 

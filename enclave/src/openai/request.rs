@@ -1,14 +1,13 @@
-use std::borrow::Cow;
 use std::fmt;
 
 use attestation::Secret;
 use attestation::receipt::Parameters;
 use engine::{Message, Role, Sampling};
 use serde::Deserialize;
-use serde::de::{self, DeserializeOwned, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::openai::ApiError;
+use crate::openai::object::{Object, cut, is_neutral};
 
 /// A chat completion as it was asked for.
 pub struct ChatRequest {
@@ -109,13 +108,6 @@ fn refuse_unsupported(object: &Object<'_>) -> Result<(), ApiError> {
         }
     }
     Ok(())
-}
-
-/// Whether a value is null or means the same as one of `neutral`, however it is written.
-fn is_neutral(value: &RawValue, neutral: &[&str]) -> bool {
-    let Ok(value) = serde_json::from_str::<serde_json::Value>(value.get()) else { return false };
-    let is = |text: &&str| serde_json::from_str(text).is_ok_and(|n: serde_json::Value| n == value);
-    value.is_null() || neutral.iter().any(is)
 }
 
 fn messages(object: &Object<'_>) -> Result<Vec<Message>, ApiError> {
@@ -233,101 +225,12 @@ struct StreamOptions {
     _include_obfuscation: Option<bool>,
 }
 
-/// The keys of a JSON object, each once, with their values as they were written.
-struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'a> Object<'a> {
-    fn get(&self, name: &str) -> Option<&'a RawValue> {
-        let value = self.0.iter().find(|(key, _)| key == name).map(|(_, value)| *value);
-        value.filter(|value| value.get().trim() != "null")
-    }
-
-    fn optional<T: Deserialize<'a>>(
-        &self,
-        name: &str,
-        expected: &str,
-    ) -> Result<Option<T>, ApiError> {
-        let parse = |value: &'a RawValue| serde_json::from_str(value.get());
-        self.get(name).map(parse).transpose().map_err(|_| ApiError::invalid_type(name, expected))
-    }
-
-    fn required<T: Deserialize<'a>>(&self, name: &str, expected: &str) -> Result<T, ApiError> {
-        self.optional(name, expected)?.ok_or_else(|| ApiError::missing(name))
-    }
-
-    fn nested<T: DeserializeOwned>(
-        &self,
-        name: &str,
-        at: impl Fn() -> String,
-        expected: &str,
-    ) -> Result<T, ApiError> {
-        let value = self.get(name).ok_or_else(|| ApiError::missing(at()))?;
-        serde_json::from_str(value.get()).map_err(|_| ApiError::invalid_type(at(), expected))
-    }
-
-    fn number(&self, name: &str, min: f64, max: f64) -> Result<Option<f64>, ApiError> {
-        let number: Option<f64> = self.optional(name, "a number")?;
-        match number {
-            Some(number) if !(min..=max).contains(&number) => {
-                let message = format!("'{name}' must be between {min} and {max}.");
-                Err(ApiError::invalid_value(name, message))
-            }
-            Some(_) | None => Ok(number),
-        }
-    }
-
-    fn count(&self, name: &str) -> Result<Option<u64>, ApiError> {
-        match self.optional(name, "a positive integer")? {
-            Some(0) => Err(ApiError::invalid_value(name, format!("'{name}' must be at least 1."))),
-            count => Ok(count),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Object<'de> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Keys;
-        impl<'de> Visitor<'de> for Keys {
-            type Value = Object<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
-                let mut entries: Vec<(Cow<'de, str>, &RawValue)> = Vec::new();
-                while let Some(Key(key)) = map.next_key()? {
-                    if entries.len() >= KEYS_MAX || entries.iter().any(|(have, _)| *have == key) {
-                        return Err(de::Error::custom("a key twice, or too many"));
-                    }
-                    entries.push((key, map.next_value()?));
-                }
-                Ok(Object(entries))
-            }
-        }
-        deserializer.deserialize_map(Keys)
-    }
-}
-
-/// A key that is borrowed where it has no escapes.
-#[derive(Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// A name from outside, cut so that an error message fits its place.
-fn cut(name: &str) -> &str {
-    name.char_indices().nth(NAME_CHARS_MAX).map_or(name, |(at, _)| name.get(..at).unwrap_or(""))
-}
-
 /// The engine computes in `f32`.
 #[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "rounds; in range")]
 const fn narrow(number: f64) -> f32 {
     number as f32
 }
 
-/// Most keys in an object: `OpenAI`'s API has some forty.
-const KEYS_MAX: usize = 64;
-/// Characters of an unknown name that are repeated in an error.
-const NAME_CHARS_MAX: usize = 64;
 /// Stop texts in a request (`OpenAI`'s API reference).
 const STOPS_MAX: usize = 4;
 /// Octets of a stop text: the engine holds back as much of an answer.
@@ -378,6 +281,7 @@ const UNSUPPORTED: [(&str, &[&str]); 23] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::openai::object::NAME_CHARS_MAX;
 
     fn parse(more: &str) -> Result<ChatRequest, ApiError> {
         let json =

@@ -59,6 +59,31 @@ async fn every_answer_is_chained_to_the_one_before() {
     assert_eq!(error.receipt.previous, second.signed.digest());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_at_the_same_time_make_one_chain() {
+    let pace = Duration::from_millis(1);
+    let serving = start_with(Arc::new(EchoEngine::new(20, pace)), "", "").await;
+    let asked = (0..40).map(|n| {
+        let serving = serving.clone();
+        tokio::spawn(async move {
+            let peer = Peer::of(&serving).await;
+            let text = format!("answer number {n}");
+            let more = if n % 2 == 0 { r#","stream":true"# } else { "" };
+            let answer = peer.ask(&serving, &user(&text, more)).await;
+            assert!(n % 2 == 0 || answer.json()["choices"][0]["message"]["content"] == *text);
+            (answer.receipt.seq, answer.receipt.previous, answer.signed.digest())
+        })
+    });
+    let mut receipts = Vec::new();
+    for answer in asked.collect::<Vec<_>>() {
+        receipts.push(answer.await.unwrap());
+    }
+    receipts.sort_unstable();
+    for (expected, pair) in (0..).zip(receipts.windows(2)) {
+        assert_eq!((pair[0].0, pair[1].1), (expected, pair[0].2));
+    }
+}
+
 #[tokio::test]
 async fn stream_has_openai_s_shape() {
     let serving = start(2).await;
