@@ -135,7 +135,7 @@ impl Model {
                 Product { matrix: &layer.values, out: v, onto: Onto::Fresh },
             ];
             multiply(isa, team, &mut products, normed, count);
-            self.rope.turn_all(team, &positions, q, k);
+            self.rope.turn_all(isa, team, &positions, q, k);
             for ((row, keys), values) in
                 rows.iter().zip(k.chunks_exact(keys)).zip(v.chunks_exact(keys))
             {

@@ -7,7 +7,7 @@
 use zeroize::Zeroize;
 
 use super::lanes::{Lanes, exp, greatest, sum};
-use super::matrix::{Activations, Fill, to_half};
+use super::matrix::{Activations, Fill};
 use super::team::{Disjoint, Team};
 use super::{Isa, Task};
 
@@ -61,7 +61,7 @@ pub(crate) struct Query<'a> {
 
 /// Computes all tokens' attention in one layer, into `to`.
 ///
-/// `queries` holds `heads` vectors of `width` numbers per token; `shared` heads in a row see the same keys.
+/// `queries` holds each head's vector of `width` numbers per token, scaled already; `shared` heads in a row see the same keys.
 #[expect(clippy::too_many_arguments, reason = "the shape of a layer")]
 pub(crate) fn attend(
     isa: Isa,
@@ -112,7 +112,6 @@ impl Task for Attend<'_> {
     fn run<L: Lanes>(self) {
         let Self { query, pages, position, from, out } = self;
         let width = query.len();
-        let scale = 1.0 / (width as f32).sqrt();
         let mut top = f32::NEG_INFINITY;
         let mut total = L::splat(0.0);
         out.fill(0.0);
@@ -125,8 +124,7 @@ impl Task for Attend<'_> {
             let keys: [&[[f32; 16]]; 4] =
                 core::array::from_fn(|i| keys[i * width * 16..][..width * 16].as_chunks::<16>().0);
             for j in 0..width {
-                // Rounded as engines do that keep keys in half precision (see the module's parent).
-                let query = L::splat(to_half(query[j] * scale));
+                let query = L::splat(query[j]);
                 for i in 0..4 {
                     sums[i] = L::fma(L::load(&keys[i][j]), query, sums[i]);
                 }

@@ -1,7 +1,7 @@
 //! What happens between the matrices: normalisation, rotation, the gate, and exponentials.
 
 use super::lanes::{Lanes, exp, sum};
-use super::matrix::{Activations, Fill};
+use super::matrix::{Activations, Fill, to_half};
 use super::team::{Disjoint, Team};
 use super::{Isa, Task};
 
@@ -126,9 +126,12 @@ impl Rope {
         Self { pairs, turns }
     }
 
-    /// Turns the queries and keys of every token to its position.
+    /// Turns the queries and keys of every token to its position, and readies the queries for attention.
+    ///
+    /// They are scaled by the inverse root of the heads' width and rounded to half precision.
     pub(crate) fn turn_all(
         &self,
+        isa: Isa,
         team: &mut Team,
         positions: &[usize],
         queries: &mut [f32],
@@ -137,6 +140,7 @@ impl Rope {
         let tokens = positions.len().max(1);
         let (query_row, key_row) = (queries.len() / tokens, keys.len() / tokens);
         let (queries, keys) = (Disjoint::new(queries), Disjoint::new(keys));
+        let scale = 1.0 / ((self.pairs * 2) as f32).sqrt();
         team.each(positions.len(), &|token| {
             // SAFETY: one token's parts, and each token has one iteration.
             let (queries, keys) = unsafe {
@@ -144,6 +148,7 @@ impl Rope {
             };
             self.turn(positions[token], queries);
             self.turn(positions[token], keys);
+            isa.run(Ready { queries, scale });
         });
     }
 
@@ -155,6 +160,20 @@ impl Rope {
                 let [a, b] = *pair;
                 *pair = [a * cosine - b * sine, a * sine + b * cosine];
             }
+        }
+    }
+}
+
+struct Ready<'a> {
+    queries: &'a mut [f32],
+    scale: f32,
+}
+
+impl Task for Ready<'_> {
+    #[inline(always)]
+    fn run<L: Lanes>(self) {
+        for query in self.queries {
+            *query = to_half(*query * self.scale);
         }
     }
 }
