@@ -170,7 +170,7 @@ async fn head_that_does_not_come_ends_the_connection() {
 #[tokio::test]
 async fn connections_are_bounded() {
     let (engine, _stage) = Played::new();
-    let server = serve(engine, "", "[limits]\nconnections = 1\nheader_s = 1").await;
+    let server = serve(engine, "", "[limits]\nconnections = 1\nheader_s = 2").await;
     let _idle = TcpStream::connect(server.address).await.unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
     let next = readiness(server.address);
