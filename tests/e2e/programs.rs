@@ -31,8 +31,7 @@ async fn an_operator_starts_the_stack_and_a_user_verifies_it() {
     let made = place.run("veritee-sim", &["init", "--dir", &pki]).await;
     assert!(made.status.success(), "{made:?}");
     let socket = place.path("platform.sock");
-    let mut platform =
-        place.start("veritee-sim", &["serve", "--dir", &pki, "--socket", &socket]).await;
+    let mut platform = place.start("veritee-sim", &["serve", "--dir", &pki, "--socket", &socket]);
     platform.line().await;
 
     let config = place.enclave_config(&socket);
@@ -47,13 +46,13 @@ async fn an_operator_starts_the_stack_and_a_user_verifies_it() {
     assert!(rendered.status.success(), "{rendered:?}");
     let policy = place.path("pki/simulation.toml");
 
-    let mut enclave = place.start("veritee-enclave", &["--config", &config]).await;
+    let mut enclave = place.start("veritee-enclave", &["--config", &config]);
     let ready = enclave.line().await;
     let url = ready.strip_prefix("ready enclave=").unwrap().split(' ').next().unwrap();
-    let routes = place.path("router.toml");
-    fs::write(&routes, format!("listen = \"127.0.0.1:0\"\n[[enclaves]]\nurl = \"{url}\"\n"))
+    let fleet = place.path("router.toml");
+    fs::write(&fleet, format!("listen = \"127.0.0.1:0\"\n[[enclaves]]\nurl = \"{url}\"\n"))
         .unwrap();
-    let mut router = place.start("veritee-router", &["--config", &routes]).await;
+    let mut router = place.start("veritee-router", &["--config", &fleet]);
     let ready = router.line().await;
     let router_url = ready.strip_prefix("ready router=").unwrap();
     until_ready(router_url).await;
@@ -96,8 +95,7 @@ async fn an_operator_starts_the_stack_and_a_user_verifies_it() {
 async fn the_served_demo_answers_an_sdk_until_it_is_stopped() {
     let place = Place::new("serve");
     let model = place.tiny_model();
-    let mut demo =
-        place.start("veritee", &["demo", "--serve", "--port", "0", "--model", &model]).await;
+    let mut demo = place.start("veritee", &["demo", "--serve", "--port", "0", "--model", &model]);
     let ready = loop {
         let line = demo.line().await;
         if line.starts_with("ready ") {
@@ -221,7 +219,7 @@ impl Place {
         timeout(PATIENCE, self.command(name, arguments).output()).await.unwrap().unwrap()
     }
 
-    async fn start(&self, name: &str, arguments: &[&str]) -> Running {
+    fn start(&self, name: &str, arguments: &[&str]) -> Running {
         let log = fs::File::create(self.0.join(format!("{name}.log"))).unwrap();
         let mut child =
             self.command(name, arguments).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
@@ -254,7 +252,7 @@ impl Running {
             .await
             .unwrap()
             .unwrap()
-            .expect("it stopped instead of speaking")
+            .unwrap_or_else(|| panic!("it stopped instead of speaking"))
     }
 
     /// Sends SIGTERM and waits.

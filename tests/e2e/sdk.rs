@@ -26,7 +26,7 @@ async fn an_sdk_streams_and_waits_for_whole_answers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_sdk_never_sees_a_cut_answer_as_whole() {
     let fleet = Fleet::start(Plan::default()).await;
-    for (pieces, ending) in [(1, None), (4, Some(Step::Abort)), (4, None)] {
+    for (pieces, ending) in [(1, None), (3, Some(Step::Abort)), (3, None)] {
         fleet.relay.play(Script::cut_after(pieces, ending));
         let seen = ask_fleet(&fleet, 0).await;
         assert_broken(&seen, &format!("cut after {pieces} pieces"));
