@@ -13,13 +13,22 @@ PROGRAMS := --package veritee --package veritee-enclave --package veritee-router
 OPENAI := openai==3.54.0
 SDK    := $(TARGET)/python/$(OPENAI).installed
 
-.PHONY: help demo serve test fmt lint tools programs
+# What the vectors' second implementation stands on, and third parties' HPKE for a client that is not ours.
+CRYPTOGRAPHY := cryptography==50.0.2
+SECOND       := $(TARGET)/python-vectors/$(CRYPTOGRAPHY).installed
+THIRD        := $(TARGET)/node/package-lock.json
+
+# How long `make fuzz` runs each target.
+FUZZ_SECONDS ?= 10
+
+.PHONY: help demo serve test fuzz fmt lint tools programs
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    build, verify, ask one question (PROMPT=\"…\" changes it), let a lying operator try"
 	@echo "make serve   the same stack and the local proxy, until it is stopped (PORT=$(PORT))"
 	@echo "make test    everything that CI runs"
+	@echo "make fuzz    every fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS); \`make test\` has their short form"
 	@echo "make fmt     format the code"
 	@echo "make lint    the lints, as CI runs them"
 
@@ -51,11 +60,28 @@ fmt:
 lint:
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
-tools: $(SDK)
+fuzz:
+	tests/fuzz/run $(FUZZ_SECONDS)
+
+tools: $(SDK) $(SECOND) $(THIRD)
 
 # Into a folder of its own: needs pip alone, and touches nothing of the machine's.
 $(SDK):
 	rm -rf "$(TARGET)/python"
 	PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-warn-conflicts \
 		--target "$(TARGET)/python" "$(OPENAI)"
+	touch "$@"
+
+$(SECOND):
+	rm -rf "$(TARGET)/python-vectors"
+	PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-warn-conflicts \
+		--target "$(TARGET)/python-vectors" "$(CRYPTOGRAPHY)"
+	touch "$@"
+
+# The lockfile pins what the two packages depend on, by hash.
+$(THIRD): tests/interop/package.json tests/interop/package-lock.json
+	rm -rf "$(TARGET)/node"
+	mkdir -p "$(TARGET)/node"
+	cp tests/interop/package.json tests/interop/package-lock.json "$(TARGET)/node/"
+	cd "$(TARGET)/node" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error || { rm -f package-lock.json; exit 1; }
 	touch "$@"

@@ -1,16 +1,17 @@
-//! Writes the inputs to start from: `seeds CORPUS` fills `CORPUS/<target>/`, and prints the targets' names.
+//! The inputs to start from: every target writes its own into its corpus before the fuzzer reads that.
 
-use std::{env, fs, io, path::Path};
+use std::{env, fs, path::PathBuf};
 
-fn main() -> io::Result<()> {
-    let corpus = env::args().nth(1).ok_or_else(|| io::Error::other("usage: seeds CORPUS"))?;
-    for target in parsers::TARGETS {
-        let folder = Path::new(&corpus).join(target.name);
-        fs::create_dir_all(&folder)?;
+/// Plants a target's seeds in the corpus that the command line names last, if it names one.
+pub fn plant(name: &str) {
+    let Some(corpus) = env::args_os().next_back().map(PathBuf::from).filter(|path| path.is_dir())
+    else {
+        return;
+    };
+    for target in parsers::TARGETS.iter().filter(|target| target.name == name) {
         for (number, seed) in (target.seeds)().iter().enumerate() {
-            fs::write(folder.join(format!("seed-{number}")), seed)?;
+            fs::write(corpus.join(format!("seed-{number}")), seed)
+                .expect("the corpus can be written");
         }
-        println!("{}", target.name);
     }
-    Ok(())
 }

@@ -1,4 +1,7 @@
 //! See `parsers::appraise`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| parsers::appraise(bytes));
+#[path = "../seeds.rs"]
+mod seeds;
+
+libfuzzer_sys::fuzz_target!(init: seeds::plant("appraise"), |bytes: &[u8]| parsers::appraise(bytes));

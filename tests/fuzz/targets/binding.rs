@@ -1,4 +1,7 @@
 //! See `parsers::binding`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| parsers::binding(bytes));
+#[path = "../seeds.rs"]
+mod seeds;
+
+libfuzzer_sys::fuzz_target!(init: seeds::plant("binding"), |bytes: &[u8]| parsers::binding(bytes));

@@ -1,4 +1,7 @@
 //! See `parsers::bundle`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| parsers::bundle(bytes));
+#[path = "../seeds.rs"]
+mod seeds;
+
+libfuzzer_sys::fuzz_target!(init: seeds::plant("bundle"), |bytes: &[u8]| parsers::bundle(bytes));

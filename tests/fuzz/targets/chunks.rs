@@ -1,4 +1,7 @@
 //! See `parsers::chunks`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| parsers::chunks(bytes));
+#[path = "../seeds.rs"]
+mod seeds;
+
+libfuzzer_sys::fuzz_target!(init: seeds::plant("chunks"), |bytes: &[u8]| parsers::chunks(bytes));

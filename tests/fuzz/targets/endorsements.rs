@@ -1,4 +1,7 @@
 //! See `parsers::endorsements`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| parsers::endorsements(bytes));
+#[path = "../seeds.rs"]
+mod seeds;
+
+libfuzzer_sys::fuzz_target!(init: seeds::plant("endorsements"), |bytes: &[u8]| parsers::endorsements(bytes));

@@ -1,4 +1,7 @@
 //! See `parsers::gguf`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| parsers::gguf(bytes));
+#[path = "../seeds.rs"]
+mod seeds;
+
+libfuzzer_sys::fuzz_target!(init: seeds::plant("gguf"), |bytes: &[u8]| parsers::gguf(bytes));

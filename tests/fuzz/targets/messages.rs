@@ -1,4 +1,7 @@
 //! See `parsers::messages`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| parsers::messages(bytes));
+#[path = "../seeds.rs"]
+mod seeds;
+
+libfuzzer_sys::fuzz_target!(init: seeds::plant("messages"), |bytes: &[u8]| parsers::messages(bytes));

@@ -1,4 +1,7 @@
 //! See `parsers::policy`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| parsers::policy(bytes));
+#[path = "../seeds.rs"]
+mod seeds;
+
+libfuzzer_sys::fuzz_target!(init: seeds::plant("policy"), |bytes: &[u8]| parsers::policy(bytes));

@@ -1,4 +1,7 @@
 //! See `parsers::receipt`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| parsers::receipt(bytes));
+#[path = "../seeds.rs"]
+mod seeds;
+
+libfuzzer_sys::fuzz_target!(init: seeds::plant("receipt"), |bytes: &[u8]| parsers::receipt(bytes));

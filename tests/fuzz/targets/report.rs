@@ -1,4 +1,7 @@
 //! See `parsers::report`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| parsers::report(bytes));
+#[path = "../seeds.rs"]
+mod seeds;
+
+libfuzzer_sys::fuzz_target!(init: seeds::plant("report"), |bytes: &[u8]| parsers::report(bytes));

@@ -1,4 +1,7 @@
 //! See `parsers::table`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| parsers::table(bytes));
+#[path = "../seeds.rs"]
+mod seeds;
+
+libfuzzer_sys::fuzz_target!(init: seeds::plant("table"), |bytes: &[u8]| parsers::table(bytes));
