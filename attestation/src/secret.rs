@@ -44,6 +44,21 @@ impl Secret<Vec<u8>> {
     }
 }
 
+impl Secret<String> {
+    /// Appends `text`, leaving no copy behind in memory that was outgrown.
+    pub fn append(&mut self, text: &str) {
+        let needed = self.0.len().saturating_add(text.len());
+        if needed > self.0.capacity() {
+            let room = needed.max(self.0.capacity().saturating_mul(2));
+            let mut larger = String::with_capacity(room);
+            larger.push_str(&self.0);
+            self.0.zeroize();
+            self.0 = larger;
+        }
+        self.0.push_str(text);
+    }
+}
+
 impl<T: Zeroize> Drop for Secret<T> {
     fn drop(&mut self) {
         self.0.zeroize();
@@ -71,6 +86,16 @@ mod tests {
         buffer.reserve(10_000);
         assert!(buffer.expose().capacity() >= expected.len().saturating_add(10_000));
         assert_eq!(*buffer.expose(), expected);
+    }
+
+    #[test]
+    fn growing_keeps_the_text() {
+        let mut text = Secret::new(String::new());
+        let expected = "prompt ü".repeat(50);
+        for _ in 0..50 {
+            text.append("prompt ü");
+        }
+        assert_eq!(*text.expose(), expected);
     }
 
     #[test]

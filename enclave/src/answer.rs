@@ -151,7 +151,7 @@ async fn whole(
     let mut text = Secret::new(String::new());
     let ended = loop {
         match next(line.sender(), &mut generation).await? {
-            GenerationEvent::Delta(delta, _) => append(&mut text, delta.expose()),
+            GenerationEvent::Delta(delta, _) => text.append(delta.expose()),
             GenerationEvent::Finished { reason, completion_tokens } => {
                 break Ok(Finished { reason, completion_tokens });
             }
@@ -325,18 +325,6 @@ async fn tick(ticks: Option<&mut Interval>) {
         }
         None => std::future::pending().await,
     }
-}
-
-/// Appends without leaving a copy behind in memory that a growing string has given back.
-fn append(to: &mut Secret<String>, text: &str) {
-    let have = to.expose();
-    let len = have.len().saturating_add(text.len());
-    if len > have.capacity() {
-        let mut larger = String::with_capacity(len.max(have.capacity().saturating_mul(2)));
-        larger.push_str(have);
-        *to = Secret::new(larger);
-    }
-    to.expose_mut().push_str(text);
 }
 
 /// Room for an event without growing: tokens are short.

@@ -170,7 +170,7 @@ fn text(json: &str, at: &str) -> Result<Secret<String>, ApiError> {
             return Err(ApiError::unknown(at(cut(name))));
         }
         let text = Secret::new(object.nested::<String>("text", || at("text"), "a string")?);
-        whole.expose_mut().push_str(text.expose());
+        whole.append(text.expose());
     }
     Ok(whole)
 }
