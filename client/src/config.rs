@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::io::Read as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,13 +46,7 @@ impl RouterUrl {
         if !matches!(uri.path_and_query().map(http::uri::PathAndQuery::as_str), None | Some("/")) {
             return Err(bad("has a path; the router's address has none"));
         }
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-        // The name is taken to mean what it should: nobody's resolver decides where ciphertext goes.
-        let host = if host.eq_ignore_ascii_case("localhost") { "127.0.0.1" } else { host };
-        let address: IpAddr = host.parse().map_err(|_| bad(NOT_LOOPBACK))?;
-        if !address.is_loopback() {
-            return Err(bad(NOT_LOOPBACK));
-        }
+        let address = loopback(authority.host()).ok_or_else(|| bad(NOT_LOOPBACK))?;
         let port = authority.port_u16().unwrap_or(80);
         let authority = std::net::SocketAddr::new(address, port).to_string();
         Ok(Self { authority })
@@ -68,6 +62,22 @@ impl fmt::Display for RouterUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "http://{}", self.authority)
     }
+}
+
+/// The address of a host on this machine. The name `localhost` is taken to mean what it should:
+/// nobody's resolver decides where ciphertext goes.
+fn loopback(host: &str) -> Option<IpAddr> {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    if host.eq_ignore_ascii_case("localhost") {
+        return Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    host.parse().ok().filter(IpAddr::is_loopback)
+}
+
+/// Whether a URL names a host, and that host is not this machine.
+fn is_elsewhere(url: &str) -> bool {
+    let uri: Option<Uri> = url.parse().ok();
+    uri.as_ref().and_then(Uri::host).is_some_and(|host| loopback(host).is_none())
 }
 
 /// How long a client waits, for whom.
@@ -189,8 +199,10 @@ impl Builder {
     pub fn build(self) -> Result<Client, Error> {
         let router = match RouterUrl::parse(&self.router) {
             Ok(router) => router,
-            // For a policy with its own anchors this is the graver reason, whatever else is wrong.
-            Err(_) if self.policy.anchors() == AnchorKind::Untrusted => {
+            // For a policy with its own anchors a host elsewhere is the graver reason, TLS or not.
+            Err(_)
+                if self.policy.anchors() == AnchorKind::Untrusted && is_elsewhere(&self.router) =>
+            {
                 return Err(Error::UntrustedAnchors);
             }
             Err(error) => return Err(error),
@@ -315,6 +327,15 @@ mod tests {
         ] {
             let parsed = RouterUrl::parse(url).map(|url| url.to_string());
             assert_eq!(parsed.ok().as_deref(), expected, "{url}");
+        }
+        for (url, expected) in [
+            ("https://router.example", true),
+            ("http://10.0.0.1", true),
+            ("https://127.0.0.1", false),
+            ("http://localhost/path", false),
+            ("", false),
+        ] {
+            assert_eq!(is_elsewhere(url), expected, "{url}");
         }
         let error = RouterUrl::parse("https://127.0.0.1").unwrap_err();
         assert_eq!((error.code(), error.family().exit_code()), ("router-url", 2));

@@ -175,7 +175,7 @@ impl Error {
             Self::Outer { code, .. } | Self::Broken { code, .. } | Self::Receipt { code, .. } => {
                 code
             }
-            Self::Malformed(_) => "malformed",
+            Self::Malformed(why) => why.code(),
             Self::Declined { .. } => "request-declined",
             Self::Aborted(_) => "answer-aborted",
             Self::Bug(_) => "bug",

