@@ -442,7 +442,7 @@ fn broke(broken: &seal::Broken) -> Error {
 
 fn decode(text: &[u8]) -> Option<Vec<u8>> {
     use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.decode(text).ok()
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).ok()
 }
 
 /// Longest answer that is not streamed: far more text than any context holds.

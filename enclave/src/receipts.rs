@@ -7,7 +7,7 @@ use attestation::digest::Mac;
 use attestation::receipt::{FinishReason, Parameters, Usage};
 use attestation::{Digest, Receipt, Sha256, UnixTime};
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use channel::Blinds;
 
 use crate::keys::ReceiptSigner;
@@ -74,7 +74,7 @@ impl Receipts {
         };
         let signed = self.signer.sign(receipt.encode())?;
         *chain = Chain { seq: chain.seq.saturating_add(1), previous: signed.digest() };
-        Some(STANDARD.encode(signed.encode()))
+        Some(URL_SAFE_NO_PAD.encode(signed.encode()))
     }
 }
 
@@ -116,7 +116,7 @@ mod tests {
         let end = End { finish: FinishReason::Stop, usage, res_mac: zero, ended: now };
         let mut previous = zero;
         for seq in 0..3 {
-            let bytes = STANDARD.decode(receipts.sign(&draft, &end).unwrap()).unwrap();
+            let bytes = URL_SAFE_NO_PAD.decode(receipts.sign(&draft, &end).unwrap()).unwrap();
             let signed = SignedReceipt::parse(&bytes).unwrap();
             let receipt = Receipt::parse(&signed.payload).unwrap();
             assert_eq!((receipt.seq, receipt.previous), (seq, previous));

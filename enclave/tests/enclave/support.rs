@@ -283,7 +283,7 @@ pub(crate) fn open(reply: ReplyKeys, blinds: &Blinds, octets: &[u8]) -> Answer {
     let trailers = reader.finish().unwrap().trailers;
     let (status, fields) = head.unwrap();
     let receipt = trailers.only(names::RECEIPT).unwrap().expect("a receipt in the trailer");
-    let receipt = base64::engine::general_purpose::STANDARD.decode(receipt).unwrap();
+    let receipt = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(receipt).unwrap();
     let signed = SignedReceipt::parse(&receipt).unwrap();
     let receipt = Receipt::parse(&signed.payload).unwrap();
     assert_eq!(receipt.res_mac, mac(&blinds.response, &plain[..covered]), "res_mac");
