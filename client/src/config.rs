@@ -74,9 +74,9 @@ fn loopback(host: &str) -> Option<IpAddr> {
     host.parse().ok().filter(IpAddr::is_loopback)
 }
 
-/// Whether a URL names a host, and that host is not this machine.
+/// Whether a URL names a host, and that host is not this machine. A word alone is no URL.
 fn is_elsewhere(url: &str) -> bool {
-    let uri: Option<Uri> = url.parse().ok();
+    let uri: Option<Uri> = url.parse().ok().filter(|uri: &Uri| uri.scheme().is_some());
     uri.as_ref().and_then(Uri::host).is_some_and(|host| loopback(host).is_none())
 }
 
@@ -333,6 +333,7 @@ mod tests {
             ("http://10.0.0.1", true),
             ("https://127.0.0.1", false),
             ("http://localhost/path", false),
+            ("nonsense", false),
             ("", false),
         ] {
             assert_eq!(is_elsewhere(url), expected, "{url}");

@@ -35,7 +35,9 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
-    /// A file, `-`, or the http URL of an enclave or router.
+    /// A file, `-` for standard input, or the http URL of an enclave or router. Its kind is told by
+    /// content, in binary, hex or base64: Veritee's bundle or a raw SEV-SNP report (a TDX quote,
+    /// NVIDIA's JSON and an Azure HCL report are recognised and rejected).
     #[arg(value_name = "EVIDENCE")]
     pub(crate) evidence: String,
     /// A file or folder with certificates and revocation lists; may be repeated.
@@ -53,7 +55,7 @@ pub(crate) struct Verify {
     /// Judges for this moment instead of now.
     #[arg(long, value_name = "RFC3339")]
     pub(crate) at: Option<UnixTime>,
-    /// Forbids the network.
+    /// Forbids the network, which is used for evidence behind a URL and for nothing else.
     #[arg(long)]
     pub(crate) offline: bool,
     /// Prints one JSON object.
@@ -63,7 +65,8 @@ pub(crate) struct Verify {
 
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// A file, or `-`.
+    /// What `veritee verify` takes: a file, `-` for standard input, or the http URL of an enclave or
+    /// router.
     #[arg(value_name = "EVIDENCE")]
     pub(crate) evidence: String,
 }

@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use client::{Chat, Client, Memory};
+use client::{Chat, Client, Family, Memory};
 use tokio::time::Instant;
 
 use crate::arguments::Demo;
@@ -41,8 +41,10 @@ pub(crate) async fn run(demo: Demo, world: &World, out: &Out) -> Result<ExitCode
             Err(Failure::unavailable(INTERRUPTED, message, "run it again"))
         },
     };
-    // What the programs said matters only where something went wrong.
-    let is_wrong = ended.as_ref().is_err_and(|failure| failure.code != INTERRUPTED);
+    // What the programs said matters only where something went wrong, and not with the asking.
+    let is_wrong = ended.as_ref().is_err_and(|failure| {
+        failure.code != INTERRUPTED && failure.exit() != Family::Usage.exit_code()
+    });
     let logs = stack.stop(!is_wrong).await;
     if let (Err(_), Some(logs)) = (&ended, logs) {
         out.note(format_args!("what the programs said is in {}", logs.display()));

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use attestation::binding::FreshnessProof;
-use attestation::snp::{GuestPolicy, PlatformInfo, Product, SnpReport, TcbVersion};
+use attestation::snp::{GuestPolicy, PlatformInfo, Product, SigningKey, SnpReport, TcbVersion};
 use attestation::{
     Bundle, EvidenceKind, Malformed, ModelManifest, ReceiptKey, SealingKey, Statement, UnixTime,
 };
@@ -13,10 +13,15 @@ use crate::arguments::Explain;
 use crate::failure::Failure;
 use crate::input;
 use crate::output::Out;
+use crate::verify;
 
 /// Says what the evidence says.
-pub(crate) fn run(explain: &Explain, out: &Out) -> Result<ExitCode, Failure> {
-    let bytes = input::evidence(&explain.evidence)?;
+pub(crate) async fn run(explain: &Explain, out: &Out) -> Result<ExitCode, Failure> {
+    let bytes = if verify::is_url(&explain.evidence) {
+        verify::fetch(&explain.evidence, None, out).await?.0
+    } else {
+        input::evidence(&explain.evidence)?
+    };
     let text = decode(&bytes).map_err(|error| {
         let next = "give evidence as it was fetched; `veritee verify --help` lists the kinds";
         Failure::new(Family::Malformed, "evidence-malformed", error.to_string(), next)
@@ -103,7 +108,7 @@ fn report_text(report: &SnpReport) -> String {
     out.row("guest SVN", report.guest_svn());
     out.row("guest policy", guest_policy(report.policy()));
     out.row("platform", platform_info(report.platform_info()));
-    out.row("signing key", format_args!("{:?}", report.key_info().signing_key()));
+    out.row("signing key", signing_key(report.key_info().signing_key()));
     for (name, raw) in [
         ("reported TCB", report.reported_tcb()),
         ("committed TCB", report.committed_tcb()),
@@ -130,6 +135,15 @@ fn report_text(report: &SnpReport) -> String {
     out.row("report id", report.report_id());
     out.row("migration", report.report_id_ma());
     out.0
+}
+
+fn signing_key(key: SigningKey) -> String {
+    match key {
+        SigningKey::Vcek => "VCEK, the chip's own".to_owned(),
+        SigningKey::Vlek => "VLEK, a cloud provider's".to_owned(),
+        SigningKey::None => "none".to_owned(),
+        SigningKey::Reserved(value) => format!("{value}, which names no key"),
+    }
 }
 
 fn guest_policy(policy: GuestPolicy) -> String {

@@ -37,7 +37,7 @@ fn run(command: Command, world: &World) -> Result<ExitCode, Failure> {
     let out = &Out::standard();
     match command {
         Command::Verify(verify) => runtime.block_on(verify::run(verify, world, out)),
-        Command::Explain(explain) => explain::run(&explain, out),
+        Command::Explain(explain) => runtime.block_on(explain::run(&explain, out)),
         Command::Policy(policy) => policy::run(&policy, out),
         Command::Chat(chat) => runtime.block_on(chat::run(chat, world, out)),
         Command::Proxy(proxy) => runtime.block_on(proxying::run(proxy, world, out)),

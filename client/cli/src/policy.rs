@@ -27,7 +27,7 @@ pub(crate) fn run(arguments: &Arguments, out: &Out) -> Result<ExitCode, Failure>
                 out.line(format_args!("{}: good", file.display()))?;
                 return Ok(ExitCode::SUCCESS);
             }
-            let message = format!("{}: refused for {errors} reasons", file.display());
+            let message = format!("{}: refused, errors: {errors}", file.display());
             // What is no policy at all is malformed; what one must not rely on is rejected.
             let family = if verifier::Policy::parse(&text, &anchor_reader(file)).is_err() {
                 Family::Malformed

@@ -25,7 +25,7 @@ pub(crate) async fn run(arguments: Proxy, world: &World, out: &Out) -> Result<Ex
     // Whom one cannot verify now one may be able to later; the reason should be known at once.
     match client.enclaves().await {
         Ok(enclaves) => {
-            out.note(format_args!("{}: {} enclaves verified", client.verdict(), enclaves.len()));
+            out.note(format_args!("{}, verified enclaves: {}", client.verdict(), enclaves.len()));
         }
         Err(error) => {
             out.note(format_args!("{}: {error}. Next: {}.", error.code(), error.next_step()));

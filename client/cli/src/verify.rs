@@ -43,20 +43,14 @@ async fn judge(
     out: &Out,
 ) -> Result<Report, Failure> {
     let endorsements = Unverified::new(input::endorsements(&verify.endorsements)?);
-    let is_url = verify.evidence.starts_with("http://") || verify.evidence.starts_with("https://");
-    let (evidence, challenge) = if is_url {
+    let (evidence, challenge) = if is_url(&verify.evidence) {
         if verify.offline {
             let message =
                 "the evidence is behind a URL, and --offline forbids the network".to_owned();
             return Err(Failure::usage(message, "give a file, or leave --offline out"));
         }
-        let challenge = match verify.challenge {
-            Some(challenge) => challenge,
-            None => Challenge(random()?),
-        };
-        let fetched = fetch_evidence(&verify.evidence, &challenge, Timeouts::default()).await?;
-        out.note(format_args!("evidence from {}, challenge {challenge}", fetched.url));
-        (fetched.evidence, Some(challenge))
+        let (evidence, challenge) = fetch(&verify.evidence, verify.challenge, out).await?;
+        (evidence, Some(challenge))
     } else {
         (input::evidence(&verify.evidence)?, verify.challenge)
     };
@@ -71,6 +65,26 @@ async fn judge(
         Ok(result) => result.report().clone(),
         Err(refused) => refused.report().clone(),
     })
+}
+
+/// Whether evidence is to be asked for, not read.
+pub(crate) fn is_url(evidence: &str) -> bool {
+    evidence.starts_with("http://") || evidence.starts_with("https://")
+}
+
+/// Asks an enclave or router for evidence that answers `challenge`, or a random one.
+pub(crate) async fn fetch(
+    url: &str,
+    challenge: Option<Challenge>,
+    out: &Out,
+) -> Result<(Vec<u8>, Challenge), Failure> {
+    let challenge = match challenge {
+        Some(challenge) => challenge,
+        None => Challenge(random()?),
+    };
+    let fetched = fetch_evidence(url, &challenge, Timeouts::default()).await?;
+    out.note(format_args!("evidence from {}, challenge {challenge}", fetched.url));
+    Ok((fetched.evidence, challenge))
 }
 
 /// The object of a verdict that nobody could come to: the input did not arrive, or is no input.

@@ -164,6 +164,9 @@ fn who_cannot_be_reached_is_unavailable() {
     assert_eq!(exit(&output), 20);
     assert_eq!(value.get("verdict").unwrap(), "unavailable");
     assert_eq!(value.pointer("/findings/0/code").unwrap(), "unreachable");
+
+    let output = veritee(&["explain", "http://127.0.0.1:1"]);
+    assert_eq!((exit(&output), said(&output).contains("unreachable")), (20, true));
 }
 
 #[test]

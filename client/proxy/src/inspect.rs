@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use client::{Closing, NodeVerdict};
 use serde_json::{Value, json};
 
@@ -43,7 +43,7 @@ pub(crate) async fn verification(State(shared): State<Arc<Shared>>) -> Json<Valu
     }))
 }
 
-/// `GET /v1/receipts/{completion id}`.
+/// `GET /v1/receipts/{completion id}`: the claims, and the exact octets in base64url as in the trailer.
 pub(crate) async fn receipt(
     State(shared): State<Arc<Shared>>,
     Path(id): Path<String>,
@@ -75,7 +75,7 @@ fn receipt_json(id: &str, closing: &Closing) -> Value {
     json!({
         "id": id,
         "node_id": closing.node_id().to_string(),
-        "receipt": STANDARD.encode(closing.signed()),
+        "receipt": URL_SAFE_NO_PAD.encode(closing.signed()),
         "digest": closing.receipt().digest(),
         "claims": {
             "binding_id": claims.binding_id.0,

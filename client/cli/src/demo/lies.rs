@@ -184,7 +184,7 @@ fn production_policy(reference: &Reference, measurement: &str, product: &str) ->
         "schema = 1\nname = \"demo-production\"\nversion = 1\npurpose = \"production\"\n\
          [models]\n\"{NAME}\" = \"{}\"\n[config]\ndigests = [\"{}\"]\n\
          [sev-snp]\nproducts = [\"{product}\"]\nmeasurements = [\"{measurement}\"]\n\
-         [sev-snp.min_tcb.{product}]\nbootloader = 0\ntee = 0\nsnp = 0\nmicrocode = 0\n",
+         [sev-snp.min_tcb.{product}]\nbootloader = 1\ntee = 0\nsnp = 0\nmicrocode = 0\n",
         prefixed(manifest_digest),
         prefixed(config_digest),
     )
