@@ -132,13 +132,13 @@ pub fn chunks(bytes: &[u8]) {
     assert!(open(rest, step).1.is_err(), "nobody sealed it");
 
     let sent: [&[u8]; 3] = [b"one", &[b'2'; 600], b"three"];
-    let (mut sealer, mut sealed) = reply().into_sealer(&[3; 32]);
-    sealer.seal(sent[0], &mut sealed).expect("it is short");
-    sealer.seal(sent[1], &mut sealed).expect("it is short");
-    sealer.seal_final(sent[2], &mut sealed).expect("it is short");
+    let (mut writer, mut sealed) = reply().into_sealer(&[3; 32]);
+    writer.seal(sent[0], &mut sealed).expect("it is short");
+    writer.seal(sent[1], &mut sealed).expect("it is short");
+    writer.seal_final(sent[2], &mut sealed).expect("it is short");
     let mut edited = sealed.clone();
     for edit in rest.chunks_exact(4).take(8) {
-        let at = usize::from(u16::from_be_bytes([edit[1], edit[2]])) % edited.len().max(1);
+        let at = place(edit, edited.len());
         match edit[0] % 4 {
             0 => edited.truncate(at),
             1 => edited.insert(at, edit[3]),
@@ -212,13 +212,13 @@ pub fn table(bytes: &[u8]) {
 pub fn endorsements(bytes: &[u8]) {
     let mut all = Endorsements::new();
     let taken = all.add(bytes);
-    if all != Endorsements::new() {
-        let mut again = Endorsements::new();
-        again.add(all.to_pem().as_bytes()).expect("we write what we read");
-        assert_eq!(again, all);
-    } else {
+    if all == Endorsements::new() {
         assert!(taken.is_err(), "nothing was taken, and nothing said");
+        return;
     }
+    let mut again = Endorsements::new();
+    again.add(all.to_pem().as_bytes()).expect("we write what we read");
+    assert_eq!(again, all);
 }
 
 /// The whole appraisal, with the time as input.
@@ -227,8 +227,9 @@ pub fn endorsements(bytes: &[u8]) {
 /// accepted is what was bound, at a moment when it holds.
 pub fn appraise(bytes: &[u8]) {
     let Some((moment, edits)) = bytes.split_first_chunk::<5>() else { return };
-    let [a, b, c, d, e] = *moment;
-    let now = UnixTime::from_secs(u64::from_be_bytes([0, 0, 0, a, b, c, d, e]));
+    let mut octets = [0; 8];
+    octets[3..].copy_from_slice(moment);
+    let now = UnixTime::from_secs(u64::from_be_bytes(octets));
     let world = world();
     let (mut bundle, mut given) = (world.bundle.clone(), world.given.clone());
     for edit in edits.chunks_exact(4).take(8) {
@@ -243,7 +244,7 @@ pub fn appraise(bytes: &[u8]) {
             7 => &mut bundle.endorsements,
             _ => &mut given,
         };
-        let at = usize::from(u16::from_be_bytes([edit[1], edit[2]])) % member.len().max(1);
+        let at = place(edit, member.len());
         if let Some(octet) = member.get_mut(at) {
             *octet ^= edit[3];
         }
@@ -376,6 +377,12 @@ fn manifest() -> ModelManifest {
     }
 }
 
+/// Where an edit is made, in something so long.
+fn place(edit: &[u8], len: usize) -> usize {
+    let at = usize::from(u16::from_be_bytes([edit[1], edit[2]]));
+    at.checked_rem(len).unwrap_or_default()
+}
+
 /// The keys of one response, which no handshake made.
 fn reply() -> ReplyKeys {
     let suite = Suite::XWingAes256Gcm;
@@ -389,11 +396,11 @@ fn reply() -> ReplyKeys {
 
 /// What opens of a response that arrives in pieces: its chunks, and the final one if that is authentic.
 fn open(bytes: &[u8], step: usize) -> (Vec<Vec<u8>>, Result<Vec<u8>, Broken>) {
-    let (mut opener, mut opened) = (reply().into_opener(1 << 20), Vec::new());
+    let (mut reader, mut opened) = (reply().into_opener(1 << 20), Vec::new());
     let pushed = bytes
         .chunks(step)
-        .try_for_each(|piece| opener.push(piece, |chunk| opened.push(chunk.to_vec())));
-    (opened, pushed.and_then(|()| opener.finish().map(|last| last.to_vec())))
+        .try_for_each(|piece| reader.push(piece, |chunk| opened.push(chunk.to_vec())));
+    (opened, pushed.and_then(|()| reader.finish().map(|last| last.to_vec())))
 }
 
 /// A response as it is read in pieces: status, content and trailers, if it is one.

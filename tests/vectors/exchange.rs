@@ -69,15 +69,15 @@ fn exchange_with<A: Aead>(suite: Suite, input: &Value, output: &Value) {
     assert_eq!(blinds.request_mac(message.expose()), digest(&output["req_mac"]));
 
     let answer = &input["answer"];
-    let content = answer["content"].as_str().unwrap().as_bytes();
-    let (sealer, mut out) = reply.into_sealer(&array(&input["entropy"]));
+    let said = answer["content"].as_str().unwrap().as_bytes();
+    let (writer, mut out) = reply.into_sealer(&array(&input["entropy"]));
     let status = number(&answer["status"]).try_into().unwrap();
     let mut sealing =
-        Answer::begin(sealer, &blinds, status, &fields(&answer["fields"]), &mut out).unwrap();
+        Answer::begin(writer, &blinds, status, &fields(&answer["fields"]), &mut out).unwrap();
     if answer["stream"] == true {
-        sealing.event(content, &mut out).unwrap();
+        sealing.event(said, &mut out).unwrap();
     } else {
-        sealing.body(content, &mut out).unwrap();
+        sealing.body(said, &mut out).unwrap();
     }
     assert_eq!(sealing.res_mac(), digest(&output["res_mac"]));
     sealing.finish(&fields(&answer["trailers"]), &mut out).unwrap();
@@ -101,9 +101,9 @@ fn open<A: Aead>(
         let (mut mark, is_last) = (Vec::new(), left <= PLAINTEXT_MAX);
         let sealed = left.min(PLAINTEXT_MAX).checked_add(TAG_LEN).unwrap();
         if is_last {
-            write_final_mark(&mut mark)
+            write_final_mark(&mut mark);
         } else {
-            write_len(sealed, &mut mark)
+            write_len(sealed, &mut mark);
         }
         let (chunk, rest) = chunks.strip_prefix(mark.as_slice()).unwrap().split_at(sealed);
         let aad = if is_last { labels::OHTTP_FINAL } else { b"" };
