@@ -61,7 +61,7 @@ pub(crate) fn not_evaluated(is_bundle: bool, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Says which checks were not made because the bundle's parts are not the hardware's.
+/// Says which checks were not made because what would be checked is not the hardware's word.
 pub(crate) fn not_bound(findings: &mut Vec<Finding>) {
     for check in ["configuration", "model"] {
         findings.push(

@@ -70,9 +70,11 @@ pub(crate) fn authenticate(inputs: Inputs<'_>, findings: &mut Vec<Finding>) -> O
     let chain = chain::verify(inputs, findings);
     report::form(inputs.report, findings);
     let claims = chain.and_then(|chain| report::matches(inputs.report, chain, findings));
-    // A list that is missing is the one thing that leaves a report authentic and the verdict open.
-    let fails = |finding: &Finding| {
-        finding.severity == Severity::Reject && finding.code != Code::CrlMissing
-    };
     if findings.iter().skip(before).any(fails) { None } else { claims.map(Authentic) }
+}
+
+/// Whether a finding keeps a report from being authentic. A list that is missing is the one thing
+/// that leaves a report authentic and the verdict open.
+fn fails(finding: &Finding) -> bool {
+    finding.severity == Severity::Reject && finding.code != Code::CrlMissing
 }

@@ -327,7 +327,7 @@ codes! {
 
     /// The policy brings anchors of its own instead of the vendor's.
     UntrustedAnchors, "untrusted-anchors", Rejected, "docs/policy.md anchors", "use a policy without anchors for anything but tests";
-    /// A check was not made because the evidence is not authentic.
+    /// A check was not made because the evidence is not authentic, or says nothing of it.
     NotEvaluated, "not-evaluated", Rejected, "docs/rejections.md", "see the findings above it";
 }
 

@@ -137,6 +137,8 @@ impl<'a> Appraisal<'a> {
             bound
         } else {
             bind::check_raw(&authentic, expectation, self.policy, &mut self.findings);
+            // Even where its 64 bytes are those stated, it says nothing of what runs on it.
+            appraise::not_bound(&mut self.findings);
             None
         };
         appraise::hardware(&authentic, snp, &mut self.findings);

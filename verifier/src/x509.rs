@@ -374,6 +374,54 @@ mod tests {
     }
 
     #[test]
+    fn only_version_3_is_well_formed() {
+        let mut der = crate::anchors::INTERMEDIATES[1].to_vec();
+        assert!(Certificate::parse(&der).unwrap().is_well_formed());
+        let version = [0xa0, 3, 2, 1, 2];
+        let at = der.windows(version.len()).position(|bytes| bytes == version).unwrap();
+        der[at..][..version.len()].copy_from_slice(&[0xa0, 3, 2, 1, 1]);
+        assert!(!Certificate::parse(&der).unwrap().is_well_formed());
+    }
+
+    /// A list of one entry; `version` and the extensions are finished DER.
+    fn list(version: &[u8], of_entry: &[u8], of_list: &[u8]) -> Vec<u8> {
+        use sim::der;
+        let at = der::time(UnixTime::from_secs(1_795_000_000));
+        let algorithm = der::tlv(SEQUENCE, PSS_SHA384);
+        let entry = der::sequence(&[&der::integer(5), &at, &der::sequence(&[of_entry])]);
+        let issuer = sim::certificate::Name::amd("ARK-Genoa").encode();
+        let of_list = der::explicit(0, &der::sequence(&[of_list]));
+        let fields = [version, &algorithm, &issuer, &at, &at, &der::sequence(&[&entry]), &of_list];
+        der::sequence(&[&der::sequence(&fields), &algorithm, &der::bit_string(&[0; 512])])
+    }
+
+    #[test]
+    fn a_list_that_says_less_than_it_seems_to_is_not_complete() {
+        use sim::der;
+        let extension = |oid: &[u64], critical: bool, value: &[u8]| {
+            let flag = if critical { der::boolean(true) } else { Vec::new() };
+            der::sequence(&[&der::object(oid), &flag, &der::octet_string(value)])
+        };
+        let number = extension(der::oid::CRL_NUMBER, false, &der::integer(5));
+        let reason = |critical| extension(der::oid::CRL_REASON, critical, &[0x0a, 1, 1]);
+        let unknown = extension(&[2, 5, 29, 27], true, &der::integer(4));
+        let version = der::integer(1);
+        for (what, der, complete) in [
+            ("complete", list(&version, &reason(false), &number), true),
+            ("an entry with a condition", list(&version, &reason(true), &number), false),
+            (
+                "a condition",
+                list(&version, &reason(false), &[number.clone(), unknown].concat()),
+                false,
+            ),
+            ("two numbers", list(&version, &reason(false), &number.repeat(2)), false),
+            ("version 1", list(&[], &reason(false), &number), false),
+        ] {
+            assert_eq!(Crl::parse(&der).unwrap().is_complete(), complete, "{what}");
+        }
+    }
+
+    #[test]
     fn lengths_are_minimal() {
         assert_eq!(element(&[0x30, 1, 9, 8], 0x30), Some((&[9][..], &[8][..])));
         for bad in [

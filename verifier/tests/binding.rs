@@ -253,7 +253,10 @@ fn raw_evidence_is_bound_by_stated_report_data_alone() {
             }),
         ],
     );
-    assert!(raw().judge().unwrap().keys().is_none(), "raw evidence vouches for no keys");
+    let accepted = raw().judge().unwrap();
+    assert!(accepted.keys().is_none(), "raw evidence vouches for no keys");
+    // Nor for what runs, and the report says so.
+    assert_eq!(world::codes(accepted.report(), Severity::Info), [Code::NotEvaluated]);
 }
 
 #[test]

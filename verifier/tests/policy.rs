@@ -125,7 +125,7 @@ fn a_production_policy_cannot_bring_roots_of_its_own() {
 
 #[test]
 fn production_admits_no_relaxation() {
-    let relaxations: [(&str, Change<'_>); 10] = [
+    let relaxations: [(&str, Change<'_>); 12] = [
         ("freshness.binding", &|w| w.set("freshness", "binding", "if-present")),
         ("config.digests", &|w| w.set("config", "digests", "any")),
         ("sev-snp.measurements", &|w| w.set("sev-snp", "measurements", "any")),
@@ -137,6 +137,10 @@ fn production_admits_no_relaxation() {
         ("sev-snp.migration_agent", &|w| w.set("sev-snp", "migration_agent", "allowed")),
         ("sev-snp.guest_policy.unknown_bits", &|w| {
             w.set("sev-snp.guest_policy", "unknown_bits", "tolerated");
+        }),
+        ("sev-snp.guest_policy.cxl", &|w| w.set("sev-snp.guest_policy", "cxl", "allowed")),
+        ("sev-snp.mitigations.unchanged", &|w| {
+            w.set("sev-snp.mitigations", "unchanged", "allowed");
         }),
         ("sev-snp.platform.alias_check", &|w| w.set("sev-snp.platform", "alias_check", "allowed")),
         ("sev-snp.min_tcb", &|w| {
@@ -177,7 +181,7 @@ fn lint_wants_milan_by_chip_in_production() {
 
 #[test]
 fn what_is_no_policy_is_refused_with_its_key() {
-    let broken: [(&str, Change<'_>); 17] = [
+    let broken: [(&str, Change<'_>); 19] = [
         ("policy", &|w| w.set("sev-snp", "unknown_key", 1)),
         ("policy", &|w| w.set("sev-snp.platform", "unknown_key", 1)),
         ("policy", &|w| w.set("unknown_section", "key", 1)),
@@ -195,6 +199,15 @@ fn what_is_no_policy_is_refused_with_its_key() {
         ("models.x", &|w| w.set("models", "x", "00")),
         ("sev-snp.products", &|w| w.set("sev-snp", "products", list("rome"))),
         ("sev-snp.measurements", &|w| w.set("sev-snp", "measurements", list("<96 hex>"))),
+        // The level of reports that the host asks for.
+        ("sev-snp.vmpl", &|w| {
+            w.set("sev-snp", "vmpl", toml::Value::Array(vec![0.into(), u32::MAX.into()]));
+        }),
+        ("sev-snp.min_tcb.genoa", &|w| {
+            for part in ["bootloader", "tee", "snp", "microcode"] {
+                w.set("sev-snp.min_tcb.genoa", part, 0);
+            }
+        }),
         ("sev-snp.guest_policy.abi_min", &|w| w.set("sev-snp.guest_policy", "abi_min", "1")),
         ("sev-snp.min_tcb.turin", &|w| {
             let genoas = w.policy["sev-snp"]["min_tcb"]["genoa"].clone();

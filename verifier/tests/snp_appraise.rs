@@ -38,11 +38,20 @@ fn check_11_tcb_order_and_minima() {
             ("reported below the minimum", &[Code::TcbBelowMinimum], &|w| {
                 w.set("sev-snp.min_tcb.genoa", "snp", 24);
             }),
+            ("reported alone below the minimum", &[Code::TcbBelowMinimum], &|w| {
+                w.report.reported_tcb.snp = 22;
+                let snp = sim::der::integer(w.report.reported_tcb.snp.into());
+                w.vek = w.vek.clone().with_value(sim::der::oid::SPL_SNP, snp);
+            }),
             ("a reserved byte", &[Code::TcbOrder], &|w| {
                 w.report.patches.push((attestation::snp::offset::LAUNCH_TCB + 3, vec![1]));
             }),
             ("firmware that can be rolled back", &[Code::FirmwareProvisional], &|w| {
                 w.report.current_version = [66, 55, 1];
+                w.set("sev-snp", "provisional_firmware", "refused");
+            }),
+            ("a TCB that can be rolled back", &[Code::FirmwareProvisional], &|w| {
+                w.report.current_tcb.microcode = 99;
                 w.set("sev-snp", "provisional_firmware", "refused");
             }),
         ],
@@ -66,10 +75,9 @@ fn check_11_tcb_order_and_minima() {
 
 #[test]
 fn check_12_guest_policy() {
-    const BITS: [(&str, u32, Code); 7] = [
+    const BITS: [(&str, u32, Code); 6] = [
         ("smt", 16, Code::GuestPolicySmt),
         ("single_socket", 20, Code::GuestPolicySingleSocket),
-        ("cxl", 21, Code::GuestPolicyCxl),
         ("aes_256_xts", 22, Code::GuestPolicyAes256Xts),
         ("rapl_disabled", 23, Code::GuestPolicyRapl),
         ("ciphertext_hiding", 24, Code::GuestPolicyCiphertextHiding),
@@ -119,6 +127,9 @@ fn check_12_guest_policy_by_default() {
             ("debug", &[Code::GuestPolicyDebug], &|w| w.report.policy |= 1 << 19),
             ("migration", &[Code::GuestPolicyMigration], &|w| w.report.policy |= 1 << 18),
             ("cxl", &[Code::GuestPolicyCxl], &|w| w.report.policy |= 1 << 21),
+            ("no cxl, which is wanted", &[Code::GuestPolicyCxl], &|w| {
+                w.set("sev-snp.guest_policy", "cxl", "required");
+            }),
             ("bit 17", &[Code::GuestPolicyReserved], &|w| w.report.policy &= !(1 << 17)),
             ("unknown", &[Code::GuestPolicyUnknownBits], &|w| w.report.policy |= 1 << 26),
             ("unknown, highest", &[Code::GuestPolicyUnknownBits], &|w| w.report.policy |= 1 << 63),
@@ -142,6 +153,10 @@ fn check_12_guest_policy_by_default() {
             ("migration", &[Code::GuestPolicyMigration], &|w| {
                 w.report.policy |= 1 << 18;
                 w.set("sev-snp.guest_policy", "migration", "allowed");
+            }),
+            ("cxl", &[Code::GuestPolicyCxl], &|w| {
+                w.report.policy |= 1 << 21;
+                w.set("sev-snp.guest_policy", "cxl", "allowed");
             }),
             ("unknown", &[Code::GuestPolicyUnknownBits], &|w| {
                 w.report.policy |= 1 << 40;
@@ -218,6 +233,10 @@ fn check_14_alias_check_and_unknown_bits() {
         genoa,
         &[
             ("unknown platform bit", &[], &|w| w.report.platform_info |= 1 << 6),
+            ("alias check not wanted", &[Code::PlatformAliasCheck], &|w| {
+                w.report.platform_info &= !(1 << 5);
+                w.set("sev-snp.platform", "alias_check", "refused");
+            }),
             ("alias check", &[Code::PlatformAliasCheck], &|w| {
                 w.report.platform_info &= !(1 << 5);
                 w.set("sev-snp.platform", "alias_check", "allowed");
@@ -257,6 +276,10 @@ fn check_15_mitigations() {
             ("changed", &[Code::MitigationChanged], &|w| {
                 w.report.current_mitigations = 0x7f;
                 w.set("sev-snp.mitigations", "unchanged", "allowed");
+            }),
+            ("changed, as wanted", &[Code::MitigationChanged], &|w| {
+                w.report.current_mitigations = 0x7f;
+                w.set("sev-snp.mitigations", "unchanged", "refused");
             }),
         ],
     );

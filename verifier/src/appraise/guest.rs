@@ -24,12 +24,6 @@ pub(super) fn judge(claims: &Claims, snp: &SnpPolicy, findings: &mut Vec<Finding
             demands.single_socket,
         ),
         (
-            Code::GuestPolicyCxl,
-            GuestPolicy::CXL_ALLOW,
-            "CXL devices allowed by the guest policy",
-            demands.cxl,
-        ),
-        (
             Code::GuestPolicyAes256Xts,
             GuestPolicy::MEM_AES_256_XTS,
             "the guest policy's AES-256-XTS",
@@ -68,6 +62,13 @@ pub(super) fn judge(claims: &Claims, snp: &SnpPolicy, findings: &mut Vec<Finding
         "migration is allowed by the guest policy",
         demands.migration,
         policy.has(GuestPolicy::MIGRATE_MA),
+        findings,
+    );
+    dangerous(
+        Code::GuestPolicyCxl,
+        "CXL devices, whose memory is not the processor's, are allowed by the guest policy",
+        demands.cxl,
+        policy.has(GuestPolicy::CXL_ALLOW),
         findings,
     );
     if !policy.has(GuestPolicy::RESERVED_ONE) {

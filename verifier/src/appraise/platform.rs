@@ -52,12 +52,14 @@ fn alias_check(claims: &Claims, demand: Demand, findings: &mut Vec<Finding>) {
         (Demand::Required, false) => {
             Finding::reject(Code::PlatformAliasCheck, message).expected("1").actual("0")
         }
-        (Demand::Allowed, false) => Finding::warn(Code::PlatformAliasCheck, message),
+        (Demand::Allowed | Demand::Refused, false) => {
+            Finding::warn(Code::PlatformAliasCheck, message)
+        }
         (Demand::Refused, true) => Finding::reject(
             Code::PlatformAliasCheck,
             "the alias check has completed, and the policy refuses that",
         ),
-        (Demand::Required | Demand::Allowed, true) | (Demand::Refused, false) => return,
+        (Demand::Required | Demand::Allowed, true) => return,
     };
     findings.push(finding);
 }
@@ -112,10 +114,10 @@ pub(super) fn mitigations(claims: &Claims, snp: &SnpPolicy, findings: &mut Vec<F
         (Demand::Refused, true) => {
             Finding::reject(Code::MitigationChanged, "the mitigations did not change since launch")
         }
-        (Demand::Allowed, false) => {
+        (Demand::Allowed | Demand::Refused, false) => {
             Finding::warn(Code::MitigationChanged, "the mitigations changed since launch")
         }
-        (Demand::Required | Demand::Allowed, true) | (Demand::Refused, false) => return,
+        (Demand::Required | Demand::Allowed, true) => return,
     };
     findings.push(finding.expected(format!("{launch:#x}")).actual(format!("{current:#x}")));
 }

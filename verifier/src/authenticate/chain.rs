@@ -1,10 +1,10 @@
 //! The chain: VCEK or VLEK, its intermediate, and a root that is an anchor byte for byte
 //! (AMD 57230, VCEK certificate and KDS interface specification, §3).
 
-use attestation::UnixTime;
 use attestation::snp::{Product, SigningKey};
+use attestation::{Endorsements, UnixTime};
 
-use super::{Inputs, revocation};
+use super::{Inputs, fails, revocation};
 use crate::anchors::{Ark, INTERMEDIATES, ark_name};
 use crate::crypto::P384_POINT_LEN;
 use crate::finding::{Code, Finding};
@@ -79,37 +79,72 @@ impl Kind {
 }
 
 /// Follows the report's signing key to an anchor. `None` where there is no such key to speak of.
+///
+/// AMD's service writes a new certificate of the same key each time that it is asked, and anybody
+/// can write a worthless one: so of several certificates of the key, the first that passes counts,
+/// and a wrong one hides no right one.
 pub(super) fn verify(inputs: Inputs<'_>, findings: &mut Vec<Finding>) -> Option<Chain> {
     let given = certificates(inputs, findings);
     let crls = crls(inputs, findings);
-    let (vek, signs_report) = signing_key(inputs, &given, findings)?;
+    let (veks, signs_report) = signing_keys(inputs, &given, findings)?;
+    let pool = Pool { inputs, given: &given, crls: &crls };
+    let attempts = veks.into_iter().map(|vek| {
+        let mut own = Vec::new();
+        let chain = follow(pool, vek, signs_report, &mut own);
+        (own, chain)
+    });
+    let (own, chain) = best(attempts)?;
+    findings.extend(own);
+    chain
+}
+
+/// Everything that a chain may be made of.
+#[derive(Clone, Copy)]
+struct Pool<'a> {
+    inputs: Inputs<'a>,
+    given: &'a [Certificate<'a>],
+    crls: &'a [Crl<'a>],
+}
+
+/// Where a chain ends: until when it holds, and by which list.
+type End = (UnixTime, Option<CrlNumber>);
+
+/// Of several attempts, one that fails by revocation alone: a key that was disowned under one
+/// certificate is not good under another. Else the first that passes; else the first of all, for
+/// what there is to say.
+fn best<T>(attempts: impl Iterator<Item = (Vec<Finding>, T)>) -> Option<(Vec<Finding>, T)> {
+    let rank = |(own, _): &(Vec<Finding>, T)| {
+        let mut codes = own.iter().filter(|finding| fails(finding)).map(|finding| finding.code);
+        match codes.next() {
+            None => 1,
+            Some(first) if codes.chain([first]).all(is_revocation) => 0,
+            Some(_) => 2,
+        }
+    };
+    // Of equals, `min_by_key` yields the first.
+    attempts.min_by_key(rank)
+}
+
+fn is_revocation(code: Code) -> bool {
+    matches!(code, Code::IntermediateRevoked | Code::VekRevoked)
+}
+
+/// Follows one certificate of the signing key.
+fn follow(
+    pool: Pool<'_>,
+    vek: &Certificate<'_>,
+    signs_report: bool,
+    findings: &mut Vec<Finding>,
+) -> Option<Chain> {
     let (kind, product) = role(vek, findings)?;
     let Key::P384(point) = vek.key() else { return None };
     profile_of_vek(vek, kind, findings);
-    let mut ends = dates(vek, kind.name(), inputs.now, findings);
-
-    let signs =
-        |issuer: &&Certificate<'_>| vek.names_issuer(issuer) && vek.is_signed_by(issuer.key());
-    let signer = given.iter().find(signs);
-    // Those built in cost their parsing, so they are looked at last.
-    let built_in = if signer.is_some() { Vec::new() } else { built_in() };
-    let signer = signer.or_else(|| built_in.iter().find(signs));
+    let mut ends = dates(vek, kind.name(), pool.inputs.now, findings);
     let mut crl = None;
-    let pool = given.iter().chain(&built_in);
-    if let Some(intermediate) = intermediate(vek, kind, signer, pool, findings) {
-        profile_of_intermediate(intermediate, kind, product, findings);
-        ends = ends.min(dates(intermediate, kind.issuer(), inputs.now, findings));
-        let root = root(intermediate, product, inputs.anchors.sev_snp(), &given, findings);
-        if let Some((ark, root)) = root {
-            ends = ends.min(dates(&root, "ARK", inputs.now, findings));
-            let used = revocation::check(&crls, &root, intermediate, vek, inputs, findings);
-            if let Some((number, until)) = used {
-                ends = ends.min(until);
-                crl = Some(CrlNumber { issuer: ark.id(), number });
-            }
-        }
+    if let Some((until, used)) = issued(pool, vek, kind, product, findings) {
+        ends = ends.min(until);
+        crl = used;
     }
-
     let vek = Vek {
         kind,
         product,
@@ -121,9 +156,76 @@ pub(super) fn verify(inputs: Inputs<'_>, findings: &mut Vec<Finding>) -> Option<
     Some(Chain { vek, ends, crl, signs_report })
 }
 
+/// Looks for the intermediate that issued the key's certificate, among those given and those built
+/// in, and follows it to an anchor.
+fn issued(
+    pool: Pool<'_>,
+    vek: &Certificate<'_>,
+    kind: Kind,
+    product: Product,
+    findings: &mut Vec<Finding>,
+) -> Option<End> {
+    let built_in = built_in(pool.given);
+    let named = |candidate: &&Certificate<'_>| vek.names_issuer(candidate);
+    let signs = |candidate: &&Certificate<'_>| vek.is_signed_by(candidate.key());
+    let candidates = pool.given.iter().filter(named).take(ATTEMPTS_MAX);
+    let candidates = candidates.chain(built_in.iter().filter(named));
+    let attempts = candidates.clone().filter(signs).map(|intermediate| {
+        let mut own = Vec::new();
+        let end = rooted(pool, vek, intermediate, kind, product, &mut own);
+        (own, end)
+    });
+    if let Some((own, end)) = best(attempts) {
+        findings.extend(own);
+        return Some(end);
+    }
+    let issuer = vek.issuer_cn();
+    // One that has the issuer's name and did not sign still has something to say.
+    if let Some(named) = candidates.clone().next() {
+        findings.push(Finding::reject(
+            Code::CertificateSignatureInvalid,
+            format!(
+                "the {} does not chain to AMD: {issuer}, which it names as its issuer, did not sign it",
+                kind.name(),
+            ),
+        ));
+        return Some(rooted(pool, vek, named, kind, product, findings));
+    }
+    findings.push(Finding::reject(
+        Code::IntermediateMissing,
+        format!("no certificate of {issuer} was given"),
+    ));
+    None
+}
+
+/// Follows an intermediate to an anchor, and asks the anchor's lists about both certificates.
+fn rooted(
+    pool: Pool<'_>,
+    vek: &Certificate<'_>,
+    intermediate: &Certificate<'_>,
+    kind: Kind,
+    product: Product,
+    findings: &mut Vec<Finding>,
+) -> End {
+    let Pool { inputs, given, crls } = pool;
+    profile_of_intermediate(intermediate, kind, product, findings);
+    let mut ends = dates(intermediate, kind.issuer(), inputs.now, findings);
+    let Some((ark, root)) = root(intermediate, product, inputs.anchors.sev_snp(), given, findings)
+    else {
+        return (ends, None);
+    };
+    ends = ends.min(dates(&root, "ARK", inputs.now, findings));
+    let Some((number, until)) = revocation::check(crls, &root, intermediate, vek, inputs, findings)
+    else {
+        return (ends, None);
+    };
+    (ends.min(until), Some(CrlNumber { issuer: ark.id(), number }))
+}
+
 fn certificates<'a>(inputs: Inputs<'a>, findings: &mut Vec<Finding>) -> Vec<Certificate<'a>> {
     let mut parsed = Vec::new();
-    for der in inputs.endorsements.iter().flat_map(|given| given.certificates()) {
+    let [given, carried] = inputs.endorsements.map(Endorsements::certificates);
+    for der in given.iter().chain(carried.iter().filter(|der| !given.contains(der))) {
         match Certificate::parse(der) {
             Ok(certificate) => parsed.push(certificate),
             Err(error) => {
@@ -136,7 +238,8 @@ fn certificates<'a>(inputs: Inputs<'a>, findings: &mut Vec<Finding>) -> Vec<Cert
 
 fn crls<'a>(inputs: Inputs<'a>, findings: &mut Vec<Finding>) -> Vec<Crl<'a>> {
     let mut parsed = Vec::new();
-    for der in inputs.endorsements.iter().flat_map(|given| given.crls()) {
+    let [given, carried] = inputs.endorsements.map(Endorsements::crls);
+    for der in given.iter().chain(carried.iter().filter(|der| !given.contains(der))) {
         match Crl::parse(der) {
             Ok(crl) => parsed.push(crl),
             Err(error) => {
@@ -147,13 +250,14 @@ fn crls<'a>(inputs: Inputs<'a>, findings: &mut Vec<Finding>) -> Vec<Crl<'a>> {
     parsed
 }
 
-/// The certificate of the key that signed the report: of several, the one whose key verifies it.
-/// The second value says whether that is already known.
-fn signing_key<'a, 'b>(
+/// The certificates of the key that signed the report, at most [`ATTEMPTS_MAX`] of them; where there
+/// is none, the first of any key. The second value says whether the report is already known to
+/// verify.
+fn signing_keys<'a, 'b>(
     inputs: Inputs<'_>,
     given: &'b [Certificate<'a>],
     findings: &mut Vec<Finding>,
-) -> Option<(&'b Certificate<'a>, bool)> {
+) -> Option<(Vec<&'b Certificate<'a>>, bool)> {
     let is_vek = |certificate: &&Certificate<'_>| matches!(certificate.key(), Key::P384(_));
     let mut candidates = given.iter().filter(is_vek);
     let Some(first) = candidates.next() else {
@@ -168,14 +272,16 @@ fn signing_key<'a, 'b>(
         return None;
     };
     if candidates.next().is_none() {
-        return Some((first, false));
+        return Some((vec![first], false));
     }
     let signs = |certificate: &&Certificate<'_>| match certificate.key() {
         Key::P384(point) => super::report::is_signed_by(inputs.report, point),
         Key::Rsa4096(_) | Key::Other => false,
     };
     let signer = given.iter().filter(is_vek).find(signs);
-    Some(signer.map_or((first, false), |signer| (signer, true)))
+    let Some(signer) = signer else { return Some((vec![first], false)) };
+    let same_key = |certificate: &&Certificate<'_>| certificate.key() == signer.key();
+    Some((given.iter().filter(same_key).take(ATTEMPTS_MAX).collect(), true))
 }
 
 /// What the names in a signing key's certificate make it.
@@ -288,38 +394,10 @@ fn dates(
     not_after
 }
 
-fn built_in() -> Vec<Certificate<'static>> {
-    INTERMEDIATES.iter().filter_map(|der| Certificate::parse(der).ok()).collect()
-}
-
-/// The intermediate: the one that signed, or else, for what else there is to say, one that has the
-/// issuer's name.
-fn intermediate<'a, 'b: 'a>(
-    vek: &Certificate<'_>,
-    kind: Kind,
-    signer: Option<&'a Certificate<'b>>,
-    mut pool: impl Iterator<Item = &'a Certificate<'b>>,
-    findings: &mut Vec<Finding>,
-) -> Option<&'a Certificate<'b>> {
-    if signer.is_some() {
-        return signer;
-    }
-    let named = pool.find(|candidate| vek.names_issuer(candidate));
-    let issuer = vek.issuer_cn();
-    findings.push(match named {
-        None => Finding::reject(
-            Code::IntermediateMissing,
-            format!("no certificate of {issuer} was given"),
-        ),
-        Some(_) => Finding::reject(
-            Code::CertificateSignatureInvalid,
-            format!(
-                "the {} does not chain to AMD: {issuer}, which it names as its issuer, did not sign it",
-                kind.name(),
-            ),
-        ),
-    });
-    named
+/// The intermediates that are built in and were not given.
+fn built_in(given: &[Certificate<'_>]) -> Vec<Certificate<'static>> {
+    let is_new = |der: &&&[u8]| !given.iter().any(|have| have.der == **der);
+    INTERMEDIATES.iter().filter(is_new).filter_map(|der| Certificate::parse(der).ok()).collect()
 }
 
 /// The anchor that signed the intermediate. Roots that were given are only named in the finding:
@@ -493,6 +571,10 @@ fn malformed(kind: &str, name: &str) -> Finding {
         format!("extension {name} of the {kind} is not in its canonical form"),
     )
 }
+
+/// How many certificates of one key, and how many of one issuer's name, are looked at: each costs
+/// signatures to verify, and whoever sends evidence may send many.
+const ATTEMPTS_MAX: usize = 4;
 
 /// An extension: AMD's name, and its OID's contents octets. All are under 1.3.6.1.4.1.3704.1.
 type Named = (&'static str, &'static [u8]);

@@ -4,11 +4,15 @@
 use attestation::UnixTime;
 
 use super::Inputs;
-use crate::finding::{Code, Finding};
+use crate::finding::{Code, Finding, Severity};
 use crate::policy::Presence;
 use crate::x509::{Certificate, Crl};
 
-/// Checks every list that names `root` as issuer. Yields the number and the end of the newest.
+/// Checks every list that names `root` as issuer. Yields the number and the end of the newest one
+/// that is good.
+///
+/// One good list is enough: beside it, a stale or worthless one is for the record. But whatever the
+/// root ever revoked stays revoked, so what a stale list of its own names counts.
 pub(super) fn check(
     crls: &[Crl<'_>],
     root: &Certificate<'_>,
@@ -19,9 +23,11 @@ pub(super) fn check(
 ) -> Option<(u64, UnixTime)> {
     let mut newest = None;
     let mut any = false;
+    let mut wrong = Vec::new();
     for crl in crls.iter().filter(|crl| crl.names_issuer(root)) {
         any = true;
-        let Some(list) = list(crl, root, inputs.now, findings) else { continue };
+        let before = wrong.len();
+        let Some(list) = list(crl, root, inputs.now, &mut wrong) else { continue };
         for (certificate, code) in
             [(intermediate, Code::IntermediateRevoked), (vek, Code::VekRevoked)]
         {
@@ -35,8 +41,14 @@ pub(super) fn check(
                 );
             }
         }
-        newest = newest.max(Some(list));
+        if wrong.len() == before {
+            newest = newest.max(Some(list));
+        }
     }
+    if newest.is_some() {
+        wrong.iter_mut().for_each(|finding| finding.severity = Severity::Info);
+    }
+    findings.append(&mut wrong);
     if !any {
         let message = format!("no revocation list of {} was given", root.subject_cn());
         findings.push(match inputs.revocation {

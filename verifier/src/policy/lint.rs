@@ -113,9 +113,6 @@ fn snp_section(policy: &Policy, snp: &SnpPolicy, problems: &mut Vec<Problem>) {
             "names milan, whose chip secrets can be extracted by software (BadFuse)",
         ));
     }
-    if snp.vmpl.iter().any(|level| *level > 3) {
-        problems.push(Problem::error("sev-snp.vmpl", "has a level above 3, which no guest has"));
-    }
 }
 
 fn is_empty<T>(accept: &Accept<T>) -> bool {

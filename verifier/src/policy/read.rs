@@ -173,7 +173,7 @@ impl Reader {
             revocation,
             signing_keys,
             csp_ids: csp_ids.into_iter().collect(),
-            vmpl: vmpl.into_iter().collect(),
+            vmpl: self.vmpl(vmpl),
             chips: self.accept("sev-snp.chips", chips, chip),
             min_tcb: self.min_tcb(min_tcb),
             provisional_firmware,
@@ -226,10 +226,22 @@ impl Reader {
         products
     }
 
+    /// A report that the host asked for has a level of its own, which no policy can accept: what the
+    /// host says binds nothing.
+    fn vmpl(&mut self, levels: Vec<u32>) -> BTreeSet<u32> {
+        if levels.iter().any(|level| *level > VMPL_MAX) {
+            self.problem("sev-snp.vmpl", "has a level above 3, which no guest has");
+        }
+        levels.into_iter().collect()
+    }
+
     fn min_tcb(&mut self, written: BTreeMap<String, TcbFile>) -> BTreeMap<Product, TcbVersion> {
         let mut minima = BTreeMap::new();
         for (name, TcbFile { bootloader, tee, snp, microcode, fmc }) in written {
             let key = format!("sev-snp.min_tcb.{name}");
+            if [bootloader, tee, snp, microcode] == [0; 4] {
+                self.problem(&key, "is no minimum: every firmware is at least that");
+            }
             match (product(&name), fmc) {
                 (None, _) => self.problem(&key, "is none of milan, genoa, turin"),
                 (Some(Product::Turin), None) => self.problem(&key, "needs fmc"),
@@ -390,6 +402,16 @@ impl Policy {
                 "accepts guest policies that nobody here understands",
             );
             note(
+                allowed(snp.guest_policy.cxl),
+                "sev-snp.guest_policy.cxl",
+                "accepts a guest whose host may have CXL devices",
+            );
+            note(
+                snp.mitigations.unchanged != Demand::Required,
+                "sev-snp.mitigations.unchanged",
+                "accepts mitigations that changed since launch",
+            );
+            note(
                 snp.platform.alias_check != Demand::Required,
                 "sev-snp.platform.alias_check",
                 "does without the check for aliased memory",
@@ -403,6 +425,9 @@ impl Policy {
         found
     }
 }
+
+/// The lowest privilege level of a guest (SNP ABI §7.3).
+const VMPL_MAX: u32 = 3;
 
 /// Whether an author was meant to replace `value`.
 pub(super) fn is_placeholder(value: &str) -> bool {
