@@ -27,6 +27,7 @@ FUZZ_SECONDS ?= 10
 help:
 	@echo "make demo    build, verify, ask one question (PROMPT=\"…\" changes it), let a lying operator try"
 	@echo "make serve   the same stack and the local proxy, until it is stopped (PORT=$(PORT))"
+	@echo "make programs  veritee, veritee-enclave, veritee-router and veritee-sim, in $(TARGET)/release"
 	@echo "make test    everything that CI runs"
 	@echo "make fuzz    every fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS); \`make test\` has their short form"
 	@echo "make fmt     format the code"
