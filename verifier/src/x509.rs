@@ -383,6 +383,45 @@ mod tests {
         assert!(!Certificate::parse(&der).unwrap().is_well_formed());
     }
 
+    #[test]
+    fn a_key_is_one_of_two_kinds() {
+        use sim::der;
+        let info = |algorithm: &[u64], parameters: &[u8], unused: u8, key: &[u8]| {
+            let bits = [&[unused], key].concat();
+            let algorithm = der::sequence(&[&der::object(algorithm), parameters]);
+            der::sequence(&[&algorithm, &der::tlv(BIT_STRING, &bits)])
+        };
+        let rsa = |len: usize| der::sequence(&[&der::unsigned(&vec![0x81; len]), &der::integer(2)]);
+        let of_rsa =
+            |unused, len| info(&[1, 2, 840, 113_549, 1, 1, 1], &der::null(), unused, &rsa(len));
+        let of_curve = |curve: &[u64], unused, len| {
+            info(&[1, 2, 840, 10045, 2, 1], &der::object(curve), unused, &vec![4; len])
+        };
+        let p384 = [1, 3, 132, 0, 34];
+        for (what, der, expected) in [
+            ("rsa-4096", of_rsa(0, 512), "rsa"),
+            ("rsa-2048", of_rsa(0, 256), "other"),
+            ("rsa-8192", of_rsa(0, 1024), "other"),
+            ("rsa that is cut within an octet", of_rsa(1, 512), "other"),
+            ("p-384", of_curve(&p384, 0, 97), "p384"),
+            ("p-384, compressed", of_curve(&p384, 0, 49), "other"),
+            ("p-384 that is cut within an octet", of_curve(&p384, 1, 97), "other"),
+            (
+                "another curve of that length",
+                of_curve(&[1, 3, 36, 3, 3, 2, 8, 1, 1, 11], 0, 97),
+                "other",
+            ),
+        ] {
+            let (_, info) = SubjectPublicKeyInfo::from_der(&der).unwrap();
+            let found = match key(&info) {
+                Key::Rsa4096(_) => "rsa",
+                Key::P384(_) => "p384",
+                Key::Other => "other",
+            };
+            assert_eq!(found, expected, "{what}");
+        }
+    }
+
     /// A list of one entry; `version` and the extensions are finished DER.
     fn list(version: &[u8], of_entry: &[u8], of_list: &[u8]) -> Vec<u8> {
         use sim::der;

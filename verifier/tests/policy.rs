@@ -242,10 +242,15 @@ fn an_anchor_is_a_root_that_signed_itself() {
         subject: not_a_root,
         ..pki.ark_recipe().unwrap()
     };
+    let mut not_self_issued = pki.ark_recipe().unwrap();
+    not_self_issued.issuer.0.remove(4);
+    let no_authority = pki.ark_recipe().unwrap().without(sim::der::oid::BASIC_CONSTRAINTS);
     for (what, file) in [
         ("an intermediate", pki.ask().to_vec()),
         ("a broken signature", pki.sign_as_ark(&not_self_signed).unwrap()),
         ("another name", pki.sign_as_ark(&named_otherwise).unwrap()),
+        ("another issuer", pki.sign_as_ark(&not_self_issued).unwrap()),
+        ("no authority", pki.sign_as_ark(&no_authority).unwrap()),
         ("nothing", Vec::new()),
         ("text", b"text".to_vec()),
     ] {

@@ -170,6 +170,9 @@ fn check_4_certificates_are_what_their_role_wants() {
             ("ask without the ca flag", CA, &|w| {
                 w.issuer = w.issuer.clone().without(oid::BASIC_CONSTRAINTS);
             }),
+            ("ask with a ca flag that may be ignored", CA, &|w| {
+                w.issuer.extension_mut(oid::BASIC_CONSTRAINTS).unwrap().critical = false;
+            }),
             ("ask with the ca flag off", CA, &|w| {
                 w.issuer = w.issuer.clone().with_value(oid::BASIC_CONSTRAINTS, der::sequence(&[]));
             }),
@@ -527,8 +530,9 @@ fn judge_with(
     crls: &[Vec<u8>],
 ) -> Result<verifier::AttestationResult, verifier::Refused> {
     let mut all = attestation::Endorsements::new();
-    certificates.iter().for_each(|der| all.add_certificate(der).unwrap());
-    crls.iter().for_each(|der| all.add_crl(der).unwrap());
+    let certificates = certificates.iter().try_for_each(|der| all.add_certificate(der));
+    let crls = crls.iter().try_for_each(|der| all.add_crl(der));
+    assert_eq!((certificates, crls), (Ok(()), Ok(())));
     verifier::appraise(
         &world.parsed_policy(),
         &world.evidence(),
@@ -539,6 +543,7 @@ fn judge_with(
 }
 
 /// The certificate of the world's own key, with one thing changed.
+#[expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 fn other_vek(world: &World, change: impl Fn(&mut sim::CertificateRecipe)) -> Vec<u8> {
     let mut recipe = world.vek.clone();
     change(&mut recipe);
@@ -578,9 +583,10 @@ fn a_wrong_certificate_hides_no_right_one() {
         let outcome = judge_with(&world, &all, crls);
         assert!(outcome.is_ok(), "{what}: {:#?}", report(&outcome).findings);
         // Alone it is refused, and says why.
-        let alone = match what.ends_with("issuer") {
-            true => [vek.clone(), first.clone(), ark.clone()],
-            false => [first.clone(), issuer.clone(), ark.clone()],
+        let alone = if what.ends_with("issuer") {
+            [vek.clone(), first.clone(), ark.clone()]
+        } else {
+            [first.clone(), issuer.clone(), ark.clone()]
         };
         assert!(judge_with(&world, &alone, crls).is_err(), "{what}, alone");
     }

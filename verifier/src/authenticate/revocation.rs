@@ -46,7 +46,9 @@ pub(super) fn check(
         }
     }
     if newest.is_some() {
-        wrong.iter_mut().for_each(|finding| finding.severity = Severity::Info);
+        for finding in &mut wrong {
+            finding.severity = Severity::Info;
+        }
     }
     findings.append(&mut wrong);
     if !any {
