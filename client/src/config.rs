@@ -47,7 +47,12 @@ impl RouterUrl {
             return Err(bad("has a path; the router's address has none"));
         }
         let address = loopback(authority.host()).ok_or_else(|| bad(NOT_LOOPBACK))?;
-        let port = authority.port_u16().unwrap_or(80);
+        // A number that is no port must not become another one.
+        let port = match authority.port_u16() {
+            Some(port) => port,
+            None if authority.as_str() == authority.host() => 80,
+            None => return Err(bad("has a port that is none")),
+        };
         let authority = std::net::SocketAddr::new(address, port).to_string();
         Ok(Self { authority })
     }
@@ -313,6 +318,13 @@ mod tests {
             ("http://LOCALHOST:1", Some("http://127.0.0.1:1")),
             ("http://[::1]:1", Some("http://[::1]:1")),
             ("https://127.0.0.1", None),
+            ("http://127.0.0.1:65536", None),
+            ("http://127.0.0.1:", None),
+            ("http://[::1]", Some("http://[::1]:80")),
+            ("http://0.0.0.0:1", None),
+            ("http://[::]:1", None),
+            ("http://[::ffff:127.0.0.1]:1", None),
+            ("http://localhost.:1", None),
             ("http://10.0.0.1:8080", None),
             ("http://router.example", None),
             ("http://localhost.example", None),

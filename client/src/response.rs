@@ -20,7 +20,7 @@ use verifier::receipt::{Claim, ReceiptRefused, Transcript, VerifiedReceipt};
 
 use crate::attest::Enclave;
 use crate::error::Error;
-use crate::openai::{Event, Outline};
+use crate::openai::{Event, Outline, Request};
 use crate::sse::EventReader;
 
 /// An answer whose head has authenticated.
@@ -245,6 +245,28 @@ pub(crate) struct Arriving {
     sealed_at: UnixTime,
 }
 
+/// In which form an answer comes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Form {
+    /// As events.
+    Stream,
+    /// As one object, with this status.
+    Whole(u16),
+}
+
+impl Form {
+    /// Who asked for one object is shown nothing before all of it has verified, whatever comes.
+    fn of(status: u16, media_type: &[u8], asked_for_stream: bool) -> Result<Self, Malformed> {
+        if status != 200 || !media_type.starts_with(b"text/event-stream") {
+            return Ok(Self::Whole(status));
+        }
+        if asked_for_stream {
+            return Ok(Self::Stream);
+        }
+        Err(Malformed::invalid("answer", "is a stream, which nobody asked for"))
+    }
+}
+
 /// What authenticated before the response broke, and why it broke.
 type BrokeOff = (Vec<seal::Event>, Error);
 
@@ -262,14 +284,15 @@ impl Arriving {
     /// Reads the head, and with it the rest of an answer that is not streamed.
     pub(crate) async fn into_answer(
         mut self: Box<Self>,
-        parameters: Option<Parameters>,
+        request: &Request,
     ) -> Result<Answer, Error> {
+        let parameters = request.parameters.clone();
         let mut pieces = VecDeque::new();
-        let (status, is_stream) = loop {
+        let form = loop {
             match pieces.pop_front() {
                 Some(seal::Event::Head { status, fields }) => {
                     let media_type = fields.only("content-type")?.unwrap_or_default();
-                    break (status, media_type.starts_with(b"text/event-stream"));
+                    break Form::of(status, media_type, request.is_stream())?;
                 }
                 Some(_) => return Err(Error::Bug("a response without a head")),
                 None => match self.next().await {
@@ -284,7 +307,7 @@ impl Arriving {
             }
         };
         let pieces: Vec<_> = pieces.into();
-        if status == 200 && is_stream {
+        let Form::Whole(status) = form else {
             let enclave = Arc::clone(&self.enclave);
             let mut stream = AnswerStream {
                 arriving: Some(self),
@@ -304,7 +327,7 @@ impl Arriving {
                 stream.fail(error);
             }
             return Ok(Answer::Stream(Box::new(stream)));
-        }
+        };
         self.into_whole(status, &pieces, parameters).await
     }
 
@@ -454,6 +477,21 @@ const HELD_MAX: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn events_are_shown_to_those_alone_who_asked_for_them() {
+        let (events, json) = (&b"text/event-stream; charset=utf-8"[..], &b"application/json"[..]);
+        for (status, media_type, asked, expected) in [
+            (200, events, true, Some(Form::Stream)),
+            (200, events, false, None),
+            (200, json, true, Some(Form::Whole(200))),
+            (200, json, false, Some(Form::Whole(200))),
+            (500, events, true, Some(Form::Whole(500))),
+            (200, &[], true, Some(Form::Whole(200))),
+        ] {
+            assert_eq!(Form::of(status, media_type, asked).ok(), expected, "{status} {asked}");
+        }
+    }
 
     #[test]
     fn an_answer_and_its_receipt_agree_on_the_end() {

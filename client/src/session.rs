@@ -159,7 +159,7 @@ impl Client {
             };
             match self.attempt(&enclave, request).await? {
                 Sent::Answered(arriving) => {
-                    return arriving.into_answer(request.parameters.clone()).await;
+                    return arriving.into_answer(request).await;
                 }
                 Sent::Refused(refusal) => {
                     if refusal.hint != Hint::Busy {

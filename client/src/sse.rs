@@ -47,6 +47,10 @@ impl EventReader {
     fn line_ended(&mut self, each: &mut impl FnMut(&[u8])) -> Result<(), Malformed> {
         let line = self.line.expose_mut();
         let (data, text) = (self.data.expose_mut(), line.strip_suffix(b"\r").unwrap_or(line));
+        // JSON allows it between its parts; other readers of what we pass on end a line there.
+        if text.contains(&b'\r') {
+            return Err(Malformed::invalid(WHAT, "has a carriage return within a line"));
+        }
         match text {
             [] => {
                 if self.has_data {
@@ -111,7 +115,16 @@ mod tests {
 
     #[test]
     fn what_no_enclave_sends_is_refused() {
-        for text in [&b"event: x\n"[..], b"id: 1\n", b"data: a\ndata: b\n", b"{}\n"] {
+        for text in [
+            &b"event: x\n"[..],
+            b"id: 1\n",
+            b"data: a\ndata: b\n",
+            b"{}\n",
+            b"data: {}\rdata: [DONE]\r\r\n",
+            b"data: {}\r\r\n",
+            b": pad\rdata: {}\n",
+            b"\xef\xbb\xbfdata: {}\n",
+        ] {
             assert!(read(&[text]).is_err(), "{text:?}");
         }
         assert!(read(&[&vec![b'd'; EVENT_LEN_MAX + 1]]).is_err());
