@@ -19,6 +19,8 @@ pub(crate) enum Problem {
     Misdirected,
     /// The path exists, the method does not; carries the `Allow` header.
     MethodNotAllowed(&'static str),
+    /// HTTP before 1.1, in which a cut answer looks like a whole one.
+    Version,
     /// The body is not of the type that the path takes.
     MediaType,
     /// The body is longer than the limit.
@@ -47,6 +49,7 @@ impl Problem {
             Self::UnknownNode => "unknown-node",
             Self::Misdirected => "misdirected",
             Self::MethodNotAllowed(_) => "method-not-allowed",
+            Self::Version => "http-version",
             Self::MediaType => "media-type",
             Self::TooLarge => "body-too-large",
             Self::UploadSlow => "upload-too-slow",
@@ -65,6 +68,7 @@ impl Problem {
             Self::NotFound | Self::UnknownNode => StatusCode::NOT_FOUND,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UploadSlow => StatusCode::REQUEST_TIMEOUT,
@@ -85,6 +89,7 @@ impl Problem {
                 "The fleet has no such enclave any more; verify another one and seal to it."
             }
             Self::MethodNotAllowed(_) => "This path does not take this method; see Allow.",
+            Self::Version => "This path takes HTTP/1.1; an earlier one cannot mark a cut.",
             Self::MediaType => "The content type is not the one that this path takes.",
             Self::TooLarge => "The body is longer than this router takes.",
             Self::UploadSlow => "The body did not arrive in time.",
@@ -110,6 +115,7 @@ impl Problem {
             | Self::UnknownNode
             | Self::Misdirected
             | Self::MethodNotAllowed(_)
+            | Self::Version
             | Self::MediaType
             | Self::TooLarge
             | Self::UploadSlow => None,

@@ -6,7 +6,7 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::{Client, Error as ClientError, connect::HttpConnector};
@@ -97,7 +97,7 @@ impl Relay {
     ) -> Result<Response<Reply>, Problem> {
         let (head, body) = request.into_parts();
         let bytes_max = errand.body_bytes_max(&self.limits);
-        if let Err(problem) = admissible(errand, &head.headers, &body, bytes_max) {
+        if let Err(problem) = admissible(errand, head.version, &head.headers, &body, bytes_max) {
             discard(body);
             return Err(problem);
         }
@@ -191,10 +191,15 @@ struct Waited;
 /// What can be told from the head is told before anything is sent.
 fn admissible(
     errand: Errand,
+    version: Version,
     headers: &HeaderMap,
     body: &Incoming,
     bytes_max: u64,
 ) -> Result<(), Problem> {
+    // Towards such a client an answer of unknown length ends with its connection, cut or not.
+    if version < Version::HTTP_11 {
+        return Err(Problem::Version);
+    }
     if let Some(expected) = errand.media_type() {
         let found =
             headers.get(header::CONTENT_TYPE).map(http::HeaderValue::as_bytes).unwrap_or_default();
@@ -222,10 +227,16 @@ fn has_marked_end(status: StatusCode, headers: &HeaderMap) -> bool {
     match status {
         StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => true,
         status if status.is_informational() => false,
-        _ => {
-            headers.contains_key(header::CONTENT_LENGTH)
-                || headers.contains_key(header::TRANSFER_ENCODING)
-        }
+        // Where there is a transfer coding the length counts for nothing, and only the last one of
+        // all can be the one that marks an end (RFC 9112 §6.3).
+        _ => match headers.get_all(header::TRANSFER_ENCODING).iter().next_back() {
+            Some(codings) => codings
+                .as_bytes()
+                .rsplit(|octet| *octet == b',')
+                .next()
+                .is_some_and(|last| last.trim_ascii().eq_ignore_ascii_case(b"chunked")),
+            None => headers.contains_key(header::CONTENT_LENGTH),
+        },
     }
 }
 
