@@ -179,6 +179,10 @@ impl Epochs {
     }
 }
 
+/// How far a client's clock may be behind ours. The times of a statement are the host's word anyway,
+/// and a challenge proves freshness, so the window may open early (`docs/protocol.md` §5.1).
+const CLOCK_TOLERANCE: Duration = Duration::from_mins(1);
+
 impl Identity {
     /// Binds `key` from `now` on for `length`, and has the platform sign that.
     async fn attest(
@@ -199,7 +203,7 @@ impl Identity {
             manifest: Sha256::of(&self.manifest),
             config: Sha256::of(&self.config),
             accelerators: None,
-            not_before: now,
+            not_before: now.saturating_sub(CLOCK_TOLERANCE),
             not_after,
         }
         .encode();
