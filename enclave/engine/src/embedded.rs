@@ -196,9 +196,13 @@ impl Engine for EmbeddedEngine {
         // A text that cannot fit is not worth the time of finding out by how much.
         let bound =
             |bytes| u32::try_from(self.tokenizer.tokens_at_least(bytes)).unwrap_or(u32::MAX);
-        if bound(bytes) >= limit {
-            return Err(EngineError::ContextTooLong { prompt_tokens: bound(bytes), limit });
+        // Neither is a crowd of turns: a template writes at least one token for each that it shows.
+        let turns = u32::try_from(messages.len()).unwrap_or(u32::MAX);
+        let least = bound(bytes).max(turns);
+        if least >= limit {
+            return Err(EngineError::ContextTooLong { prompt_tokens: least, limit });
         }
+        self.door.has_place(self.slots)?;
         let prompt = self.template.render(&self.tokenizer, &messages)?;
         if bound(prompt.length()) >= limit {
             return Err(EngineError::ContextTooLong {
@@ -282,6 +286,37 @@ mod tests {
         engine.door.fault.store(true, SeqCst);
         assert_eq!(end(start(&engine, 0, 300)), Err(EngineError::Crashed));
         assert!(end(start(&engine, 0, 20)).is_ok());
+    }
+
+    #[test]
+    fn who_finds_no_place_causes_no_work() {
+        let engine = engine(1);
+        engine.door.close();
+        // What the template would have to be run for to be refused.
+        let marks: String = ('\u{fdd0}'..='\u{fdef}').collect();
+        let request = Request {
+            messages: vec![Message { role: Role::User, content: Secret::new(marks) }],
+            sampling: Sampling::GREEDY,
+            max_tokens: None,
+            stop: vec![],
+            tenant: [0; 32],
+        };
+        assert_eq!(engine.start(request).map(drop), Err(EngineError::Stopping));
+    }
+
+    #[test]
+    fn more_turns_than_tokens_are_refused_unread() {
+        let engine = engine(1);
+        let turn = || Message { role: Role::User, content: Secret::new(String::new()) };
+        let request = Request {
+            messages: std::iter::repeat_with(turn).take(60_000).collect(),
+            sampling: Sampling::GREEDY,
+            max_tokens: None,
+            stop: vec![],
+            tenant: [0; 32],
+        };
+        let expected = EngineError::ContextTooLong { prompt_tokens: 60_000, limit: 512 };
+        assert_eq!(engine.start(request).map(drop), Err(expected));
     }
 
     #[test]

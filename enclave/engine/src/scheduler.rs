@@ -65,6 +65,19 @@ impl Door {
     /// Lets a job in, or says that there is no place.
     pub(crate) fn enter(&self, job: Job, slots: usize) -> Result<(), EngineError> {
         let mut queue = self.lock();
+        self.check(&mut queue, slots)?;
+        queue.waiting.push_back(job);
+        drop(queue);
+        self.bell.notify_one();
+        Ok(())
+    }
+
+    /// Says whether a job would be let in now, before anybody works on one in vain.
+    pub(crate) fn has_place(&self, slots: usize) -> Result<(), EngineError> {
+        self.check(&mut self.lock(), slots)
+    }
+
+    fn check(&self, queue: &mut Queue, slots: usize) -> Result<(), EngineError> {
         if queue.closing {
             return Err(EngineError::Stopping);
         }
@@ -76,9 +89,6 @@ impl Door {
                 retry_after_s: u32::try_from(turns).unwrap_or(u32::MAX).min(60),
             });
         }
-        queue.waiting.push_back(job);
-        drop(queue);
-        self.bell.notify_one();
         Ok(())
     }
 
