@@ -92,7 +92,12 @@ impl<'de> Deserialize<'de> for Object<'de> {
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Whether a value is null or means the same as one of `neutral`, however it is written.
+///
+/// A long value is neither, and is not built to find out: in memory it is many times its text.
 pub(super) fn is_neutral(value: &RawValue, neutral: &[&str]) -> bool {
+    if value.get().len() > NEUTRAL_LEN_MAX {
+        return false;
+    }
     let Ok(value) = serde_json::from_str::<serde_json::Value>(value.get()) else { return false };
     let is = |text: &&str| serde_json::from_str(text).is_ok_and(|n: serde_json::Value| n == value);
     value.is_null() || neutral.iter().any(is)
@@ -105,5 +110,7 @@ pub(super) fn cut(name: &str) -> &str {
 
 /// Most keys in an object: `OpenAI`'s API has some forty.
 const KEYS_MAX: usize = 64;
+/// Octets of a value that asks for nothing: the longest has 15, and may be written with blanks.
+const NEUTRAL_LEN_MAX: usize = 256;
 /// Characters of an unknown name that are repeated in an error.
 pub(super) const NAME_CHARS_MAX: usize = 64;

@@ -124,11 +124,11 @@ fn message(index: usize, json: &str) -> Result<Message, ApiError> {
     let object: Object<'_> = serde_json::from_str(json)
         .map_err(|_| ApiError::invalid_type(format!("messages[{index}]"), "an object"))?;
     for (name, value) in &object.0 {
-        let neutral = is_neutral(value, &["[]"]);
         match name.as_ref() {
+            // What is said is not looked at here: to parse it is to copy it where nobody wipes it.
             "role" | "content" => {}
             "name" | "tool_calls" | "tool_call_id" | "function_call" | "refusal" | "audio" => {
-                if !neutral {
+                if !is_neutral(value, &["[]"]) {
                     return Err(ApiError::unsupported(at(name)));
                 }
             }
@@ -339,6 +339,21 @@ mod tests {
             let request = parse(more).unwrap();
             assert_eq!(request.parameters, parse("").unwrap().parameters, "{more}");
         }
+    }
+
+    #[test]
+    fn a_long_value_is_refused_without_being_built() {
+        // As values a hundred times as large as its text.
+        let maps = vec![r#"{"a":0}"#; 1000].join(",");
+        let blank = " ".repeat(1000);
+        for value in [format!("[{maps}]"), format!("[{blank}]")] {
+            let error = parse(&format!(",\"tools\":{value}")).unwrap_err();
+            assert_eq!(
+                (error.code(), error.param()),
+                (Some("unsupported_parameter"), Some("tools"))
+            );
+        }
+        assert!(parse(&format!(",\"tools\":[{}]", " ".repeat(100))).is_ok());
     }
 
     #[test]
