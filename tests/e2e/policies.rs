@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use attestation::{Challenge, Endorsements, Evidence, Unverified};
 use client::Memory;
-use tests::fleet::{Fleet, Plan};
+use tests::fleet::{Fleet, Host, Plan};
 use verifier::{Expectation, Policy, appraise};
 
 use crate::told::{PROMPT, Told, refusals};
@@ -52,6 +52,16 @@ async fn every_shipped_policy_but_the_simulation_refuses_the_simulated_platform(
     let codes: Vec<_> =
         refused.report().findings.iter().map(|finding| finding.code.as_str()).collect();
     assert!(codes.contains(&"root-not-trusted"), "{codes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_host_withholds_a_client_can_bring() {
+    let fleet = Fleet::start(Plan { host: Host::Withholding, ..Plan::default() }).await;
+    let policy = || fleet.read_policy(&fleet.policy);
+    let without = Told::by(&fleet.client_under(policy()), PROMPT).await;
+    assert_eq!(without.code(), "vek-missing");
+    let client = fleet.builder(policy()).endorsements(fleet.endorsements.clone()).build().unwrap();
+    assert!(client.enclaves().await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]

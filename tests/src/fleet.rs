@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use attestation::{NodeId, ReportData, Sha256, UnixTime, snp::Product};
+use attestation::{Endorsements, NodeId, ReportData, Sha256, UnixTime, snp::Product};
 use client::{Chat, Client};
 use collect::{Attester, CollectError, Platform, PlatformEvidence};
 use enclave::boot::Boot;
@@ -40,6 +40,17 @@ pub struct Plan {
     pub config: &'static str,
     /// The engine of all enclaves; it has to run the model of [`EchoEngine`].
     pub engine: Arc<dyn Engine>,
+    /// What the host hands out with its reports.
+    pub host: Host,
+}
+
+/// The host of the enclaves, which fills the certificate table as it likes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// It hands out the vendor's certificates and revocation list.
+    Helpful,
+    /// It hands out nothing.
+    Withholding,
 }
 
 /// A running fleet; it stops when it is dropped.
@@ -55,6 +66,8 @@ pub struct Fleet {
     pub enclaves: Vec<SocketAddr>,
     /// The policy that accepts this fleet, as text.
     pub policy: String,
+    /// What the platform's vendor publishes.
+    pub endorsements: Endorsements,
     ark: Vec<u8>,
     clock: Arc<AtomicU64>,
     _stops: Vec<oneshot::Sender<()>>,
@@ -62,7 +75,12 @@ pub struct Fleet {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { enclaves: 1, config: "", engine: Arc::new(EchoEngine::new(8, Duration::ZERO)) }
+        Self {
+            enclaves: 1,
+            config: "",
+            engine: Arc::new(EchoEngine::new(8, Duration::ZERO)),
+            host: Host::Helpful,
+        }
     }
 }
 
@@ -107,7 +125,7 @@ impl Fleet {
         let (mut nodes, mut enclaves) = (Vec::new(), Vec::new());
         for _ in 0..plan.enclaves {
             let boot = Boot::new(config.clone(), enclave_clock(&clock));
-            let keyed = boot.make_keys(attester(&platform)).expect("keys are made");
+            let keyed = boot.make_keys(attester(&platform, plan.host)).expect("keys are made");
             let loaded =
                 keyed.load(Arc::clone(&plan.engine)).expect("the engine runs the configured model");
             let serving = loaded.attest().await.expect("the platform signs");
@@ -130,7 +148,18 @@ impl Fleet {
         tokio::spawn(router::serve(listener, config, stopped));
 
         let relay = Relay::start(router).await;
-        let fleet = Self { relay, router, nodes, enclaves, policy, ark, clock, _stops: stops };
+        let endorsements = platform.endorsements.clone();
+        let fleet = Self {
+            relay,
+            router,
+            nodes,
+            enclaves,
+            policy,
+            endorsements,
+            ark,
+            clock,
+            _stops: stops,
+        };
         fleet.until_ready().await;
         fleet
     }
@@ -217,14 +246,18 @@ fn accepted(config: &enclave::Config, engine: &dyn Engine) -> Accepted {
 }
 
 /// The guest's side of the simulated platform, without a socket.
-fn attester(platform: &Arc<SimulatedPlatform>) -> Box<dyn Attester> {
+fn attester(platform: &Arc<SimulatedPlatform>, host: Host) -> Box<dyn Attester> {
     let platform = Arc::clone(platform);
+    let endorsements = match host {
+        Host::Helpful => platform.endorsements.clone(),
+        Host::Withholding => Endorsements::new(),
+    };
     Box::new(move |report_data: &ReportData| -> Result<PlatformEvidence, CollectError> {
         let report = platform.report(report_data).expect("the simulated platform signs");
         Ok(PlatformEvidence {
             platform: Platform::SevSnp,
             report,
-            endorsements: platform.endorsements.clone(),
+            endorsements: endorsements.clone(),
         })
     })
 }

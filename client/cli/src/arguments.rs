@@ -101,6 +101,10 @@ pub(crate) struct Connection {
     /// The policy (TOML). None is built in.
     #[arg(long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
+    /// A file or folder with certificates and revocation lists that the enclaves' host does not hand
+    /// out; may be repeated.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) endorsements: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]

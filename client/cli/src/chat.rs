@@ -7,6 +7,7 @@ use client::{Chat, Client, Closing, Enclave, Memory};
 
 use crate::arguments::{Chat as Arguments, Connection};
 use crate::failure::Failure;
+use crate::input;
 use crate::output::{Out, printable};
 use crate::world::World;
 
@@ -40,8 +41,9 @@ pub(crate) fn connect(connection: &Connection, world: &World) -> Result<Client, 
     };
     let policy = client::load_policy(path)?;
     let memory = Memory::in_folder(world.state()?.clone());
+    let endorsements = input::endorsements(&connection.endorsements)?;
     let builder = Client::builder(&connection.router, policy, world.clock.clone());
-    Ok(builder.memory(memory).build()?)
+    Ok(builder.memory(memory).endorsements(endorsements).build()?)
 }
 
 /// Streams the answer to a question; what it returns has verified.

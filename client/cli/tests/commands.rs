@@ -101,6 +101,7 @@ fn what_is_asked_wrongly_exits_with_2_and_says_how_to_ask() {
         &["policy", "lint", "/does/not/exist"],
         &["chat", "--policy", &policy, "--router", "http://router.example:80", "hello"],
         &["chat", "--policy", &policy, "--router", "https://127.0.0.1", "hello"],
+        &["chat", "--policy", &policy, "--endorsements", "/does/not/exist", "hello"],
         &["proxy", "--policy", &policy, "--listen", "0.0.0.0:0"],
         &["nonsense"],
     ] {
