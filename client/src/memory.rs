@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -59,6 +59,10 @@ impl Memory {
             .mode(0o700)
             .create(&self.folder)
             .map_err(|error| self.unusable(error))?;
+        let mode = fs::metadata(&self.folder).map_err(|error| self.unusable(error))?.mode();
+        if mode & WRITABLE_BY_ALL != 0 {
+            return Err(self.unusable("is in a folder that everybody may write"));
+        }
         // Two programs may learn something at once: the later must not forget what the earlier wrote.
         let lock = self.open_lock()?;
         lock.lock().map_err(|error| self.unusable(error))?;
@@ -117,7 +121,12 @@ impl Memory {
     fn write(&self, versions: &Versions) -> Result<(), Error> {
         let beside = self.folder.join("versions.json.new");
         let written = || {
-            let mut file = private().create(true).truncate(true).open(&beside)?;
+            // What a crash left, or a link that somebody laid there: never written through.
+            match fs::remove_file(&beside) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+            let mut file = private().create_new(true).open(&beside)?;
             file.write_all(&serde_json::to_vec_pretty(versions)?)?;
             file.sync_all()?;
             fs::rename(&beside, self.path())?;
@@ -148,6 +157,9 @@ fn private() -> OpenOptions {
 fn display(path: &Path) -> String {
     path.display().to_string()
 }
+
+/// The permission bit that lets everybody write.
+const WRITABLE_BY_ALL: u32 = 0o002;
 
 /// Version of the file's format.
 const SCHEMA: u32 = 1;
@@ -191,6 +203,30 @@ mod tests {
         let before = fs::read(memory.path()).unwrap();
         assert!(memory.accept("p", 2, &crl(2)).is_err());
         assert_eq!(fs::read(memory.path()).unwrap(), before);
+        fs::remove_dir_all(&memory.folder).unwrap();
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_link() {
+        let memory = memory("link");
+        memory.accept("p", 1, &[]).unwrap();
+        let victim = memory.folder.join("victim");
+        fs::write(&victim, "dear").unwrap();
+        std::os::unix::fs::symlink(&victim, memory.folder.join("versions.json.new")).unwrap();
+        memory.accept("p", 2, &[]).unwrap();
+        assert_eq!(fs::read(&victim).unwrap(), b"dear");
+        assert!(fs::symlink_metadata(memory.path()).unwrap().is_file());
+        assert!(memory.check_policy("p", 1).is_err());
+        fs::remove_dir_all(&memory.folder).unwrap();
+    }
+
+    #[test]
+    fn a_memory_that_everybody_may_change_is_none() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let memory = memory("open");
+        memory.accept("p", 1, &[]).unwrap();
+        fs::set_permissions(&memory.folder, fs::Permissions::from_mode(0o777)).unwrap();
+        assert_eq!(memory.accept("p", 1, &[]).unwrap_err().code(), "memory-unusable");
         fs::remove_dir_all(&memory.folder).unwrap();
     }
 
