@@ -36,6 +36,7 @@ mod keys;
 mod limits;
 mod line;
 mod ohttp;
+mod patience;
 mod pipe;
 mod receipts;
 mod route;

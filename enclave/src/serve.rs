@@ -16,7 +16,9 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::boot::Serving;
+use crate::config::Limits;
 use crate::event::Event;
+use crate::patience::Patience;
 
 /// Serves on `listener` until `shutdown` resolves, then drains.
 ///
@@ -60,7 +62,7 @@ pub async fn serve(
             Some(_) = connections.join_next() => {}
             (stream, place) = accept(&listener, &free) => {
                 let (router, stopped) = (router.clone(), stopped.clone());
-                connections.spawn(converse(stream, router, limits.header, stopped, place));
+                connections.spawn(converse(stream, router, limits, stopped, place));
             }
         }
     };
@@ -104,7 +106,7 @@ async fn accept(
 async fn converse(
     stream: TcpStream,
     router: axum::Router,
-    header: Duration,
+    limits: Limits,
     mut stopped: watch::Receiver<()>,
     place: Option<OwnedSemaphorePermit>,
 ) {
@@ -114,10 +116,13 @@ async fn converse(
     }
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(header)
+        .header_read_timeout(limits.header)
         .max_buf_size(BUFFER_LEN_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(
+            TokioIo::new(Patience::new(stream, limits.stall)),
+            TowerToHyperService::new(router),
+        );
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

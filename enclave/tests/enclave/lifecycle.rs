@@ -100,6 +100,21 @@ async fn slow_reader_stalls_itself_alone_and_not_for_ever() {
 }
 
 #[tokio::test]
+async fn who_takes_nothing_loses_the_connection() {
+    let (engine, mut stage) = Played::new();
+    let server = serve(engine, "", "[limits]\nstall_s = 1\nconnections = 1").await;
+    let peer = Peer::of(&server.serving).await;
+    let request = sealed_request(peer.seal_chat(&user("x", r#","stream":true"#)).body);
+    let _unread = send(server.address, request).await.unwrap();
+    let (_, events) = soon(stage.recv()).await.unwrap();
+    let text = "a".repeat(4000);
+    for n in 0..4000 {
+        events.try_send(delta(&text, n)).expect("the generation's channel has room");
+    }
+    assert_eq!(soon(readiness(server.address)).await, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn answer_that_breaks_off_never_looks_whole() {
     let (played, _stage) = Played::new();
     let server = serve(Arc::new(Panics(played.description().clone())), "", "").await;
