@@ -6,7 +6,10 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering::SeqCst},
+        atomic::{
+            AtomicU8, AtomicU64,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
     task::{Context, Poll},
     time::Duration,
@@ -21,7 +24,10 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-use crate::{metrics::Ending, problem::Problem};
+use crate::{
+    metrics::{Ending, Metrics},
+    problem::Problem,
+};
 
 /// A response body: the router's own words, or an enclave's octets passing through.
 #[derive(Debug)]
@@ -38,6 +44,7 @@ pub(crate) struct Download {
     idle: Duration,
     silence: Pin<Box<Sleep>>,
     ending: Ending,
+    metrics: Arc<Metrics>,
     on_end: Option<Box<dyn FnOnce(Ending) + Send + Sync>>,
 }
 
@@ -47,6 +54,7 @@ pub(crate) struct Upload {
     left: u64,
     deadline: Pin<Box<Sleep>>,
     fault: Arc<UploadFault>,
+    metrics: Arc<Metrics>,
     /// Dropped when the last octet has been handed on, or when nobody wants more.
     _sent: oneshot::Sender<()>,
 }
@@ -79,11 +87,12 @@ impl Download {
     pub(crate) fn new(
         upstream: Incoming,
         idle: Duration,
+        metrics: Arc<Metrics>,
         on_end: impl FnOnce(Ending) + Send + Sync + 'static,
     ) -> Self {
         let silence = Box::pin(sleep(idle));
         let ending = if upstream.is_end_stream() { Ending::Complete } else { Ending::Abandoned };
-        Self { upstream, idle, silence, ending, on_end: Some(Box::new(on_end)) }
+        Self { upstream, idle, silence, ending, metrics, on_end: Some(Box::new(on_end)) }
     }
 }
 
@@ -93,12 +102,20 @@ impl Upload {
         client: Incoming,
         bytes_max: u64,
         time_max: Duration,
+        metrics: Arc<Metrics>,
     ) -> (Self, Arc<UploadFault>, oneshot::Receiver<()>) {
         let fault = Arc::new(UploadFault::default());
         let (sender, sent) = oneshot::channel();
         let deadline = Box::pin(sleep(time_max));
         (
-            Self { client, left: bytes_max, deadline, fault: Arc::clone(&fault), _sent: sender },
+            Self {
+                client,
+                left: bytes_max,
+                deadline,
+                fault: Arc::clone(&fault),
+                metrics,
+                _sent: sender,
+            },
             fault,
             sent,
         )
@@ -161,6 +178,7 @@ impl Body for Download {
         let this = self.get_mut();
         match Pin::new(&mut this.upstream).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
+                count(&this.metrics.bytes_down, &frame);
                 if let Some(wake) = Instant::now().checked_add(this.idle) {
                     this.silence.as_mut().reset(wake);
                 }
@@ -220,6 +238,7 @@ impl Body for Upload {
                 match u64::try_from(length).ok().and_then(|length| this.left.checked_sub(length)) {
                     Some(left) => {
                         this.left = left;
+                        count(&this.metrics.bytes_up, &frame);
                         Poll::Ready(Some(Ok(without_trailers(frame))))
                     }
                     None => this.fail(Cut::TooLarge),
@@ -241,6 +260,11 @@ impl Body for Upload {
     fn size_hint(&self) -> SizeHint {
         self.client.size_hint()
     }
+}
+
+fn count(counter: &AtomicU64, frame: &Frame<Bytes>) {
+    let length = frame.data_ref().map_or(0, Bytes::len);
+    counter.fetch_add(u64::try_from(length).unwrap_or(0), Relaxed);
 }
 
 /// Trailers are headers; none is on the list of those that pass.

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -20,6 +21,43 @@ pub struct Config {
     pub limits: Limits,
     /// How long the router waits, for whom.
     pub timeouts: Timeouts,
+    /// Who may send requests to enclaves; everybody where there is none.
+    pub keys: Option<Keys>,
+}
+
+/// Who may send requests to enclaves, and how many.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// The file that `veritee-router keys` writes.
+    pub file: PathBuf,
+    /// Between two looks at the file.
+    pub reload: Duration,
+    /// What a key may use that has no limits of its own.
+    pub limits: KeyLimits,
+    /// Requests without a good key that one address is told 401 for, in a minute.
+    pub unauthorized_per_minute: u32,
+    /// Whether `/metrics` counts by key: it then tells whoever reads it who asks how much.
+    pub metrics: KeyMetrics,
+}
+
+/// What one key may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyLimits {
+    /// Requests in a minute; that many may come at once.
+    pub requests_per_minute: u32,
+    /// Requests in flight.
+    pub streams_max: u32,
+    /// Requests that enclaves could not open, in a minute (`docs/protocol.md` §5.9).
+    pub failures_per_minute: u32,
+}
+
+/// What `/metrics` says of single keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyMetrics {
+    /// Nothing.
+    Together,
+    /// Three numbers for each key of the file.
+    ById,
 }
 
 /// One enclave of the fleet: where it is, and what the operator calls it.
@@ -80,8 +118,23 @@ impl Config {
             enclaves,
             limits: LimitsFile::default(),
             timeouts: TimeoutsFile::default(),
+            keys: None,
         })
     }
+
+    /// The same, with relative paths below `folder`: those in a file are relative to it.
+    #[must_use]
+    pub fn below(mut self, folder: &Path) -> Self {
+        if let Some(keys) = &mut self.keys {
+            keys.file = folder.join(&keys.file);
+        }
+        self
+    }
+}
+
+impl KeyLimits {
+    /// The largest value of each.
+    pub const MAX: u32 = 1_000_000;
 }
 
 /// Why a configuration was refused; each one says what to change.
@@ -99,6 +152,8 @@ pub enum ConfigError {
     EnclaveUrl(String),
     /// Two enclaves share an address.
     EnclaveTwice(String),
+    /// `[keys]` names no file.
+    NoKeysFile,
     /// A number is outside its range.
     OutOfRange {
         /// The key, as the file writes it.
@@ -129,6 +184,12 @@ impl fmt::Display for ConfigError {
                 "enclave url `{found}` is not `http://HOST:PORT` with a loopback HOST and no path; other hosts need TLS, which this release does not have yet"
             ),
             Self::EnclaveTwice(found) => write!(f, "enclave url `{found}` is named twice"),
+            Self::NoKeysFile => {
+                write!(
+                    f,
+                    "`keys.file` is empty; name the file that `veritee-router keys add` writes"
+                )
+            }
             Self::OutOfRange { key, min, max, found } => {
                 write!(f, "`{key} = {found}` is outside {min}..={max}")
             }
@@ -149,6 +210,29 @@ struct File {
     limits: LimitsFile,
     #[serde(default)]
     timeouts: TimeoutsFile,
+    keys: Option<KeysSection>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeysSection {
+    file: PathBuf,
+    #[serde(default = "reload_ms_default")]
+    reload_ms: u64,
+    #[serde(default)]
+    limits: KeyLimitsFile,
+    #[serde(default = "unauthorized_per_minute_default")]
+    unauthorized_per_minute: u32,
+    #[serde(default)]
+    metrics_by_id: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct KeyLimitsFile {
+    requests_per_minute: u32,
+    streams_max: u32,
+    failures_per_minute: u32,
 }
 
 #[derive(Deserialize)]
@@ -200,11 +284,25 @@ impl Default for TimeoutsFile {
     }
 }
 
+impl Default for KeyLimitsFile {
+    fn default() -> Self {
+        Self { requests_per_minute: 600, streams_max: 64, failures_per_minute: 30 }
+    }
+}
+
+const fn reload_ms_default() -> u64 {
+    1_000
+}
+
+const fn unauthorized_per_minute_default() -> u32 {
+    60
+}
+
 impl TryFrom<File> for Config {
     type Error = ConfigError;
 
     fn try_from(file: File) -> Result<Self, ConfigError> {
-        let File { listen, enclaves, limits, timeouts } = file;
+        let File { listen, enclaves, limits, timeouts, keys } = file;
         if !listen.ip().is_loopback() {
             return Err(ConfigError::ListenNotLoopback(listen));
         }
@@ -225,7 +323,39 @@ impl TryFrom<File> for Config {
                 return Err(ConfigError::EnclaveTwice(enclave.url.to_string()));
             }
         }
-        Ok(Self { listen, enclaves, limits: limits.try_into()?, timeouts: timeouts.try_into()? })
+        Ok(Self {
+            listen,
+            enclaves,
+            limits: limits.try_into()?,
+            timeouts: timeouts.try_into()?,
+            keys: keys.map(Keys::try_from).transpose()?,
+        })
+    }
+}
+
+impl TryFrom<KeysSection> for Keys {
+    type Error = ConfigError;
+
+    fn try_from(section: KeysSection) -> Result<Self, ConfigError> {
+        let KeysSection { file, reload_ms, limits, unauthorized_per_minute, metrics_by_id } =
+            section;
+        let KeyLimitsFile { requests_per_minute, streams_max, failures_per_minute } = limits;
+        let rate =
+            |key, found: u32| within(key, found.into(), 1, KeyLimits::MAX.into()).map(|_| found);
+        if file.as_os_str().is_empty() {
+            return Err(ConfigError::NoKeysFile);
+        }
+        Ok(Self {
+            file,
+            reload: within("keys.reload_ms", reload_ms, 10, 60_000).map(Duration::from_millis)?,
+            limits: KeyLimits {
+                requests_per_minute: rate("keys.limits.requests_per_minute", requests_per_minute)?,
+                streams_max: rate("keys.limits.streams_max", streams_max)?,
+                failures_per_minute: rate("keys.limits.failures_per_minute", failures_per_minute)?,
+            },
+            unauthorized_per_minute: rate("keys.unauthorized_per_minute", unauthorized_per_minute)?,
+            metrics: if metrics_by_id { KeyMetrics::ById } else { KeyMetrics::Together },
+        })
     }
 }
 
@@ -370,13 +500,59 @@ mod tests {
                 format!("{GOOD}[timeouts]\npoll_ms = 1\n"),
                 ConfigError::OutOfRange { key: "timeouts.poll_ms", min: 10, max: 60_000, found: 1 },
             ),
+            (format!("{GOOD}[keys]\nfile = \"\"\n"), ConfigError::NoKeysFile),
+            (
+                format!("{GOOD}[keys]\nfile = \"k\"\nreload_ms = 1\n"),
+                ConfigError::OutOfRange { key: "keys.reload_ms", min: 10, max: 60_000, found: 1 },
+            ),
         ] {
             assert_eq!(Config::parse(&text).unwrap_err(), expected, "{text}");
         }
-        for text in [format!("{GOOD}surprise = 1\n"), format!("{GOOD}[limits]\nbodybytes = 1\n")] {
+        for text in [
+            format!("{GOOD}surprise = 1\n"),
+            format!("{GOOD}[limits]\nbodybytes = 1\n"),
+            format!("{GOOD}[keys]\nfile = \"k\"\nflie = \"k\"\n"),
+            format!("{GOOD}[keys]\nfile = \"k\"\n[keys.limits]\nstreams = 1\n"),
+        ] {
             assert!(
                 matches!(Config::parse(&text), Err(ConfigError::Syntax(why)) if why.contains("unknown field"))
             );
+        }
+    }
+
+    #[test]
+    fn keys_take_the_defaults_and_a_path_relative_to_the_file() {
+        assert!(Config::parse(GOOD).unwrap().keys.is_none());
+        let text = format!("{GOOD}[keys]\nfile = \"keys.toml\"\n");
+        let keys = Config::parse(&text).unwrap().below(Path::new("/etc/veritee")).keys.unwrap();
+        assert_eq!(keys.file, Path::new("/etc/veritee/keys.toml"));
+        assert_eq!(keys.reload, Duration::from_secs(1));
+        let limits =
+            KeyLimits { requests_per_minute: 600, streams_max: 64, failures_per_minute: 30 };
+        assert_eq!((keys.limits, keys.unauthorized_per_minute), (limits, 60));
+        assert_eq!(keys.metrics, KeyMetrics::Together);
+        let text = text.replace("keys.toml", "/run/keys.toml");
+        let keys = Config::parse(&text).unwrap().below(Path::new("/etc/veritee")).keys.unwrap();
+        assert_eq!(keys.file, Path::new("/run/keys.toml"));
+    }
+
+    #[test]
+    fn each_limit_of_keys_has_its_range() {
+        for key in [
+            "limits.requests_per_minute",
+            "limits.streams_max",
+            "limits.failures_per_minute",
+            "unauthorized_per_minute",
+        ] {
+            for found in [0, 1_000_001] {
+                let text = format!("{GOOD}[keys]\nfile = \"k\"\n{key} = {found}\n");
+                match Config::parse(&text).unwrap_err() {
+                    ConfigError::OutOfRange { key: named, .. } => {
+                        assert_eq!(named, format!("keys.{key}"));
+                    }
+                    error => panic!("{text}: {error}"),
+                }
+            }
         }
     }
 }

@@ -7,12 +7,16 @@
 //!
 //! - `pool` learns which enclaves are there and ready, by asking each one's `/readyz`;
 //! - `route` tells requests apart and answers what the router answers itself;
+//! - `keys` knows who may ask, `limits` how much of it;
 //! - `relay` carries one request to one enclave, streaming both ways;
-//! - `serve` accepts, bounds and drains connections.
+//! - `serve` accepts, bounds and drains connections;
+//! - `metrics` counts for the operator, and nothing that depends on content.
 #![forbid(unsafe_code)]
 
 mod body;
 mod config;
+mod keys;
+mod limits;
 mod metrics;
 mod patience;
 mod pool;
@@ -21,5 +25,6 @@ mod relay;
 mod route;
 mod serve;
 
-pub use config::{Config, ConfigError, Enclave, Limits, Timeouts};
+pub use config::{Config, ConfigError, Enclave, KeyLimits, KeyMetrics, Keys, Limits, Timeouts};
+pub use keys::{Key, KeyId, KeySeed, KeysError, KeysFile, Overrides};
 pub use serve::serve;

@@ -1,11 +1,17 @@
 //! `veritee-router`: the operator's blind router.
 #![forbid(unsafe_code)]
 
-use std::{io::Write as _, path::PathBuf, process::ExitCode};
+mod command;
+
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Context as _;
 use clap::Parser;
-use router::Config;
+use router::{Config, KeysError, KeysFile};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -13,34 +19,77 @@ use tokio::{
 
 /// Carries sealed requests between clients and enclaves; it can read none of them.
 #[derive(Parser)]
-#[command(name = "veritee-router", version)]
+#[command(
+    name = "veritee-router",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
 struct Arguments {
     /// The configuration (TOML).
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[arg(long, value_name = "FILE", required = true)]
+    config: Option<PathBuf>,
     /// Reads the configuration, says whether it is good, and stops.
     #[arg(long)]
     check_config: bool,
+    #[command(subcommand)]
+    command: Option<command::Command>,
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let config = match read(&arguments.config) {
-        Ok(config) => config,
-        Err(error) => return complain(&error, EXIT_USAGE),
+    let Arguments { config, check_config, command } = Arguments::parse();
+    let done = match (command, config) {
+        (Some(command), _) => command.run(),
+        // `--check-config` says what starting would: a file of keys that is refused is part of the configuration.
+        (None, Some(path)) if check_config => {
+            read(&path).and_then(|_| say("configuration is good"))
+        }
+        (None, Some(path)) => read(&path).and_then(run),
+        (None, None) => Err(Failure::Usage(anyhow::anyhow!("`--config FILE` is needed"))),
     };
-    let done = if arguments.check_config { say("configuration is good") } else { run(config) };
-    done.map_or_else(|error| complain(&error, EXIT_UNAVAILABLE), |()| ExitCode::SUCCESS)
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(error)) => complain(&error, EXIT_USAGE),
+        Err(Failure::Unavailable(error)) => complain(&error, EXIT_UNAVAILABLE),
+    }
 }
 
-fn read(path: &PathBuf) -> anyhow::Result<Config> {
+/// Why the program stops, by what its caller should do.
+enum Failure {
+    /// Correct the arguments or a file.
+    Usage(anyhow::Error),
+    /// Try again.
+    Unavailable(anyhow::Error),
+}
+
+impl From<KeysError> for Failure {
+    fn from(error: KeysError) -> Self {
+        Self::Usage(error.into())
+    }
+}
+
+/// Reads the configuration and looks at the file of keys that it names.
+fn read(path: &Path) -> Result<Config, Failure> {
+    let config = read_alone(path).map_err(Failure::Usage)?;
+    if let Some(keys) = &config.keys {
+        KeysFile::load(&keys.file)?;
+    }
+    Ok(config)
+}
+
+fn read_alone(path: &Path) -> anyhow::Result<Config> {
     let text =
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Config::parse(&text).with_context(|| format!("{} is refused", path.display()))
+    let config = Config::parse(&text).with_context(|| format!("{} is refused", path.display()))?;
+    Ok(config.below(path.parent().unwrap_or(Path::new(""))))
+}
+
+fn run(config: Config) -> Result<(), Failure> {
+    serve(config).map_err(Failure::Unavailable)
 }
 
 #[tokio::main]
-async fn run(config: Config) -> anyhow::Result<()> {
+async fn serve(config: Config) -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .json()
         .with_writer(std::io::stderr)
@@ -51,7 +100,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
-    say(&format!("ready router=http://{}", listener.local_addr()?))?;
+    write(&format!("ready router=http://{}", listener.local_addr()?))?;
     let shutdown = async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -62,16 +111,24 @@ async fn run(config: Config) -> anyhow::Result<()> {
 }
 
 /// One line for the program that started us.
-fn say(line: &str) -> anyhow::Result<()> {
+fn say(line: &str) -> Result<(), Failure> {
+    write(line).map_err(Failure::Unavailable)
+}
+
+fn write(line: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}")?;
     out.flush()?;
     Ok(())
 }
 
+/// One line for a person; where standard error is closed nobody is left to tell.
+fn remark(line: &str) {
+    drop(writeln!(std::io::stderr(), "{line}"));
+}
+
 fn complain(error: &anyhow::Error, code: u8) -> ExitCode {
-    // Where standard error is closed nobody is left to tell.
-    drop(writeln!(std::io::stderr(), "veritee-router: {error:#}"));
+    remark(&format!("veritee-router: {error:#}"));
     ExitCode::from(code)
 }
 

@@ -23,7 +23,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::config::{Enclave, Timeouts};
+use crate::{
+    config::{Enclave, Timeouts},
+    metrics::EnclaveState,
+};
 
 /// The id that an enclave draws when it boots: a restart changes it (docs/protocol.md §5.2).
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -153,6 +156,11 @@ impl Pool {
             .collect()
     }
 
+    /// Every enclave of the configuration, in its order.
+    pub(crate) fn states(&self) -> Vec<EnclaveState> {
+        self.slots.iter().map(|slot| slot.state()).collect()
+    }
+
     /// How many enclaves have been seen, and how many serve.
     pub(crate) fn counts(&self) -> (usize, usize) {
         self.slots.iter().fold((0, 0), |(nodes, ready), slot| match slot.seen.borrow().as_ref() {
@@ -163,6 +171,17 @@ impl Pool {
 }
 
 impl Slot {
+    fn state(&self) -> EnclaveState {
+        let seen = self.seen.borrow();
+        EnclaveState {
+            name: self.name.clone(),
+            address: self.authority.to_string(),
+            seen: seen.is_some(),
+            ready: seen.as_ref().is_some_and(|seen| seen.ready),
+            missed: seen.as_ref().map_or(0, |seen| seen.missed),
+        }
+    }
+
     /// The address of one of the enclave's own paths.
     pub(crate) fn uri(&self, path: &'static str) -> Option<Uri> {
         Uri::builder()

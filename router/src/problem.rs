@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
-use crate::body::Reply;
+use crate::{
+    body::Reply,
+    limits::{Limit, Limited},
+};
 
 /// Why the router answers itself instead of relaying.
 ///
@@ -27,6 +30,10 @@ pub(crate) enum Problem {
     TooLarge,
     /// The body did not arrive in time.
     UploadSlow,
+    /// No key, or none that counts; which of the two is not said.
+    Unauthorized,
+    /// The key, or the address, has used what it may.
+    Limited(Limited),
     /// All streams are taken.
     Busy,
     /// The router is stopping.
@@ -53,6 +60,8 @@ impl Problem {
             Self::MediaType => "media-type",
             Self::TooLarge => "body-too-large",
             Self::UploadSlow => "upload-too-slow",
+            Self::Unauthorized => "unauthorized",
+            Self::Limited(Limited { limit, .. }) => limit.code(),
             Self::Busy => "busy",
             Self::Draining => "draining",
             Self::NotReady => "node-not-ready",
@@ -72,6 +81,8 @@ impl Problem {
             Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UploadSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Busy | Self::Draining | Self::NotReady | Self::Unreachable => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -93,6 +104,8 @@ impl Problem {
             Self::MediaType => "The content type is not the one that this path takes.",
             Self::TooLarge => "The body is longer than this router takes.",
             Self::UploadSlow => "The body did not arrive in time.",
+            Self::Unauthorized => "This path needs an API key that counts, as a bearer token.",
+            Self::Limited(Limited { limit, .. }) => limit.title(),
             Self::Busy => "All streams are taken; retry later.",
             Self::Draining => "This router is stopping; retry elsewhere or later.",
             Self::NotReady => "The enclave is not serving now; choose another one or retry later.",
@@ -105,12 +118,13 @@ impl Problem {
     }
 
     /// Seconds after which a retry makes sense, where one does.
-    const fn retry_after(self) -> Option<&'static str> {
+    const fn retry_after(self) -> Option<u32> {
         match self {
             Self::Busy | Self::NotReady | Self::Unreachable | Self::Broke | Self::TimedOut => {
-                Some("1")
+                Some(1)
             }
-            Self::Draining => Some("5"),
+            Self::Draining => Some(5),
+            Self::Limited(Limited { retry_after_secs, .. }) => Some(retry_after_secs),
             Self::NotFound
             | Self::UnknownNode
             | Self::Misdirected
@@ -118,9 +132,32 @@ impl Problem {
             | Self::Version
             | Self::MediaType
             | Self::TooLarge
-            | Self::UploadSlow => None,
+            | Self::UploadSlow
+            | Self::Unauthorized => None,
         }
     }
+
+    /// Every [`code`](Self::code), for counting by it.
+    pub(crate) const CODES: [&'static str; 18] = [
+        Self::NotFound.code(),
+        Self::UnknownNode.code(),
+        Self::Misdirected.code(),
+        Self::MethodNotAllowed("").code(),
+        Self::MediaType.code(),
+        Self::TooLarge.code(),
+        Self::UploadSlow.code(),
+        Self::Unauthorized.code(),
+        Limit::Requests.code(),
+        Limit::Streams.code(),
+        Limit::Failures.code(),
+        Limit::Unauthorized.code(),
+        Self::Busy.code(),
+        Self::Draining.code(),
+        Self::NotReady.code(),
+        Self::Unreachable.code(),
+        Self::Broke.code(),
+        Self::TimedOut.code(),
+    ];
 
     /// The whole answer.
     pub(crate) fn response(self) -> Response<Reply> {
@@ -137,11 +174,34 @@ impl Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = self.retry_after() {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self == Self::Unauthorized {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if let Self::MethodNotAllowed(allow) = self {
             headers.insert(header::ALLOW, HeaderValue::from_static(allow));
         }
         response
+    }
+}
+
+impl Limit {
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Requests => "key-requests-limit",
+            Self::Streams => "key-streams-limit",
+            Self::Failures => "key-failures-limit",
+            Self::Unauthorized => "address-unauthorized-limit",
+        }
+    }
+
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Requests => "This key has made the requests of a minute; see Retry-After.",
+            Self::Streams => "This key has as many requests in flight as it may.",
+            Self::Failures => "Too many requests of this key could not be opened; see Retry-After.",
+            Self::Unauthorized => "Too many requests without a good key; see Retry-After.",
+        }
     }
 }

@@ -18,6 +18,7 @@ use tokio::{
 use crate::{
     body::{Download, Reply, Upload},
     config::{Config, Limits, Timeouts},
+    limits::Place,
     metrics::Metrics,
     pool::{Slot, connector},
     problem::Problem,
@@ -45,6 +46,14 @@ pub(crate) enum Errand {
 }
 
 impl Errand {
+    /// What the metrics call it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::CachedEvidence | Self::FreshEvidence => "evidence",
+            Self::Sealed => "ohttp",
+        }
+    }
+
     const fn path(self) -> &'static str {
         match self {
             Self::CachedEvidence | Self::FreshEvidence => "/v1/evidence",
@@ -88,12 +97,13 @@ impl Relay {
         }
     }
 
-    /// Carries `request` to the enclave at `slot`.
+    /// Carries `request` to the enclave at `slot`; `place` is given up when the response has ended.
     pub(crate) async fn carry(
         &self,
         slot: &Slot,
         errand: Errand,
         request: Request<Incoming>,
+        place: Option<Place>,
     ) -> Result<Response<Reply>, Problem> {
         let (head, body) = request.into_parts();
         let bytes_max = errand.body_bytes_max(&self.limits);
@@ -106,7 +116,8 @@ impl Relay {
             return Err(Problem::Busy);
         };
 
-        let (upload, fault, sent) = Upload::new(body, bytes_max, self.timeouts.upload);
+        let (upload, fault, sent) =
+            Upload::new(body, bytes_max, self.timeouts.upload, Arc::clone(&self.metrics));
         let uri = slot.uri(errand.path()).ok_or(Problem::Unreachable)?;
         let mut outgoing = Request::new(upload);
         *outgoing.method_mut() = errand.method();
@@ -118,7 +129,10 @@ impl Relay {
             return Err(problem);
         }
         let incoming = match answer {
-            Ok(Ok(incoming)) => incoming,
+            Ok(Ok((incoming, waited))) => {
+                self.metrics.first_byte(errand, waited);
+                incoming
+            }
             Ok(Err(error)) if error.is_connect() => {
                 slot.suspect();
                 return Err(fault.problem().unwrap_or(Problem::Unreachable));
@@ -133,15 +147,21 @@ impl Relay {
         if !has_marked_end(head.status, &head.headers) {
             return Err(Problem::Broke);
         }
+        // Nothing inside the seal is answered 400: this one could not be opened, which costs the enclave and pays nobody
+        // (docs/protocol.md §5.9).
+        if let (StatusCode::BAD_REQUEST, Some(place)) = (head.status, &place) {
+            place.failed(Instant::now());
+        }
 
         let (metrics, name, start) =
             (Arc::clone(&self.metrics), slot.name().to_owned(), Instant::now());
-        let download = Download::new(body, self.timeouts.idle, move |ending| {
-            metrics.ended(ending);
-            let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-            tracing::info!(enclave = name, ending = ending.name(), ms, "stream ended");
-            drop(permit);
-        });
+        let download =
+            Download::new(body, self.timeouts.idle, Arc::clone(&metrics), move |ending| {
+                metrics.ended(ending);
+                let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+                tracing::info!(enclave = name, ending = ending.name(), ms, "stream ended");
+                drop((permit, place));
+            });
         let mut response = Response::new(Reply::Relayed(Box::new(download)));
         *response.status_mut() = head.status;
         pass(&RESPONSE_HEADERS, &head.headers, response.headers_mut());
@@ -155,18 +175,25 @@ impl Relay {
             .saturating_sub(self.streams.available_permits())
     }
 
+    /// Requests that may be in flight.
+    pub(crate) const fn streams_max(&self) -> u32 {
+        self.limits.streams_max
+    }
+
     /// Returns once no stream is open; none can be opened while it waits.
     pub(crate) async fn drained(&self) {
         // The error says that the semaphore was closed, which nobody does.
         drop(self.streams.acquire_many(self.limits.streams_max).await);
     }
 
-    /// Sends, waiting first for the upload and then for the head of the response: the two have limits of their own.
+    /// Sends, waiting first for the upload and then for the head of the response: the two have limits of their own. With the
+    /// head comes how long the enclave took for it.
     async fn send(
         &self,
         request: Request<Upload>,
         sent: tokio::sync::oneshot::Receiver<()>,
-    ) -> Result<Result<Response<Incoming>, ClientError>, Waited> {
+    ) -> Result<Result<(Response<Incoming>, Duration), ClientError>, Waited> {
+        let start = Instant::now();
         let mut answer = pin!(self.client.request(request));
         let until_sent = async {
             tokio::select! {
@@ -178,8 +205,14 @@ impl Relay {
         // The upload's own clock runs out first where the client is the slow one; this one is for an enclave that does not read.
         let first = timeout(self.timeouts.upload.saturating_add(UPLOAD_MARGIN), until_sent).await;
         match first {
-            Ok(Some(answer)) => Ok(answer),
-            Ok(None) => timeout(self.timeouts.response_head, answer).await.map_err(|_| Waited),
+            Ok(Some(answer)) => Ok(answer.map(|answer| (answer, start.elapsed()))),
+            Ok(None) => {
+                let sent = Instant::now();
+                let answer = timeout(self.timeouts.response_head, answer).await;
+                answer
+                    .map(|answer| answer.map(|answer| (answer, sent.elapsed())))
+                    .map_err(|_| Waited)
+            }
             Err(_) => Err(Waited),
         }
     }

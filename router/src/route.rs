@@ -1,8 +1,11 @@
 //! Which path is what, and the answers that the router gives itself.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering::SeqCst},
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
 };
 
 use bytes::Bytes;
@@ -14,7 +17,8 @@ use tokio::time::Instant;
 use crate::{
     body::Reply,
     config::Config,
-    metrics::Metrics,
+    keys::{Keyring, KeysError},
+    metrics::{Gauges, Metrics},
     pool::{Candidate, NodeId, Pool},
     problem::Problem,
     relay::{Errand, Relay, discard},
@@ -25,7 +29,9 @@ use crate::{
 pub(crate) struct Router {
     pub(crate) pool: Pool,
     pub(crate) relay: Relay,
-    metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// None where everybody may send requests.
+    pub(crate) keys: Option<Arc<Keyring>>,
     draining: AtomicBool,
 }
 
@@ -48,14 +54,15 @@ struct Fleet {
 }
 
 impl Router {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config) -> Result<Self, KeysError> {
         let metrics = Arc::new(Metrics::default());
-        Self {
+        Ok(Self {
             pool: Pool::new(&config.enclaves),
             relay: Relay::new(config, Arc::clone(&metrics)),
             metrics,
+            keys: config.keys.as_ref().map(Keyring::open).transpose()?.map(Arc::new),
             draining: AtomicBool::new(false),
-        }
+        })
     }
 
     /// From now on new work is refused.
@@ -64,14 +71,21 @@ impl Router {
     }
 
     /// Answers one request; whatever happens, with an answer.
-    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Reply> {
+    pub(crate) async fn answer(
+        &self,
+        client: IpAddr,
+        request: Request<Incoming>,
+    ) -> Response<Reply> {
         let start = Instant::now();
         let route = Route::parse(request.uri().path());
-        let response = self.dispatch(route, request).await.unwrap_or_else(Problem::response);
+        let response = self.dispatch(route, client, request).await.unwrap_or_else(|problem| {
+            self.metrics.refused(problem);
+            problem.response()
+        });
         let status = response.status();
-        self.metrics.answered(status);
-        let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (route_name, node) = (route.name(), route.node().map(tracing::field::debug));
+        self.metrics.answered(route_name, status);
+        let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         if route.is_probe() {
             tracing::debug!(route = route_name, status = status.as_u16(), ms, "answered");
         } else {
@@ -83,8 +97,17 @@ impl Router {
     async fn dispatch(
         &self,
         route: Route,
+        client: IpAddr,
         request: Request<Incoming>,
     ) -> Result<Response<Reply>, Problem> {
+        // First of all: who has no key learns nothing of the fleet here.
+        let place = match (&self.keys, route.node()) {
+            (Some(keys), Some(_)) => match keys.admit(client, request.headers(), Instant::now()) {
+                Ok(place) => Some(place),
+                Err(problem) => return refuse(request, problem),
+            },
+            (None, _) | (_, None) => None,
+        };
         let allow = route.allow();
         let errand = match (route, request.method()) {
             (Route::Nowhere, _) => return refuse(request, Problem::NotFound),
@@ -106,7 +129,7 @@ impl Router {
             return refuse(request, Problem::Draining);
         }
         match self.pool.find(node) {
-            Some((slot, true)) => self.relay.carry(&slot, errand, request).await,
+            Some((slot, true)) => self.relay.carry(&slot, errand, request, place).await,
             Some((_, false)) => refuse(request, Problem::NotReady),
             None if errand == Errand::Sealed => refuse(request, Problem::Misdirected),
             None => refuse(request, Problem::UnknownNode),
@@ -124,8 +147,13 @@ impl Router {
     }
 
     fn count(&self) -> Response<Reply> {
-        let (nodes, ready) = self.pool.counts();
-        let counted = self.metrics.render(nodes, ready, self.relay.streams_open());
+        let counted = self.metrics.render(&Gauges {
+            draining: self.draining.load(SeqCst),
+            streams_open: self.relay.streams_open(),
+            streams_max: self.relay.streams_max(),
+            enclaves: self.pool.states(),
+            keys: self.keys.as_ref().map(|keys| keys.counts()),
+        });
         text(StatusCode::OK, "text/plain; version=0.0.4", counted.into())
     }
 }
@@ -154,14 +182,15 @@ impl Route {
     }
 
     const fn name(self) -> &'static str {
+        let [health, ready, metrics, fleet, evidence, ohttp, nowhere] = ROUTE_NAMES;
         match self {
-            Self::Health => "/healthz",
-            Self::Ready => "/readyz",
-            Self::Metrics => "/metrics",
-            Self::Fleet => "/v1/fleet",
-            Self::Evidence(_) => "/v1/nodes/{id}/evidence",
-            Self::Ohttp(_) => "/v1/nodes/{id}/ohttp",
-            Self::Nowhere => "-",
+            Self::Health => health,
+            Self::Ready => ready,
+            Self::Metrics => metrics,
+            Self::Fleet => fleet,
+            Self::Evidence(_) => evidence,
+            Self::Ohttp(_) => ohttp,
+            Self::Nowhere => nowhere,
         }
     }
 
@@ -207,6 +236,17 @@ fn text(status: StatusCode, media_type: &'static str, bytes: Bytes) -> Response<
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
+
+/// What logs and metrics call the routes, in the order of [`Route`].
+pub(crate) const ROUTE_NAMES: [&str; 7] = [
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/v1/fleet",
+    "/v1/nodes/{id}/evidence",
+    "/v1/nodes/{id}/ohttp",
+    "-",
+];
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,8 @@
 //! Accepts connections, bounds them, and stops in order.
 
-use std::{convert::Infallible, future::Future, io, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible, future::Future, io, net::IpAddr, pin::pin, sync::Arc, time::Duration,
+};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -21,7 +23,7 @@ use crate::{
 /// Serves clients on `listener` until `shutdown` resolves, then drains.
 ///
 /// While it drains, `/readyz` says so, new work is refused with 503, and open streams have `timeouts.drain` to end; what
-/// is open after that is cut. Returns early only if the listener is not on loopback.
+/// is open after that is cut. Returns early only if the listener is not on loopback or the file of keys is refused.
 pub async fn serve(
     listener: TcpListener,
     config: Config,
@@ -32,8 +34,11 @@ pub async fn serve(
             "the router listens on loopback only: other addresses need TLS",
         ));
     }
-    let router = Arc::new(Router::new(&config));
-    let looking = router.pool.watch(&config.timeouts);
+    let router = Arc::new(Router::new(&config).map_err(io::Error::other)?);
+    let mut looking = router.pool.watch(&config.timeouts);
+    if let Some(keys) = &router.keys {
+        looking.spawn(Arc::clone(keys).watch());
+    }
     let (stop, stopped) = watch::channel(());
     let mut connections = JoinSet::new();
     let permits = usize::try_from(config.limits.connections_max).unwrap_or(Semaphore::MAX_PERMITS);
@@ -50,9 +55,9 @@ pub async fn serve(
             biased;
             whole = &mut drained => break whole,
             Some(_) = connections.join_next() => {}
-            (stream, permit) = accept(&listener, &free) => {
+            (stream, client, permit) = accept(&listener, &free) => {
                 let (router, timeouts, stopped) = (Arc::clone(&router), config.timeouts.clone(), stopped.clone());
-                connections.spawn(converse(stream, router, timeouts, stopped, permit));
+                connections.spawn(converse(stream, client, router, timeouts, stopped, permit));
             }
         }
     };
@@ -70,12 +75,12 @@ pub async fn serve(
 async fn accept(
     listener: &TcpListener,
     free: &Arc<Semaphore>,
-) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+) -> (TcpStream, IpAddr, Option<OwnedSemaphorePermit>) {
     // None would say that the semaphore was closed, which nobody does.
     let permit = Arc::clone(free).acquire_owned().await.ok();
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, permit),
+            Ok((stream, client)) => return (stream, client.ip(), permit),
             // Out of descriptors, most likely: waiting is all there is to do.
             Err(error) => {
                 tracing::warn!(error = %error.kind(), "cannot accept");
@@ -88,6 +93,7 @@ async fn accept(
 /// One connection, from accept to close. Its errors are the client's business: nothing of them is logged.
 async fn converse(
     stream: TcpStream,
+    client: IpAddr,
     router: Arc<Router>,
     timeouts: Timeouts,
     mut stopped: watch::Receiver<()>,
@@ -96,9 +102,11 @@ async fn converse(
     if stream.set_nodelay(true).is_err() {
         return;
     }
+    let metrics = Arc::clone(&router.metrics);
+    let counted = metrics.connected();
     let service = service_fn(move |request| {
         let router = Arc::clone(&router);
-        async move { Ok::<_, Infallible>(router.answer(request).await) }
+        async move { Ok::<_, Infallible>(router.answer(client, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -118,7 +126,7 @@ async fn converse(
     if ended.is_err() {
         tracing::debug!("connection ended early");
     }
-    drop(permit);
+    drop((permit, counted));
 }
 
 /// How long the last octets of finished streams may take to leave.

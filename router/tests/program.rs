@@ -103,3 +103,73 @@ fn it_says_when_it_is_ready_logs_no_content_and_stops_on_sigterm() {
         assert!(!logs.contains(needle), "{needle} in {logs}");
     }
 }
+
+fn keys(arguments: &[&str]) -> Output {
+    Command::new(PROGRAM).arg("keys").args(arguments).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+#[test]
+fn keys_are_added_listed_and_revoked() {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("router-{}-program-keys", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("keys.toml");
+    let path = file.to_str().unwrap();
+    let configured = folder.join("router.toml");
+    let minimal = "listen = \"127.0.0.1:0\"\n[[enclaves]]\nurl = \"http://127.0.0.1:1\"\n";
+    std::fs::write(&configured, format!("{minimal}[keys]\nfile = \"keys.toml\"\n")).unwrap();
+    let config = configured.to_str().unwrap();
+    assert_eq!(run(&configured, true).status.code(), Some(2), "there is no such file yet");
+
+    let added = keys(&["add", "--keys", path, "--name", "one", "--streams-max", "3"]);
+    assert_eq!(added.status.code(), Some(0), "{added:?}");
+    let key = said(&added);
+    let key = key.trim_end();
+    assert!(key.starts_with("vk_") && key.len() == 84, "the key alone: {key}");
+    let stored = std::fs::read_to_string(&file).unwrap();
+    assert!(!stored.contains(&key[20..]), "{stored}");
+    assert!(!String::from_utf8(added.stderr).unwrap().contains(&key[20..]));
+    let another = keys(&["add", "--config", config, "--name", "two"]);
+    assert_eq!(another.status.code(), Some(0), "relative to the configuration: {another:?}");
+    assert_ne!(said(&another).trim_end(), key);
+    assert_eq!(run(&configured, true).status.code(), Some(0));
+
+    let id = &key[3..19];
+    let listed = said(&keys(&["list", "--config", config]));
+    let lines: Vec<_> = listed.lines().collect();
+    assert_eq!(lines.len(), 2, "{listed}");
+    assert!(lines[0].starts_with(&format!("{id}\tlive\tadded 2")), "{listed}");
+    assert!(lines[0].ends_with("\tstreams_max=3\tone") && lines[1].ends_with("\t-\ttwo"));
+    assert!(!listed.contains(&key[20..]));
+
+    let revoked = keys(&["revoke", "--keys", path, id]);
+    assert_eq!((revoked.status.code(), said(&revoked)), (Some(0), format!("revoked {id}\n")));
+    let listed = said(&keys(&["list", "--keys", path]));
+    assert!(listed.starts_with(&format!("{id}\trevoked 2")), "{listed}");
+
+    let before = std::fs::read(&file).unwrap();
+    let missing = folder.join("missing.toml");
+    let missing = missing.to_str().unwrap();
+    for refused in [
+        &["revoke", "--keys", path, "0000000000000000"][..],
+        &["revoke", "--keys", path, "one"],
+        &["revoke", "--keys", missing, id],
+        &["list", "--keys", missing],
+        &["add", "--keys", path, "--name", ""],
+        &["add", "--keys", path, "--name", "x", "--streams-max", "0"],
+        &["add", "--keys", path],
+        &["add", "--name", "x"],
+        &["add", "--keys", path, "--config", config, "--name", "x"],
+    ] {
+        let output = keys(refused);
+        assert_eq!(output.status.code(), Some(2), "{refused:?}: {output:?}");
+        assert!(output.stdout.is_empty(), "{refused:?}");
+    }
+    assert_eq!(std::fs::read(&file).unwrap(), before);
+    assert!(!PathBuf::from(missing).exists());
+    std::fs::remove_dir_all(folder).unwrap();
+}
