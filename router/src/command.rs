@@ -75,15 +75,15 @@ impl Command {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let Self::Keys(command) = self;
         match command {
-            KeysCommand::Add { file, name, limits } => add(&file.path()?, &name, limits),
+            KeysCommand::Add { file, name, limits } => add(&file.path()?, &name, &limits),
             KeysCommand::List { file } => list(&file.path()?),
             KeysCommand::Revoke { file, id } => revoke(&file.path()?, &id),
         }
     }
 }
 
-fn add(path: &Path, name: &str, limits: Limits) -> Result<(), Failure> {
-    let Limits { requests_per_minute, streams_max, failures_per_minute } = limits;
+fn add(path: &Path, name: &str, limits: &Limits) -> Result<(), Failure> {
+    let Limits { requests_per_minute, streams_max, failures_per_minute } = *limits;
     let limits = Overrides { requests_per_minute, streams_max, failures_per_minute };
     let (seed, now) = (seed()?, now()?);
     let (id, token) = KeysFile::change(path, |file| file.add(name, limits, &seed, now))?;

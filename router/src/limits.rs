@@ -80,13 +80,11 @@ struct Buckets401 {
 impl Bucket {
     /// Takes a token, or says how long the next one takes to come.
     fn take(&mut self, per_minute: u32, now: Instant) -> Result<(), Duration> {
-        match self.wait(per_minute, now) {
-            Some(wait) => Err(wait),
-            None => {
-                self.charge(per_minute, now);
-                Ok(())
-            }
+        if let Some(wait) = self.wait(per_minute, now) {
+            return Err(wait);
         }
+        self.charge(per_minute, now);
+        Ok(())
     }
 
     /// Takes a token whether or not one is there; a bucket is never more than empty.
