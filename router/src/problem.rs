@@ -137,28 +137,6 @@ impl Problem {
         }
     }
 
-    /// Every [`code`](Self::code), for counting by it.
-    pub(crate) const CODES: [&'static str; 18] = [
-        Self::NotFound.code(),
-        Self::UnknownNode.code(),
-        Self::Misdirected.code(),
-        Self::MethodNotAllowed("").code(),
-        Self::MediaType.code(),
-        Self::TooLarge.code(),
-        Self::UploadSlow.code(),
-        Self::Unauthorized.code(),
-        Limit::Requests.code(),
-        Limit::Streams.code(),
-        Limit::Failures.code(),
-        Limit::Unauthorized.code(),
-        Self::Busy.code(),
-        Self::Draining.code(),
-        Self::NotReady.code(),
-        Self::Unreachable.code(),
-        Self::Broke.code(),
-        Self::TimedOut.code(),
-    ];
-
     /// The whole answer.
     pub(crate) fn response(self) -> Response<Reply> {
         let status = self.status();
