@@ -21,7 +21,8 @@ use tokio::time::{sleep, timeout};
 use crate::{
     echo, fed,
     support::{
-        NODE, PATIENCE, SEALED, Served, enclave, evidence, names, next, ohttp, problem, rest, text,
+        NODE, PATIENCE, SEALED, Served, enclave, evidence, names, next, ohttp, problem, raw_head,
+        rest, text,
     },
 };
 
@@ -416,6 +417,17 @@ async fn metrics_add_up_and_name_nobody() {
         }
         well_formed(&page);
     }
+}
+
+#[tokio::test]
+async fn a_slow_client_does_not_make_its_enclave_look_slow() {
+    let served = Served::start(enclave(echo).await, |_| {}).await;
+    let mut stream = served.raw(&raw_head("connection: close\r\ncontent-length: 3")).await;
+    sleep(Duration::from_millis(1_500)).await;
+    tokio::io::AsyncWriteExt::write_all(&mut stream, b"one").await.unwrap();
+    assert!(rest(stream).await.starts_with("HTTP/1.1 200"));
+    let within_a_second = "veritee_router_first_byte_seconds_bucket{to=\"ohttp\",le=\"1\"} 1";
+    until_counted(&served, within_a_second).await;
 }
 
 /// Each series once, after the lines that say what it is.
