@@ -134,7 +134,7 @@ pub async fn fetch_evidence(
         }
         _ => return Err(bad("does not start with http://")),
     }
-    let transport = Transport::new(timeouts);
+    let transport = Transport::new(timeouts, None);
     let below = |path: &str| -> Result<Uri, Error> {
         let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
         format!("http://{authority}{path}").parse().map_err(|_| bad("is not a URL"))

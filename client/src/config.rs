@@ -172,7 +172,8 @@ impl Builder {
         Self { memory: Some(memory), ..self }
     }
 
-    /// The bearer token for the router alone; it is never sealed (`docs/protocol.md` §5.4).
+    /// The bearer token for the router alone: it goes with every request to it and is never sealed
+    /// (`docs/protocol.md` §5.4).
     #[must_use]
     pub fn authorization(self, token: Secret<String>) -> Self {
         Self { authorization: Some(token), ..self }
@@ -200,7 +201,7 @@ impl Builder {
     ///
     /// # Errors
     /// A router's address that this release does not talk to, a policy older than the memory knows,
-    /// or no randomness.
+    /// a token that fits no header, or no randomness.
     pub fn build(self) -> Result<Client, Error> {
         let router = match RouterUrl::parse(&self.router) {
             Ok(router) => router,
@@ -219,7 +220,7 @@ impl Builder {
             Some(tenant) => tenant,
             None => Secret::new(random::bytes()?),
         };
-        Ok(Client::assemble(Self { tenant: None, ..self }, router, tenant))
+        Client::assemble(Self { tenant: None, ..self }, router, tenant)
     }
 }
 

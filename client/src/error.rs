@@ -185,9 +185,10 @@ impl Error {
     /// What the caller should do.
     pub fn family(&self) -> Family {
         match self {
-            Self::RouterUrl { .. } | Self::Request(_) | Self::Declined { status: 400..500, .. } => {
-                Family::Usage
-            }
+            Self::RouterUrl { .. }
+            | Self::Request(_)
+            | Self::Declined { status: 400..500, .. }
+            | Self::Outer { status: 401, .. } => Family::Usage,
             Self::UntrustedAnchors
             | Self::ModelNotAllowed { .. }
             | Self::PolicyRolledBack { .. }
@@ -242,6 +243,9 @@ impl Error {
             Self::Unreachable { .. } => "check that the router runs at this address, and try again",
             Self::ConnectionDied => {
                 "ask again if you accept that the request may have been carried out already"
+            }
+            Self::Outer { status: 401, .. } => {
+                "ask the operator for an API key, and give its file with --key-file"
             }
             Self::NoEnclaves { .. } | Self::Outer { .. } | Self::Declined { .. } => {
                 "try again later, or ask the operator"

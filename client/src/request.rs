@@ -28,7 +28,6 @@ pub(crate) async fn send(
     transport: &Transport,
     router: &RouterUrl,
     clock: &Clock,
-    authorization: Option<HeaderValue>,
     enclave: &Arc<Enclave>,
     tenant: &Secret<[u8; 32]>,
     request: &Request,
@@ -43,7 +42,7 @@ pub(crate) async fn send(
         })?;
     drop(message);
     let uri = router.join(&format!("/v1/nodes/{}/ohttp", enclave.node_id()))?;
-    let response = transport.post(uri, authorization, sealed.into_bytes()).await?;
+    let response = transport.post(uri, sealed.into_bytes()).await?;
     let status = response.status().as_u16();
     let (head, body) = response.into_parts();
     let media_type = head.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);

@@ -32,7 +32,6 @@ struct Inner {
     router: RouterUrl,
     transport: Transport,
     judge: Arc<Judge>,
-    authorization: Option<Secret<String>>,
     tenant: Secret<[u8; 32]>,
     candidates_max: usize,
     /// Held while verifying, so that many requests at once verify once.
@@ -67,7 +66,11 @@ impl Client {
         Builder::new(router, policy, clock)
     }
 
-    pub(crate) fn assemble(builder: Builder, router: RouterUrl, tenant: Secret<[u8; 32]>) -> Self {
+    pub(crate) fn assemble(
+        builder: Builder,
+        router: RouterUrl,
+        tenant: Secret<[u8; 32]>,
+    ) -> Result<Self, Error> {
         let Builder {
             router: _,
             policy,
@@ -81,15 +84,14 @@ impl Client {
         } = builder;
         let inner = Inner {
             router,
-            transport: Transport::new(timeouts),
+            transport: Transport::new(timeouts, authorization.as_ref().map(bearer).transpose()?),
             judge: Arc::new(Judge { policy, endorsements, clock, memory }),
-            authorization,
             tenant,
             candidates_max,
             verified: AsyncMutex::default(),
             verdicts: Mutex::default(),
         };
-        Self { inner: Arc::new(inner) }
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The router.
@@ -189,10 +191,8 @@ impl Client {
     }
 
     async fn attempt(&self, enclave: &Arc<Enclave>, request: &Request) -> Result<Sent, Error> {
-        let Inner { router, transport, judge, authorization, tenant, .. } = &*self.inner;
-        let authorization = authorization.as_ref().map(bearer).transpose()?;
-        request::send(transport, router, &judge.clock, authorization, enclave, tenant, request)
-            .await
+        let Inner { router, transport, judge, tenant, .. } = &*self.inner;
+        request::send(transport, router, &judge.clock, enclave, tenant, request).await
     }
 
     /// A verified enclave that serves `model`, at random; none where all that serve it are `busy`.

@@ -21,6 +21,8 @@ use crate::error::Error;
 pub(crate) struct Transport {
     client: Client<HttpConnector, Full<Bytes>>,
     timeouts: Timeouts,
+    /// For the router alone; goes with every request to it.
+    authorization: Option<HeaderValue>,
 }
 
 /// A whole answer.
@@ -31,7 +33,7 @@ pub(crate) struct Reply {
 }
 
 impl Transport {
-    pub(crate) fn new(timeouts: Timeouts) -> Self {
+    pub(crate) fn new(timeouts: Timeouts, authorization: Option<HeaderValue>) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(timeouts.connect));
         connector.set_nodelay(true);
@@ -40,7 +42,7 @@ impl Transport {
             .pool_max_idle_per_host(0)
             .retry_canceled_requests(false)
             .build(connector);
-        Self { client, timeouts }
+        Self { client, timeouts, authorization }
     }
 
     /// Asks with GET, or with POST where there is a JSON body; reads at most `bytes_max`.
@@ -74,12 +76,7 @@ impl Transport {
     /// Sends a sealed request and waits for the head of the response.
     ///
     /// The set of headers is the same for every client and request (`docs/protocol.md` §5.4).
-    pub(crate) async fn post(
-        &self,
-        uri: Uri,
-        authorization: Option<HeaderValue>,
-        body: Vec<u8>,
-    ) -> Result<Response<Incoming>, Error> {
+    pub(crate) async fn post(&self, uri: Uri, body: Vec<u8>) -> Result<Response<Incoming>, Error> {
         let mut request = Request::new(Full::new(body.into()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri;
@@ -87,9 +84,6 @@ impl Transport {
         headers
             .insert(header::CONTENT_TYPE, HeaderValue::from_static(channel::names::MEDIA_REQUEST));
         headers.insert("incremental", HeaderValue::from_static("?1"));
-        if let Some(token) = authorization {
-            headers.insert(header::AUTHORIZATION, token);
-        }
         timeout(self.timeouts.head, self.send(SENDING, request))
             .await
             .map_err(|_| Error::unreachable(SENDING, "no answer in time"))?
@@ -110,8 +104,11 @@ impl Transport {
     async fn send(
         &self,
         doing: &'static str,
-        request: Request<Full<Bytes>>,
+        mut request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, Error> {
+        if let Some(token) = &self.authorization {
+            request.headers_mut().insert(header::AUTHORIZATION, token.clone());
+        }
         self.client.request(request).await.map_err(|error| {
             if error.is_connect() {
                 let why = error.source().map_or_else(|| error.to_string(), chain);

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use attestation::UnixTime;
 use client::{Answer, Chat, Request};
 use tests::{
     fleet::{Fleet, MODEL, Plan, question},
@@ -148,4 +149,33 @@ impl<'a> MakeWriter<'a> for Logs {
     fn make_writer(&'a self) -> Self {
         self.clone()
     }
+}
+
+/// The key goes to the router with everything that is asked of it, and opens it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_opens_a_router_that_asks_for_one() {
+    let file = std::env::temp_dir().join(format!("veritee-e2e-keys-{}.toml", std::process::id()));
+    let seed = attestation::Secret::new([7; 40]);
+    let (_, key) = router::KeysFile::change(&file, |keys| {
+        keys.add("tests", router::Overrides::default(), &seed, UnixTime::from_secs(0))
+    })
+    .unwrap();
+    let limits =
+        router::KeyLimits { requests_per_minute: 100, streams_max: 10, failures_per_minute: 10 };
+    let keys = router::Keys {
+        file: file.clone(),
+        reload: Duration::from_secs(1),
+        limits,
+        unauthorized_per_minute: 100,
+        metrics: router::KeyMetrics::Together,
+    };
+    let fleet = Fleet::start(Plan { keys: Some(keys), ..Plan::default() }).await;
+    let policy = || fleet.read_policy(&fleet.policy);
+
+    let without = Told::by(&fleet.client_under(policy()), PROMPT).await;
+    assert_eq!(without.code(), "unauthorized");
+    let client = fleet.builder(policy()).authorization(key).build().unwrap();
+    let told = Told::by(&client, PROMPT).await;
+    assert!(told.end.is_ok() && told.finished, "{told:?}");
+    std::fs::remove_file(file).unwrap();
 }

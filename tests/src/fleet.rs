@@ -42,6 +42,8 @@ pub struct Plan {
     pub engine: Arc<dyn Engine>,
     /// What the host hands out with its reports.
     pub host: Host,
+    /// The API keys that the router asks for.
+    pub keys: Option<router::Keys>,
 }
 
 /// The host of the enclaves, which fills the certificate table as it likes.
@@ -80,6 +82,7 @@ impl Default for Plan {
             config: "",
             engine: Arc::new(EchoEngine::new(8, Duration::ZERO)),
             host: Host::Helpful,
+            keys: None,
         }
     }
 }
@@ -142,6 +145,7 @@ impl Fleet {
         let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
         let mut config = router::Config::on_loopback(&urls).expect("the enclaves are on loopback");
         config.timeouts.poll = Duration::from_millis(20);
+        config.keys = plan.keys;
         let (listener, router) = free_port().await;
         let (stop, stopped) = shutdown();
         stops.push(stop);

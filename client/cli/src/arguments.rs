@@ -105,6 +105,9 @@ pub(crate) struct Connection {
     /// out; may be repeated.
     #[arg(long, value_name = "PATH")]
     pub(crate) endorsements: Vec<PathBuf>,
+    /// A file with the API key that the router asks for.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -43,7 +43,12 @@ pub(crate) fn connect(connection: &Connection, world: &World) -> Result<Client, 
     let memory = Memory::in_folder(world.state()?.clone());
     let endorsements = input::endorsements(&connection.endorsements)?;
     let builder = Client::builder(&connection.router, policy, world.clock.clone());
-    Ok(builder.memory(memory).endorsements(endorsements).build()?)
+    let builder = builder.memory(memory).endorsements(endorsements);
+    let builder = match &connection.key_file {
+        Some(path) => builder.authorization(input::key(path)?),
+        None => builder,
+    };
+    Ok(builder.build()?)
 }
 
 /// Streams the answer to a question; what it returns has verified.

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use attestation::{Endorsements, endorsements, evidence};
+use attestation::{Endorsements, Secret, endorsements, evidence};
 use client::Family;
 
 use crate::failure::Failure;
@@ -67,6 +67,18 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(files)
 }
 
+/// A router's API key: the one line of a file.
+pub(crate) fn key(path: &Path) -> Result<Secret<String>, Failure> {
+    let name = path.display().to_string();
+    let bytes = Secret::new(read(open(path)?, KEY_LEN_MAX, &name)?);
+    let text = str::from_utf8(bytes.expose()).unwrap_or_default().trim();
+    if text.is_empty() || text.len() > KEY_LEN_MAX || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        let next = "name a file whose one line is the key that `veritee-router keys add` printed";
+        return Err(Failure::usage(format!("{name} holds no API key"), next));
+    }
+    Ok(Secret::new(text.to_owned()))
+}
+
 fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
     read(open(path)?, endorsements::INPUT_LEN_MAX, &path.display().to_string())
 }
@@ -91,6 +103,9 @@ fn malformed(path: &Path, error: &attestation::Malformed) -> Failure {
     let next = "give certificates and revocation lists in PEM or DER, as they were downloaded";
     Failure::new(Family::Malformed, "endorsements-malformed", message, next)
 }
+
+/// Longest API key: ours have under a hundred octets.
+const KEY_LEN_MAX: usize = 4096;
 
 /// Most files of a folder that are looked at.
 const FILES_MAX: usize = 1000;

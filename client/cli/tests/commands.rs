@@ -102,6 +102,8 @@ fn what_is_asked_wrongly_exits_with_2_and_says_how_to_ask() {
         &["chat", "--policy", &policy, "--router", "http://router.example:80", "hello"],
         &["chat", "--policy", &policy, "--router", "https://127.0.0.1", "hello"],
         &["chat", "--policy", &policy, "--endorsements", "/does/not/exist", "hello"],
+        &["chat", "--policy", &policy, "--key-file", "/does/not/exist", "hello"],
+        &["chat", "--policy", &policy, "--key-file", "/dev/null", "hello"],
         &["proxy", "--policy", &policy, "--listen", "0.0.0.0:0"],
         &["nonsense"],
     ] {

@@ -474,10 +474,12 @@ mod file {
     }
 
     #[test]
-    #[ignore = "needs root"]
     fn the_file_stays_its_owners_when_root_changes_it() {
         let place = Place::new();
-        std::os::unix::fs::chown(place.file(), Some(4_321), Some(4_322)).unwrap();
+        if std::os::unix::fs::chown(place.file(), Some(4_321), Some(4_322)).is_err() {
+            // Only root can give files away.
+            return;
+        }
         place.add(1, Overrides::default());
         let after = fs::metadata(place.file()).unwrap();
         assert_eq!((after.uid(), after.gid()), (4_321, 4_322));
