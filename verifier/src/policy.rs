@@ -16,8 +16,8 @@ mod lint;
 mod read;
 mod show;
 
-pub(crate) use file::SigningKeyName;
 pub use file::{Demand, EvidenceFreshness, Presence, Purpose, UnknownBits};
+pub(crate) use file::{MitigationDemands, PlatformDemands, SigningKeyName};
 pub use lint::{Problem, Weight};
 
 /// Reads a file that a policy names, relative to the policy: the caller's I/O, not ours.
@@ -79,28 +79,6 @@ pub(crate) struct GuestPolicyDemands {
     pub(crate) unknown_bits: UnknownBits,
     /// Lowest firmware ABI that the guest may allow: (major, minor).
     pub(crate) abi_min: (u8, u8),
-}
-
-/// What is wanted of the platform's bits.
-#[derive(Clone, Debug)]
-pub(crate) struct PlatformDemands {
-    pub(crate) alias_check: Demand,
-    pub(crate) smt: Demand,
-    pub(crate) tsme: Demand,
-    pub(crate) ecc: Demand,
-    pub(crate) rapl_disabled: Demand,
-    pub(crate) ciphertext_hiding: Demand,
-    pub(crate) tio: Demand,
-    pub(crate) unknown_bits: UnknownBits,
-}
-
-/// What is wanted of the mitigation vectors.
-#[derive(Clone, Debug)]
-pub(crate) struct MitigationDemands {
-    /// Bits that both vectors must have.
-    pub(crate) required: u64,
-    /// Whether the vector now must be the one at launch.
-    pub(crate) unchanged: Demand,
 }
 
 /// Which values are acceptable.

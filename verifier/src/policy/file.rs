@@ -115,8 +115,8 @@ pub(crate) struct SnpFile {
     pub(crate) min_tcb: BTreeMap<String, TcbFile>,
     pub(crate) provisional_firmware: Demand,
     pub(crate) guest_policy: GuestPolicyFile,
-    pub(crate) platform: PlatformFile,
-    pub(crate) mitigations: MitigationsFile,
+    pub(crate) platform: PlatformDemands,
+    pub(crate) mitigations: MitigationDemands,
     pub(crate) migration_agent: Demand,
     pub(crate) id_keys: AnyOr<String>,
     pub(crate) author_keys: AnyOr<String>,
@@ -139,8 +139,8 @@ impl Default for SnpFile {
             min_tcb: BTreeMap::new(),
             provisional_firmware: Demand::Allowed,
             guest_policy: GuestPolicyFile::default(),
-            platform: PlatformFile::default(),
-            mitigations: MitigationsFile::default(),
+            platform: PlatformDemands::default(),
+            mitigations: MitigationDemands::default(),
             migration_agent: Demand::Refused,
             id_keys: AnyOr::Any,
             author_keys: AnyOr::Any,
@@ -237,10 +237,10 @@ impl Default for GuestPolicyFile {
     }
 }
 
-/// `platform.*`: the bits of `PLATFORM_INFO` (SNP ABI §7.3).
+/// `platform.*`: what is wanted of the bits of `PLATFORM_INFO` (SNP ABI §7.3). It means what is written.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct PlatformFile {
+pub(crate) struct PlatformDemands {
     pub(crate) alias_check: Demand,
     pub(crate) smt: Demand,
     pub(crate) tsme: Demand,
@@ -251,7 +251,7 @@ pub(crate) struct PlatformFile {
     pub(crate) unknown_bits: UnknownBits,
 }
 
-impl Default for PlatformFile {
+impl Default for PlatformDemands {
     fn default() -> Self {
         Self {
             alias_check: Demand::Required,
@@ -266,15 +266,18 @@ impl Default for PlatformFile {
     }
 }
 
-/// `mitigations.*`: the mitigation vectors of report version 5.
+/// `mitigations.*`: what is wanted of the mitigation vectors of report version 5. It means what is
+/// written.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct MitigationsFile {
+pub(crate) struct MitigationDemands {
+    /// Bits that both vectors must have.
     pub(crate) required: u64,
+    /// Whether the vector now must be the one at launch.
     pub(crate) unchanged: Demand,
 }
 
-impl Default for MitigationsFile {
+impl Default for MitigationDemands {
     fn default() -> Self {
         Self { required: 0, unchanged: Demand::Required }
     }

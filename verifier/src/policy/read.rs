@@ -11,8 +11,8 @@ use attestation::{Malformed, Sha256};
 use super::Demand;
 use super::file::{AnyOr, ConfigFile, PolicyFile, SnpFile, TcbFile, TdxFile};
 use super::{
-    Accept, Ark, GuestPolicyDemands, MitigationDemands, PlatformDemands, Policy, PolicyError,
-    PolicyId, Presence, Problem, Purpose, ReadAnchor, SnpPolicy, TrustAnchors,
+    Accept, Ark, GuestPolicyDemands, Policy, PolicyError, PolicyId, Presence, Problem, Purpose,
+    ReadAnchor, SnpPolicy, TrustAnchors,
 };
 
 /// Longest policy: a few hundred chips and measurements are well under it.
@@ -190,20 +190,8 @@ impl Reader {
                 unknown_bits: guest_policy.unknown_bits,
                 abi_min,
             },
-            platform: PlatformDemands {
-                alias_check: platform.alias_check,
-                smt: platform.smt,
-                tsme: platform.tsme,
-                ecc: platform.ecc,
-                rapl_disabled: platform.rapl_disabled,
-                ciphertext_hiding: platform.ciphertext_hiding,
-                tio: platform.tio,
-                unknown_bits: platform.unknown_bits,
-            },
-            mitigations: MitigationDemands {
-                required: mitigations.required,
-                unchanged: mitigations.unchanged,
-            },
+            platform,
+            mitigations,
             migration_agent,
             id_keys: self.accept("sev-snp.id_keys", id_keys, str::parse),
             author_keys: self.accept("sev-snp.author_keys", author_keys, str::parse),
