@@ -4,32 +4,10 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-use std::io;
-use std::sync::{Arc, Mutex};
+#[path = "enclave/captured.rs"]
+mod captured;
 
-use tracing_subscriber::fmt::MakeWriter;
-
-#[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Captured {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Captured {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
+use captured::Captured;
 
 #[test]
 fn panic_is_counted_and_its_message_is_dropped() {
@@ -41,7 +19,7 @@ fn panic_is_counted_and_its_message_is_dropped() {
         let result = std::panic::catch_unwind(|| panic!("a prompt: {}", "canary-7f3a"));
         assert!(result.is_err());
     });
-    let log = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+    let log = captured.text();
     assert_eq!(log.lines().count(), 1);
     let line: serde_json::Value = serde_json::from_str(&log).unwrap();
     assert_eq!(line["fields"]["event"], "panicked");

@@ -1,37 +1,13 @@
 //! The log says what it may and nothing that a client sealed.
 
-use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use channel::{Suite, names};
 use engine::{EchoEngine, EngineError, GenerationEvent};
-use tracing_subscriber::fmt::MakeWriter;
 
+use crate::captured::Captured;
 use crate::support::{self, Peer, Played, delta, get, post, seal, start_with, user};
-
-/// A log that the test reads.
-#[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Captured {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Captured {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
 
 type Edit = fn(&mut channel::Request);
 
@@ -98,7 +74,7 @@ async fn no_event_holds_what_a_client_sealed() {
     }
     tokio::time::sleep(Duration::from_millis(20)).await;
 
-    let log = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+    let log = captured.text();
     assert!(!log.contains(CANARY), "{log}");
     let hex = hex::encode(CANARY);
     assert!(!log.contains(&hex), "{log}");

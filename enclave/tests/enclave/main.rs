@@ -10,6 +10,7 @@
     reason = "helpers of tests fail as tests do"
 )]
 
+mod captured;
 mod evidence;
 mod lifecycle;
 mod limits;
