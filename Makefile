@@ -27,7 +27,7 @@ MODEL         := $(TARGET)/model/$(MODEL_FILE)
 # How long `make fuzz` runs each target.
 FUZZ_SECONDS ?= 10
 
-.PHONY: help demo serve test fuzz fmt lint tools programs
+.PHONY: help demo serve test bench fuzz fmt lint tools programs
 .DEFAULT_GOAL := help
 
 help:
@@ -35,6 +35,7 @@ help:
 	@echo "make serve   the same stack and the local proxy, until it is stopped (PORT=$(PORT))"
 	@echo "make programs  veritee, veritee-enclave, veritee-router and veritee-sim, in $(TARGET)/release"
 	@echo "make test    everything that CI runs"
+	@echo "make bench   what the path costs, one line a figure (ONLY=prefix runs a part); docs/benchmarks.md"
 	@echo "make fuzz    every fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS); \`make test\` has their short form"
 	@echo "make fmt     format the code"
 	@echo "make lint    the lints, as CI runs them"
@@ -60,6 +61,10 @@ test: tools
 	fi
 	$(CARGO) test --locked --workspace --doc
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
+
+# Release, as what is shipped is; figures of a busy machine say little.
+bench: $(MODEL)
+	@$(CARGO) run --release --locked --quiet --package veritee-bench -- --model "$(MODEL)" $(if $(ONLY),--only "$(ONLY)")
 
 fmt:
 	$(CARGO) fmt --all

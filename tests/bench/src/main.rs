@@ -1,0 +1,112 @@
+//! `make bench`: what the path costs, one line a figure (`docs/benchmarks.md`).
+//!
+//! `veritee-bench [--only PREFIX] [--model FILE]` prints
+//! `bench <name> ours=<n> peer=<n> floor=<n> unit=<…> ratio=<ours/peer> overfloor=<ours/floor>`;
+//! a figure without peer or floor leaves those keys out. Lines that start with `#` are for people.
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for a terminal, and for scripts that read it"
+)]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use harness::{Bench, Outcome};
+
+mod engine;
+mod harness;
+
+/// A part of the figures: those that it may print, and what prints them.
+struct Part {
+    names: &'static [&'static str],
+    figures: fn(&mut Bench) -> Outcome,
+}
+
+/// All parts, in the order in which they run: each a module with `NAMES` and `figures`, and one line here.
+const PARTS: &[Part] = &[Part { names: engine::NAMES, figures: engine::figures }];
+
+/// Figures of platforms that are not built yet.
+const PLANNED: &[&str] = &["verify.tdx.cold", "verify.tdx.warm", "verify.gpu8.warm", "service.cpu"];
+
+fn main() -> ExitCode {
+    let arguments = std::env::args().skip(1).collect();
+    let asked = match Asked::parse(arguments) {
+        Ok(asked) => asked,
+        Err(why) => {
+            eprintln!("veritee-bench: {why}\n\n{}", usage());
+            return ExitCode::from(2);
+        }
+    };
+    if asked.help {
+        println!("{}", usage());
+        return ExitCode::SUCCESS;
+    }
+    let mut bench = Bench::new(asked.only, asked.model);
+    let mut failed = false;
+    for part in PARTS {
+        let wanted: Vec<_> = part.names.iter().filter(|name| bench.wants(name)).collect();
+        if wanted.is_empty() {
+            continue;
+        }
+        if let Err(why) = (part.figures)(&mut bench) {
+            eprintln!("veritee-bench: {why}");
+            failed = true;
+        }
+        for name in wanted.into_iter().filter(|name| !bench.has_printed(name)) {
+            eprintln!("veritee-bench: no figure for {name}");
+            failed = true;
+        }
+    }
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// What the command line asks for.
+#[derive(Debug, Default, PartialEq)]
+struct Asked {
+    help: bool,
+    /// A prefix of names; empty for all.
+    only: String,
+    /// The engine's model file.
+    model: Option<PathBuf>,
+}
+
+impl Asked {
+    fn parse(arguments: Vec<String>) -> Result<Self, String> {
+        let mut asked = Self::default();
+        let mut arguments = arguments.into_iter();
+        while let Some(argument) = arguments.next() {
+            let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
+            match argument.as_str() {
+                "--help" | "-h" => asked.help = true,
+                "--only" => asked.only = value()?,
+                "--model" => asked.model = Some(value()?.into()),
+                _ => return Err(format!("unknown argument {argument}")),
+            }
+        }
+        let is_asked = |name: &&&str| name.starts_with(&asked.only);
+        if names().any(|name| is_asked(&name)) {
+            return Ok(asked);
+        }
+        Err(match PLANNED.iter().find(is_asked) {
+            Some(name) => format!("{name} is planned: what it measures is not built yet"),
+            None => format!("no figure's name starts with {}", asked.only),
+        })
+    }
+}
+
+fn names() -> impl Iterator<Item = &'static &'static str> {
+    PARTS.iter().flat_map(|part| part.names)
+}
+
+fn usage() -> String {
+    let list = |names: &mut dyn Iterator<Item = &&str>| {
+        names.fold(String::new(), |list, name| list + "  " + name + "\n")
+    };
+    format!(
+        "usage: veritee-bench [--only PREFIX] [--model FILE]\n\nFigures:\n{}\nPlanned, with what they measure:\n{}",
+        list(&mut names()),
+        list(&mut PLANNED.iter()),
+    )
+}
