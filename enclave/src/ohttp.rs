@@ -99,15 +99,23 @@ async fn admit(
         upload.left = 0;
         return refusal(Problem::TooLarge, "too-large");
     }
+    if state.requests.available_permits() == 0 {
+        return refusal(Problem::Busy, "requests-full");
+    }
+    let (opener, epoch) = receive(state, upload).await?;
+    // Only now: who sends slowly, or sends what cannot be opened, keeps nobody else from asking. And
+    // before the request enters the replay set, because a refused one was not accepted.
     let Ok(place) = Arc::clone(&state.requests).try_acquire_owned() else {
         return refusal(Problem::Busy, "requests-full");
     };
-    let (opened, epoch) = receive(state, upload).await?;
-    Ok(Admitted { opened, epoch, place })
+    Ok(Admitted { opened: opener.finish()?, epoch, place })
 }
 
-/// Reads the body to its end; acts on nothing before the final chunk has authenticated.
-async fn receive(state: &State, upload: &mut Upload) -> Result<(Opened, Arc<Epoch>), Refusal> {
+/// Reads the body to its end. Nothing is acted on before its final chunk has authenticated too.
+async fn receive(
+    state: &State,
+    upload: &mut Upload,
+) -> Result<(RequestOpener, Arc<Epoch>), Refusal> {
     let mut head = Vec::with_capacity(HEADER_LEN);
     let rest = loop {
         let Some(octets) = upload.next().await? else { return Err(Refused::Length.into()) };
@@ -125,7 +133,7 @@ async fn receive(state: &State, upload: &mut Upload) -> Result<(Opened, Arc<Epoc
     while let Some(octets) = upload.next().await? {
         opener.push(&octets)?;
     }
-    Ok((opener.finish()?, epoch))
+    Ok((opener, epoch))
 }
 
 async fn begin(

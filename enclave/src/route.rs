@@ -47,7 +47,6 @@ async fn fresh(
     if !state.is_ready() {
         return Err(Problem::Busy);
     }
-    let _place = state.evidence.try_acquire().map_err(|_| Problem::Busy)?;
     let media = request.headers().get(header::CONTENT_TYPE);
     if !media.is_some_and(|media| media.as_bytes().eq_ignore_ascii_case(b"application/json")) {
         return Err(Problem::MediaType);
@@ -57,6 +56,8 @@ async fn fresh(
     let body = body.map_err(|_| Problem::BadRequest)?.to_bytes();
     let asked: Asked = serde_json::from_slice(&body).map_err(|_| Problem::BadRequest)?;
     let challenge: Challenge = asked.challenge.parse().map_err(|_| Problem::BadRequest)?;
+    // Only now: who sends slowly keeps nobody else from asking.
+    let _place = state.evidence.try_acquire().map_err(|_| Problem::Busy)?;
     match state.epochs.answer(challenge).await {
         Ok(bundle) => {
             state.metrics.evidence();

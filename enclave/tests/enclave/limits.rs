@@ -95,6 +95,53 @@ async fn upload_has_a_time_limit_whatever_was_sent() {
     }
 }
 
+/// Who sends slowly, or nothing that can be opened, takes no place from who is answered.
+#[tokio::test]
+async fn slow_uploads_take_no_place_of_a_request() {
+    let serving = start_with(echo(), "", "[limits]\nrequests = 1").await;
+    let peer = Peer::of(&serving).await;
+    let body = peer.seal_chat(&user("a", "")).body;
+    let mut slow = Vec::new();
+    for front in [&[][..], &body[..100], &body[..2000], &body[..body.len() - 1]] {
+        let (other, half) = (serving.clone(), stalled(front));
+        slow.push(tokio::spawn(async move { post(&other, half).await.status() }));
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(post(&serving, vec![7; 3000]).await.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(post(&serving, body).await.status(), StatusCode::OK);
+    assert!(slow.iter().all(|slow| !slow.is_finished()), "they are still at it");
+    slow.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+/// One that is refused because all places are taken was not accepted: it may come again.
+#[tokio::test]
+async fn request_that_found_no_place_is_no_replay() {
+    let (engine, mut stage) = Played::new();
+    let serving = start_with(engine, "", "[limits]\nrequests = 1").await;
+    let peer = Peer::of(&serving).await;
+    let late = peer.seal_chat(&user("late", "")).body;
+    let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
+    let (front, end) = late.split_at(2000);
+    let (front, end) = (Bytes::copy_from_slice(front), Bytes::copy_from_slice(end));
+    let first = stream::once(async { Ok::<_, std::io::Error>(front) });
+    let held = first.chain(stream::once(async move {
+        drop(receiver.await);
+        Ok(end)
+    }));
+    let other = serving.clone();
+    let late_one = tokio::spawn(async move { post(&other, Body::from_stream(held)).await });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let answered = post(&serving, peer.seal_chat(&user("first", "")).body).await;
+    let (_, events) = stage.recv().await.unwrap();
+    sender.send(()).unwrap();
+    let refused = late_one.await.unwrap();
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let reason = engine::FinishReason::Stop;
+    events.send(GenerationEvent::Finished { reason, completion_tokens: 0 }).await.unwrap();
+    support::collect(answered).await;
+    assert_eq!(post(&serving, late).await.status(), StatusCode::OK);
+}
+
 #[tokio::test]
 async fn queue_for_decapsulation_is_bounded() {
     let serving = start_with(echo(), "", "[limits]\ndecapsulations = 1").await;
@@ -109,6 +156,21 @@ async fn queue_for_decapsulation_is_bounded() {
     let (served, busy) =
         (count((StatusCode::OK, false)), count((StatusCode::SERVICE_UNAVAILABLE, true)));
     assert!(served >= 1 && busy >= 1 && served.saturating_add(busy) == 20, "{statuses:?}");
+}
+
+#[tokio::test]
+async fn slow_challengers_keep_nobody_from_asking() {
+    let serving = start_with(echo(), "", "[limits]\nevidence_requests = 1").await;
+    let ask = |body: Body| {
+        let request = Request::post("/v1/evidence").header("content-type", "application/json");
+        serving.router().oneshot(request.body(body).unwrap())
+    };
+    let slow = tokio::spawn(ask(stalled(b"{\"challenge\":")));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let body = format!(r#"{{"challenge":"{}"}}"#, "aa".repeat(32));
+    assert_eq!(ask(Body::from(body)).await.unwrap().status(), StatusCode::OK);
+    assert!(!slow.is_finished(), "it is still at it");
+    slow.abort();
 }
 
 #[tokio::test]
