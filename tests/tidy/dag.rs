@@ -19,7 +19,7 @@ struct Row {
 /// I/O that no pure crate reaches.
 const IO: [&str; 6] = ["tokio", "hyper", "reqwest", "ureq", "mio", "socket2"];
 
-const TABLE: [Row; 15] = [
+const TABLE: [Row; 16] = [
     Row { package: "attestation", may: &[], never: &IO },
     Row {
         package: "channel",
@@ -37,21 +37,26 @@ const TABLE: [Row; 15] = [
         may: &["attestation"],
         never: &["verifier", "channel", "enclave", "client"],
     },
+    Row {
+        package: "tls",
+        may: &["attestation"],
+        never: &["channel", "verifier", "seal", "engine", "client", "enclave", "router"],
+    },
     Row { package: "engine", may: &["attestation"], never: &["channel", "hyper", "reqwest"] },
     Row { package: "seal", may: &["attestation", "channel", "verifier"], never: &IO },
     Row {
         package: "client",
-        may: &["attestation", "channel", "seal", "verifier"],
+        may: &["attestation", "channel", "seal", "tls", "verifier"],
         never: &["collect", "enclave", "router", "sim", "engine"],
     },
     Row {
         package: "enclave",
-        may: &["attestation", "channel", "collect", "engine"],
+        may: &["attestation", "channel", "collect", "engine", "tls"],
         never: &["verifier", "seal", "client", "sim", "router"],
     },
     Row {
         package: "router",
-        may: &["attestation"],
+        may: &["attestation", "tls"],
         never: &["channel", "verifier", "seal", "engine", "client", "collect", "sim", "enclave"],
     },
     Row {
@@ -78,6 +83,7 @@ const TABLE: [Row; 15] = [
             "router",
             "seal",
             "sim",
+            "tls",
             "verifier",
         ],
         never: &[],
@@ -97,6 +103,7 @@ const TABLE: [Row; 15] = [
             "seal",
             "sim",
             "tests",
+            "tls",
             "verifier",
         ],
         never: &[],
