@@ -13,7 +13,7 @@ use std::path::Path;
 use attestation::Sha256;
 use engine::{EmbeddedEngine, EngineOptions, Sampling, VerifiedModel};
 
-use crate::harness::{Bench, Clock, Figure, Outcome, number};
+use crate::harness::{Bench, Clock, Failed, Figure, Outcome, number};
 
 pub(crate) const NAMES: &[&str] = &[
     "engine.q4_1.pp512.t1",
@@ -71,28 +71,28 @@ pub(crate) fn figures(bench: &mut Bench) -> Outcome {
 }
 
 /// Does its work and says how many tokens that were.
-type Work = fn(&EmbeddedEngine) -> Result<usize, Box<dyn std::error::Error>>;
+type Work = fn(&EmbeddedEngine) -> Result<usize, Failed>;
 
 const TASKS: &[(&str, Work)] = &[("pp512", prompt), ("tg64", answer), ("batch8", answers)];
 
-fn prompt(engine: &EmbeddedEngine) -> Result<usize, Box<dyn std::error::Error>> {
+fn prompt(engine: &EmbeddedEngine) -> Result<usize, Failed> {
     let prompt = (0_u32..).map(|i| (i.wrapping_mul(7919) % 49_000).wrapping_add(100));
     let prompt: Vec<u32> = prompt.take(PROMPT).collect();
     engine.continue_tokens(&prompt, Sampling::GREEDY, 1)?.iter().for_each(drop);
     Ok(PROMPT)
 }
 
-fn answer(engine: &EmbeddedEngine) -> Result<usize, Box<dyn std::error::Error>> {
+fn answer(engine: &EmbeddedEngine) -> Result<usize, Failed> {
     Ok(engine.continue_tokens(&[1, 100], Sampling::GREEDY, ANSWER)?.iter().count())
 }
 
-fn answers(engine: &EmbeddedEngine) -> Result<usize, Box<dyn std::error::Error>> {
+fn answers(engine: &EmbeddedEngine) -> Result<usize, Failed> {
     let start = |token| engine.continue_tokens(&[1, token], Sampling::GREEDY, ANSWER);
     let streams = (100_u32..108).map(start).collect::<Result<Vec<_>, _>>()?;
     Ok(streams.iter().map(|stream| stream.iter().count()).sum())
 }
 
-fn load(path: &Path, threads: usize) -> Result<EmbeddedEngine, Box<dyn std::error::Error>> {
+fn load(path: &Path, threads: usize) -> Result<EmbeddedEngine, Failed> {
     let bytes = std::fs::read(path).map_err(|why| format!("{}: {why}", path.display()))?;
     // Whatever file is named is the one that is measured.
     let digest = Sha256::of(&bytes).0;

@@ -6,12 +6,14 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
 /// What a part of the figures returns.
-pub(crate) type Outcome = Result<(), Box<dyn std::error::Error>>;
+pub(crate) type Outcome = Result<(), Failed>;
+/// Why there is no figure.
+pub(crate) type Failed = Box<dyn std::error::Error>;
 
 /// Rounds of every comparison, after one that warms up.
 const ROUNDS: usize = 15;

@@ -7,7 +7,8 @@
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a program for a terminal, and for scripts that read it"
+    clippy::expect_used,
+    reason = "a program for a terminal, and for scripts that read it; without a figure it may end"
 )]
 
 use std::path::PathBuf;
@@ -15,7 +16,9 @@ use std::process::ExitCode;
 
 use harness::{Bench, Outcome};
 
+mod channel;
 mod engine;
+mod evidence;
 mod harness;
 
 /// A part of the figures: those that it may print, and what prints them.
@@ -25,7 +28,10 @@ struct Part {
 }
 
 /// All parts, in the order in which they run: each a module with `NAMES` and `figures`, and one line here.
-const PARTS: &[Part] = &[Part { names: engine::NAMES, figures: engine::figures }];
+const PARTS: &[Part] = &[
+    Part { names: channel::NAMES, figures: channel::figures },
+    Part { names: engine::NAMES, figures: engine::figures },
+];
 
 /// Figures of platforms that are not built yet.
 const PLANNED: &[&str] = &["verify.tdx.cold", "verify.tdx.warm", "verify.gpu8.warm", "service.cpu"];

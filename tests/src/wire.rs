@@ -1,0 +1,201 @@
+//! The wire: one HTTP request at a time as a test writes it, and taps that put down every octet that passes.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    task::JoinHandle,
+    time::timeout,
+};
+
+/// An answer whose body is still to come.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    body: Incoming,
+    connection: JoinHandle<()>,
+}
+
+/// A relay of octets that keeps all that passes, in either direction.
+#[derive(Debug)]
+pub struct Tap {
+    address: SocketAddr,
+    shared: Arc<Kept>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    upstream: Mutex<SocketAddr>,
+    streams: Mutex<Vec<Arc<Mutex<Vec<u8>>>>>,
+}
+
+/// A request for `path`: POST with `json` where there is some, GET otherwise.
+pub fn request(path: &str, json: Option<&str>) -> Request<Full<Bytes>> {
+    let mut request = Request::new(Full::new(Bytes::from(json.unwrap_or_default().to_owned())));
+    *request.uri_mut() = path.parse().expect("a test's path is one");
+    if json.is_some() {
+        *request.method_mut() = Method::POST;
+        let json = http::HeaderValue::from_static("application/json");
+        request.headers_mut().insert(header::CONTENT_TYPE, json);
+    }
+    request
+}
+
+/// The same with an API key.
+pub fn with_key(mut request: Request<Full<Bytes>>, key: &str) -> Request<Full<Bytes>> {
+    let bearer = format!("Bearer {key}").parse().expect("a key fits a header");
+    request.headers_mut().insert(header::AUTHORIZATION, bearer);
+    request
+}
+
+/// Sends a request on a connection of its own, and waits for the head of the answer.
+///
+/// # Errors
+/// Why there is none, for people.
+pub async fn send(
+    address: SocketAddr,
+    mut request: Request<Full<Bytes>>,
+) -> Result<Answer, String> {
+    let stream = TcpStream::connect(address).await.map_err(|error| format!("connect: {error}"))?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| format!("handshake: {error}"))?;
+    let connection = tokio::spawn(async move { drop(connection.await) });
+    let host = address.to_string().parse().expect("an address fits a header");
+    request.headers_mut().entry(header::HOST).or_insert(host);
+    let (head, body) =
+        sender.send_request(request).await.map_err(|error| format!("send: {error}"))?.into_parts();
+    Ok(Answer { status: head.status, headers: head.headers, body, connection })
+}
+
+impl Answer {
+    /// The next octets of the body; `None` after a clean end.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, String> {
+        match self.body.frame().await {
+            None => Ok(None),
+            Some(Ok(frame)) => Ok(Some(frame.into_data().unwrap_or_default())),
+            Some(Err(error)) => Err(format!("body: {error}")),
+        }
+    }
+
+    /// The rest of the body.
+    ///
+    /// # Errors
+    /// The connection broke, or there is more than a harness holds.
+    pub async fn whole(mut self) -> Result<Vec<u8>, String> {
+        let mut whole = Vec::new();
+        while let Some(octets) = self.next().await? {
+            whole.extend_from_slice(&octets);
+            if whole.len() > BODY_BYTES_MAX {
+                return Err("a body too long for the harness".to_owned());
+            }
+        }
+        Ok(whole)
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+impl Tap {
+    /// Starts a tap in front of `upstream`.
+    pub async fn start(upstream: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
+        let address = listener.local_addr().expect("a bound listener has an address");
+        let shared =
+            Arc::new(Kept { upstream: Mutex::new(upstream), streams: Mutex::new(Vec::new()) });
+        let kept = Arc::clone(&shared);
+        let task = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(carry(client, Arc::clone(&kept)));
+            }
+        });
+        Self { address, shared, task }
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Leads new connections elsewhere.
+    pub fn lead_to(&self, upstream: SocketAddr) {
+        *lock(&self.shared.upstream) = upstream;
+    }
+
+    /// All that passed so far: one entry for each direction of each connection.
+    pub fn streams(&self) -> Vec<Vec<u8>> {
+        lock(&self.shared.streams).iter().map(|stream| lock(stream).clone()).collect()
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn carry(client: TcpStream, kept: Arc<Kept>) {
+    let upstream = *lock(&kept.upstream);
+    let Ok(Ok(server)) = timeout(Duration::from_secs(2), TcpStream::connect(upstream)).await else {
+        return;
+    };
+    let ((client_in, client_out), (server_in, server_out)) =
+        (client.into_split(), server.into_split());
+    // Whoever breaks off has to be noticed by the other side, so the end of either direction is the end of both.
+    tokio::select! {
+        () = copy(client_in, server_out, kept.stream()) => {}
+        () = copy(server_in, client_out, kept.stream()) => {}
+    }
+}
+
+async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, kept: Arc<Mutex<Vec<u8>>>) {
+    let mut buffer = vec![0; 16 << 10];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        let octets = buffer.get(..length).unwrap_or_default();
+        lock(&kept).extend_from_slice(octets);
+        if to.write_all(octets).await.is_err() {
+            break;
+        }
+    }
+    // The other side may be gone already.
+    drop(to.shutdown().await);
+}
+
+impl Kept {
+    fn stream(&self) -> Arc<Mutex<Vec<u8>>> {
+        let stream = Arc::default();
+        lock(&self.streams).push(Arc::clone(&stream));
+        stream
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the harness holds of one body.
+const BODY_BYTES_MAX: usize = 64 << 20;
