@@ -27,6 +27,7 @@ use tokio::{
 use crate::{
     metrics::{Ending, Metrics},
     problem::Problem,
+    upstream::Arriving,
 };
 
 /// A response body: the router's own words, or an enclave's octets passing through.
@@ -40,7 +41,7 @@ pub(crate) enum Reply {
 ///
 /// An error in it makes the server abort the client's connection, so that a cut never looks like an end.
 pub(crate) struct Download {
-    upstream: Incoming,
+    upstream: Arriving,
     idle: Duration,
     silence: Pin<Box<Sleep>>,
     ending: Ending,
@@ -85,7 +86,7 @@ impl Reply {
 impl Download {
     /// `on_end` runs exactly once, when the body has ended or is dropped.
     pub(crate) fn new(
-        upstream: Incoming,
+        upstream: Arriving,
         idle: Duration,
         metrics: Arc<Metrics>,
         on_end: impl FnOnce(Ending) + Send + Sync + 'static,

@@ -9,6 +9,7 @@
 //! - `route` tells requests apart and answers what the router answers itself;
 //! - `keys` knows who may ask, `limits` how much of it;
 //! - `relay` carries one request to one enclave, streaming both ways;
+//! - `upstream` makes and keeps the connections to one enclave;
 //! - `serve` accepts, bounds and drains connections;
 //! - `metrics` counts for the operator, and nothing that depends on content.
 #![forbid(unsafe_code)]
@@ -24,6 +25,7 @@ mod problem;
 mod relay;
 mod route;
 mod serve;
+mod upstream;
 
 pub use config::{Config, ConfigError, Enclave, KeyLimits, KeyMetrics, Keys, Limits, Timeouts};
 pub use keys::{Key, KeyId, KeySeed, KeysError, KeysFile, Overrides};

@@ -9,13 +9,8 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use http::{Request, StatusCode, Uri, uri::Authority};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use http::{Method, StatusCode};
+use http_body_util::{BodyExt as _, Either, Empty, Limited};
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{Notify, watch},
@@ -26,6 +21,7 @@ use tokio::{
 use crate::{
     config::{Enclave, Timeouts},
     metrics::EnclaveState,
+    upstream::{Lost, Upstream},
 };
 
 /// The id that an enclave draws when it boots: a restart changes it (docs/protocol.md §5.2).
@@ -41,7 +37,7 @@ pub(crate) struct Pool {
 /// One enclave of the configuration, and what was last seen there.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    authority: Authority,
+    upstream: Arc<Upstream>,
     name: String,
     seen: watch::Sender<Option<Sighting>>,
     look_again: Notify,
@@ -109,12 +105,12 @@ impl NodeId {
 }
 
 impl Pool {
-    pub(crate) fn new(enclaves: &[Enclave]) -> Self {
+    pub(crate) fn new(enclaves: &[Enclave], timeouts: &Timeouts) -> Self {
         let slot = |enclave: &Enclave| {
-            let authority = enclave.url.authority()?.clone();
+            let upstream = Upstream::new(enclave.url.authority()?.clone(), timeouts.connect);
             let (seen, _) = watch::channel(None);
             Some(Arc::new(Slot {
-                authority,
+                upstream,
                 name: enclave.name.clone(),
                 seen,
                 look_again: Notify::new(),
@@ -125,10 +121,9 @@ impl Pool {
 
     /// Looks at every enclave, again and again, until the set is dropped.
     pub(crate) fn watch(&self, timeouts: &Timeouts) -> JoinSet<()> {
-        let client = connector(timeouts.connect);
         let mut tasks = JoinSet::new();
         for slot in &self.slots {
-            tasks.spawn(Arc::clone(slot).watch(client.clone(), timeouts.clone()));
+            tasks.spawn(Arc::clone(slot).watch(timeouts.clone()));
         }
         tasks
     }
@@ -175,21 +170,16 @@ impl Slot {
         let seen = self.seen.borrow();
         EnclaveState {
             name: self.name.clone(),
-            address: self.authority.to_string(),
+            address: self.upstream.authority().to_string(),
             seen: seen.is_some(),
             ready: seen.as_ref().is_some_and(|seen| seen.ready),
             missed: seen.as_ref().map_or(0, |seen| seen.missed),
         }
     }
 
-    /// The address of one of the enclave's own paths.
-    pub(crate) fn uri(&self, path: &'static str) -> Option<Uri> {
-        Uri::builder()
-            .scheme("http")
-            .authority(self.authority.clone())
-            .path_and_query(path)
-            .build()
-            .ok()
+    /// The way to the enclave.
+    pub(crate) const fn upstream(&self) -> &Arc<Upstream> {
+        &self.upstream
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -201,15 +191,12 @@ impl Slot {
         self.look_again.notify_one();
     }
 
-    async fn watch(
-        self: Arc<Self>,
-        client: Client<HttpConnector, Empty<Bytes>>,
-        timeouts: Timeouts,
-    ) {
+    async fn watch(self: Arc<Self>, timeouts: Timeouts) {
         let wait = timeouts.connect.saturating_add(LOOK_MAX);
         loop {
-            let look = timeout(wait, self.look(&client)).await.unwrap_or(Look::Missed);
+            let look = timeout(wait, self.look()).await.unwrap_or(Look::Missed);
             self.note(look);
+            self.upstream.prune(tokio::time::Instant::now());
             // This much always passes, so that suspicion cannot become a flood.
             sleep(LOOK_PAUSE.min(timeouts.poll)).await;
             tokio::select! {
@@ -219,13 +206,10 @@ impl Slot {
         }
     }
 
-    async fn look(&self, client: &Client<HttpConnector, Empty<Bytes>>) -> Look {
-        let Some(request) =
-            self.uri("/readyz").and_then(|uri| Request::get(uri).body(Empty::new()).ok())
-        else {
-            return Look::Missed;
-        };
-        match client.request(request).await {
+    async fn look(&self) -> Look {
+        let question = Either::Right(Empty::new());
+        let request = self.upstream.request(Method::GET, "/readyz", question);
+        match self.upstream.send(request).await {
             Ok(response) if response.status() == StatusCode::OK => {
                 match Limited::new(response.into_body(), READY_BYTES_MAX).collect().await {
                     Ok(body) => understand(&body.to_bytes()),
@@ -236,8 +220,8 @@ impl Slot {
                 Look::NotServing
             }
             // Refused: nobody is there, which is an answer.
-            Err(error) if error.is_connect() => Look::NotServing,
-            Ok(_) | Err(_) => Look::Missed,
+            Err(Lost::Unreachable(_)) => Look::NotServing,
+            Ok(_) | Err(Lost::Broke(_)) => Look::Missed,
         }
     }
 
@@ -296,22 +280,6 @@ impl Candidate {
     }
 }
 
-/// A client for connections to enclaves.
-pub(crate) fn connector<B>(connect: Duration) -> Client<HttpConnector, B>
-where
-    B: http_body::Body + Send,
-    B::Data: Send,
-{
-    let mut http = HttpConnector::new();
-    http.set_nodelay(true);
-    http.set_connect_timeout(Some(connect));
-    Client::builder(TokioExecutor::new())
-        .pool_idle_timeout(POOL_IDLE)
-        .pool_timer(hyper_util::rt::TokioTimer::new())
-        .http1_max_buf_size(BUFFER_BYTES_MAX)
-        .build(http)
-}
-
 fn understand(body: &[u8]) -> Look {
     let Ok(ReadyFile { node_id, models, not_after }) = serde_json::from_slice(body) else {
         return Look::Missed;
@@ -368,12 +336,6 @@ const READY_BYTES_MAX: usize = 64 << 10;
 /// Served names of one enclave, and octets of one name: what the hint may hold.
 const MODELS_MAX: usize = 64;
 const NAME_LEN_MAX: usize = 256;
-
-/// Idle connections to enclaves are closed after this.
-const POOL_IDLE: Duration = Duration::from_secs(30);
-
-/// What one connection may buffer in each direction.
-pub(crate) const BUFFER_BYTES_MAX: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {

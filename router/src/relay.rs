@@ -1,15 +1,14 @@
 //! One request to one enclave and its response back, streaming both ways.
 //!
-//! A body is never held whole, a request is never sent twice, and only the headers named here pass. The pooled client may
-//! move a request to a fresh connection only when no octet of it has left (docs/protocol.md §5.6).
+//! A body is never held whole, a request is never sent twice, and only the headers named here pass.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
+use http_body_util::Either;
 use hyper::body::Incoming;
-use hyper_util::client::legacy::{Client, Error as ClientError, connect::HttpConnector};
 use tokio::{
     sync::Semaphore,
     time::{Instant, timeout},
@@ -20,14 +19,14 @@ use crate::{
     config::{Config, Limits, Timeouts},
     limits::Place,
     metrics::Metrics,
-    pool::{Slot, connector},
+    pool::Slot,
     problem::Problem,
+    upstream::{Arriving, Lost, Outgoing, Upstream},
 };
 
 /// The way to all enclaves, and its bounds.
 #[derive(Debug)]
 pub(crate) struct Relay {
-    client: Client<HttpConnector, Upload>,
     limits: Limits,
     timeouts: Timeouts,
     streams: Arc<Semaphore>,
@@ -89,7 +88,6 @@ impl Relay {
     pub(crate) fn new(config: &Config, metrics: Arc<Metrics>) -> Self {
         let permits = usize::try_from(config.limits.streams_max).unwrap_or(Semaphore::MAX_PERMITS);
         Self {
-            client: connector(config.timeouts.connect),
             limits: config.limits.clone(),
             timeouts: config.timeouts.clone(),
             streams: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
@@ -118,13 +116,12 @@ impl Relay {
 
         let (upload, fault, sent) =
             Upload::new(body, bytes_max, self.timeouts.upload, Arc::clone(&self.metrics));
-        let uri = slot.uri(errand.path()).ok_or(Problem::Unreachable)?;
-        let mut outgoing = Request::new(upload);
-        *outgoing.method_mut() = errand.method();
-        *outgoing.uri_mut() = uri;
+        let upstream = slot.upstream();
+        let mut outgoing =
+            upstream.request(errand.method(), errand.path(), Either::Left(Box::new(upload)));
         pass(&REQUEST_HEADERS, &head.headers, outgoing.headers_mut());
 
-        let answer = self.send(outgoing, sent).await;
+        let answer = self.send(upstream, outgoing, sent).await;
         if let (Err(_), Some(problem)) = (&answer, fault.problem()) {
             return Err(problem);
         }
@@ -133,11 +130,13 @@ impl Relay {
                 self.metrics.first_byte(errand, waited);
                 incoming
             }
-            Ok(Err(error)) if error.is_connect() => {
+            Ok(Err(Lost::Unreachable(error))) => {
+                tracing::debug!(enclave = slot.name(), %error, "no connection");
                 slot.suspect();
                 return Err(fault.problem().unwrap_or(Problem::Unreachable));
             }
-            Ok(Err(_)) => {
+            Ok(Err(Lost::Broke(error))) => {
+                tracing::debug!(enclave = slot.name(), %error, "no response");
                 slot.suspect();
                 return Err(fault.problem().unwrap_or(Problem::Broke));
             }
@@ -190,11 +189,12 @@ impl Relay {
     /// head comes how long the enclave took for it.
     async fn send(
         &self,
-        request: Request<Upload>,
+        upstream: &Arc<Upstream>,
+        request: Request<Outgoing>,
         sent: tokio::sync::oneshot::Receiver<()>,
-    ) -> Result<Result<(Response<Incoming>, Duration), ClientError>, Waited> {
+    ) -> Result<Result<(Response<Arriving>, Duration), Lost>, Waited> {
         let start = Instant::now();
-        let mut answer = pin!(self.client.request(request));
+        let mut answer = pin!(upstream.send(request));
         let until_sent = async {
             tokio::select! {
                 biased;

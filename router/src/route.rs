@@ -57,7 +57,7 @@ impl Router {
     pub(crate) fn new(config: &Config) -> Result<Self, KeysError> {
         let metrics = Arc::new(Metrics::default());
         Ok(Self {
-            pool: Pool::new(&config.enclaves),
+            pool: Pool::new(&config.enclaves, &config.timeouts),
             relay: Relay::new(config, Arc::clone(&metrics)),
             metrics,
             keys: config.keys.as_ref().map(Keyring::open).transpose()?.map(Arc::new),

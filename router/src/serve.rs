@@ -16,7 +16,6 @@ use tokio::{
 use crate::{
     config::{Config, Timeouts},
     patience::Patience,
-    pool::BUFFER_BYTES_MAX,
     route::Router,
 };
 
@@ -106,12 +105,13 @@ async fn converse(
     let counted = metrics.connected();
     let service = service_fn(move |request| {
         let router = Arc::clone(&router);
-        async move { Ok::<_, Infallible>(router.answer(client, request).await) }
+        // In a box of its own, which is given back as soon as there is a response.
+        Box::pin(async move { Ok::<_, Infallible>(router.answer(client, request).await) })
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(timeouts.request_head)
-        .max_buf_size(BUFFER_BYTES_MAX)
+        .max_buf_size(BUFFER_BYTES)
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(Patience::new(stream, timeouts.idle)), service);
     let mut connection = pin!(connection);
@@ -131,6 +131,10 @@ async fn converse(
 
 /// How long the last octets of finished streams may take to leave.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
+
+/// What a connection may hold of a request that is being read, the head above all, and of a response that its client does
+/// not take. It is also the least that the HTTP library uses.
+const BUFFER_BYTES: usize = 8 << 10;
 
 /// Headers of one request. Ours send four.
 const HEADERS_MAX: usize = 64;

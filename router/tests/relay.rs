@@ -1,6 +1,7 @@
 //! The router against enclaves and clients that behave and that do not.
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails its test")]
 
+mod connections;
 mod operating;
 mod support;
 
