@@ -75,7 +75,10 @@ impl Acceptor {
         Ok(Self::with_config(config, handshakes))
     }
 
-    fn with_config(config: ServerConfig, Handshakes { timeout, at_once }: Handshakes) -> Self {
+    pub(crate) fn with_config(
+        config: ServerConfig,
+        Handshakes { timeout, at_once }: Handshakes,
+    ) -> Self {
         let queue = Arc::new(Queue { at_once: at_once.max(1), waiting: Mutex::default() });
         Self { tls: TlsAcceptor::from(Arc::new(config)), timeout, queue }
     }

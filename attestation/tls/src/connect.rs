@@ -124,3 +124,70 @@ fn unbracketed(host: &str) -> &str {
 
 /// Stands where the TLS library wants a name and a pinned peer has none.
 const NO_NAME: &str = "pinned.invalid";
+
+#[cfg(test)]
+mod tests {
+    use ::aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
+    use rustls::ServerConfig;
+    use rustls::crypto::{CryptoProvider, aws_lc_rs};
+    use rustls::server::WebPkiClientVerifier;
+    use tokio::io::duplex;
+
+    use super::*;
+    use crate::accept::{Acceptor, Handshakes};
+    use crate::identity::Identity;
+
+    const WAIT: Duration = Duration::from_secs(20);
+
+    /// An acceptor and a connector of ours, but for the groups that they offer.
+    fn pair(
+        server: &'static dyn rustls::crypto::SupportedKxGroup,
+        client: &'static dyn rustls::crypto::SupportedKxGroup,
+    ) -> (Acceptor, Connector) {
+        let provider = |group| {
+            Arc::new(CryptoProvider { kx_groups: vec![group], ..aws_lc_rs::default_provider() })
+        };
+        let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
+        let identity = Identity::self_signed(Arc::new(key), "test").unwrap();
+        let pins = Pins::new([identity.spki()]).unwrap();
+        let (ours, theirs) = (provider(server), provider(client));
+        let verifier = Arc::new(Pinned::new(pins, Arc::clone(&theirs)));
+        let mut accept = ServerConfig::builder_with_provider(ours)
+            .with_protocol_versions(hybrid::VERSIONS)
+            .unwrap()
+            .with_client_cert_verifier(WebPkiClientVerifier::no_client_auth())
+            .with_cert_resolver(CurrentIdentity::new(identity));
+        // The client is gone by the time that tickets would be written.
+        accept.send_tls13_tickets = 0;
+        let connect = ClientConfig::builder_with_provider(theirs)
+            .with_protocol_versions(hybrid::VERSIONS)
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth();
+        let handshakes = Handshakes { timeout: WAIT, at_once: 1 };
+        let acceptor = Acceptor::with_config(accept, handshakes);
+        (acceptor, Connector::with_config(connect, false, WAIT))
+    }
+
+    /// Were the list of groups longer one day, what is negotiated would still be looked at, on both sides.
+    #[tokio::test]
+    async fn a_handshake_that_agreed_on_a_classical_group_is_refused_by_both_sides() {
+        let (acceptor, connector) = pair(aws_lc_rs::kx_group::X25519, aws_lc_rs::kx_group::X25519);
+        let (near, far) = duplex(1 << 16);
+        let (accepted, connected) =
+            tokio::join!(acceptor.accept(far), connector.connect("h", near));
+        assert_eq!(accepted.map(drop), Err(TlsError::NotPostQuantum));
+        assert_eq!(connected.map(drop), Err(TlsError::NotPostQuantum));
+    }
+
+    #[tokio::test]
+    async fn the_same_handshake_with_the_hybrid_group_is_taken() {
+        let hybrid = aws_lc_rs::kx_group::X25519MLKEM768;
+        let (acceptor, connector) = pair(hybrid, hybrid);
+        let (near, far) = duplex(1 << 16);
+        let (accepted, connected) =
+            tokio::join!(acceptor.accept(far), connector.connect("h", near));
+        assert_eq!((accepted.map(drop), connected.map(drop)), (Ok(()), Ok(())));
+    }
+}

@@ -45,3 +45,32 @@ pub(crate) fn alpn() -> Vec<Vec<u8>> {
 
 /// Octets that a connection buffers for a peer that takes them slowly, in each direction.
 pub(crate) const BUFFER_LEN_MAX: usize = 16 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The list of groups alone would do; so would the check alone. Each has its own test: the list in
+    /// `tests/connections`, the check here, with connections that no list has refused.
+    #[test]
+    fn the_provider_has_the_one_group_and_no_suite_of_an_older_tls() {
+        let provider = provider();
+        let groups: Vec<_> = provider.kx_groups.iter().map(|group| group.name()).collect();
+        assert_eq!(groups, [NamedGroup::X25519MLKEM768]);
+        assert!(provider.cipher_suites.iter().all(|suite| suite.tls13().is_some()));
+        let versions: Vec<_> = VERSIONS.iter().map(|version| version.version).collect();
+        assert_eq!(versions, [ProtocolVersion::TLSv1_3]);
+    }
+
+    #[test]
+    fn a_connection_that_has_not_ended_its_handshake_is_not_taken() {
+        let config = rustls::ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(VERSIONS)
+            .unwrap()
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        let name = rustls::pki_types::ServerName::try_from("test").unwrap();
+        let connection = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+        assert_eq!(check(&connection), Err(TlsError::NotPostQuantum));
+    }
+}
