@@ -27,7 +27,10 @@ MODEL         := $(TARGET)/model/$(MODEL_FILE)
 # How long `make fuzz` runs each target.
 FUZZ_SECONDS ?= 10
 
-.PHONY: help demo serve test bench fuzz mutants fmt lint tools programs
+# How long `make soak` loads the programs.
+SECONDS ?= 60
+
+.PHONY: help demo serve test bench fuzz soak mutants fmt lint tools programs
 .DEFAULT_GOAL := help
 
 help:
@@ -37,6 +40,7 @@ help:
 	@echo "make test    everything that CI runs"
 	@echo "make bench   what the path costs, one line a figure (ONLY=prefix runs a part); docs/benchmarks.md"
 	@echo "make fuzz    every fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS); \`make test\` has their short form"
+	@echo "make soak    mixed load on the real programs, which are killed all the while, for SECONDS=$(SECONDS)"
 	@echo "make mutants take out the code behind each claim of the threat model, and see its test fail"
 	@echo "make fmt     format the code"
 	@echo "make lint    the lints, as CI runs them"
@@ -77,6 +81,10 @@ fuzz:
 	tests/fuzz/run $(FUZZ_SECONDS)
 
 # Each needs a build of its own, so this is no part of `make test`.
+soak: programs
+	$(CARGO) build --release --locked --package veritee-tests --bin soak
+	@exec "$(TARGET)/release/soak" $(SECONDS)
+
 mutants: tools
 	tests/mutations/run
 

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::Write as _,
     fs,
     io::Write as _,
     sync::{
@@ -90,7 +89,8 @@ impl Figures {
     pub(crate) fn progress(&self, kills: u64) {
         let ends = lock(&self.ends);
         let total: u64 = ends.values().sum();
-        let whole: u64 = ends.iter().filter(|((_, end), _)| end == WHOLE).map(|(_, count)| count).sum();
+        let whole: u64 =
+            ends.iter().filter(|((_, end), _)| end == WHOLE).map(|(_, count)| count).sum();
         drop(ends);
         let mut line = format!(
             "{:8.1} s  requests {total}, as expected {whole}, kills {kills}, broken {}",
@@ -99,7 +99,8 @@ impl Figures {
         );
         for (label, lives) in lock(&self.lives).iter() {
             if let Some(sample) = lives.last().and_then(|life| life.samples.last()) {
-                drop(write!(line, "; {label} {} KiB {} fds", sample.rss_kib, sample.descriptors));
+                let Sample { rss_kib, descriptors, .. } = sample;
+                line.extend([format!("; {label} {rss_kib} KiB {descriptors} fds")]);
             }
         }
         say(&line);
@@ -118,16 +119,25 @@ impl Figures {
         for (kill, count) in kills {
             say(&format!("  {kill:<57} {count:>8}"));
         }
-        say("programs: lives; resident KiB in the longest life: first, last, highest, slope per hour after its first minute; descriptors: first, last, highest; processor share");
+        say(
+            "programs: lives; resident KiB in the longest life: first, last, highest, slope per hour after its first minute; descriptors: first, last, highest; processor share",
+        );
         let seconds = self.start.elapsed().as_secs_f64();
         let mut share_all = 0.0;
         for (label, lives) in lock(&self.lives).iter() {
             let Some(longest) = lives.iter().max_by_key(|life| life.millis()) else { continue };
-            let ticks: u64 =
-                lives.iter().filter_map(|life| life.samples.last()).map(|last| last.cpu_ticks).sum();
+            let ticks: u64 = lives
+                .iter()
+                .filter_map(|life| life.samples.last())
+                .map(|last| last.cpu_ticks)
+                .sum();
             let share = float(ticks) / TICKS_PER_SECOND / seconds * 100.0;
             share_all += share;
-            say(&format!("  {label:<10} {:>3} lives; {}; {share:.1} %", lives.len(), longest.told()));
+            say(&format!(
+                "  {label:<10} {:>3} lives; {}; {share:.1} %",
+                lives.len(),
+                longest.told()
+            ));
         }
         say(&format!("  processor share of all programs together: {share_all:.1} % of one"));
         say(&format!("broken promises: {}", self.broken_count()));
@@ -141,12 +151,20 @@ impl Figures {
         let mut grown = Vec::new();
         for (label, lives) in lock(&self.lives).iter() {
             let Some(life) = lives.last() else { continue };
-            let (Some(first), Some(last)) = (life.samples.first(), life.samples.last()) else { continue };
+            let (Some(first), Some(last)) = (life.samples.first(), life.samples.last()) else {
+                continue;
+            };
             if last.descriptors > first.descriptors.saturating_add(DESCRIPTORS_SLACK) {
-                grown.push(format!("{label} holds {} descriptors at rest, {} at first", last.descriptors, first.descriptors));
+                grown.push(format!(
+                    "{label} holds {} descriptors at rest, {} at first",
+                    last.descriptors, first.descriptors
+                ));
             }
             if last.rss_kib > first.rss_kib.saturating_add(RSS_SLACK_KIB) {
-                grown.push(format!("{label} has {} KiB at rest, {} at first", last.rss_kib, first.rss_kib));
+                grown.push(format!(
+                    "{label} has {} KiB at rest, {} at first",
+                    last.rss_kib, first.rss_kib
+                ));
             }
         }
         for what in grown {
@@ -216,7 +234,11 @@ impl Sample {
     }
 }
 
-#[expect(clippy::as_conversions, clippy::cast_precision_loss, reason = "figures for people to read")]
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    reason = "figures for people to read"
+)]
 const fn float(number: u64) -> f64 {
     number as f64
 }

@@ -75,9 +75,13 @@ impl Load {
         let known = self.random.of(&self.known);
         let router = &self.stack.router;
         let (kind, asked, end): (_, &Slot, _) = match self.random.below(100) {
-            0..27 => ("stream", proxy, self.limited(self.stream(proxy, known, Reader::Eager)).await),
+            0..27 => {
+                ("stream", proxy, self.limited(self.stream(proxy, known, Reader::Eager)).await)
+            }
             27..45 => ("whole", proxy, self.limited(self.whole(proxy, known)).await),
-            45..53 => ("slow reader", proxy, self.limited(self.stream(proxy, known, Reader::Slow)).await),
+            45..53 => {
+                ("slow reader", proxy, self.limited(self.stream(proxy, known, Reader::Slow)).await)
+            }
             53..65 => {
                 let leaving = Reader::Leaving(self.random.below(12));
                 ("abandoned", proxy, self.limited(self.stream(proxy, known, leaving)).await)
@@ -106,7 +110,8 @@ impl Load {
             End::Expected => self.figures.count(kind, WHOLE),
             End::Typed(code) => {
                 if !self.stack.was_disturbed(begun) {
-                    self.figures.broken(format!("{kind}: {code} from {} while all was calm", asked.label));
+                    self.figures
+                        .broken(format!("{kind}: {code} from {} while all was calm", asked.label));
                 }
                 self.figures.count(kind, code);
             }
@@ -142,8 +147,14 @@ impl Load {
         let mut told = Told::default();
         let mut pieces = 0_u64;
         loop {
-            if let Reader::Leaving(after) = reader && pieces >= after {
-                return if known.text.starts_with(&told.text) { End::Expected } else { told.misplaced() };
+            if let Reader::Leaving(after) = reader
+                && pieces >= after
+            {
+                return if known.text.starts_with(&told.text) {
+                    End::Expected
+                } else {
+                    told.misplaced()
+                };
             }
             pieces = pieces.saturating_add(1);
             match answer.next().await {
@@ -212,7 +223,9 @@ impl Load {
                     return End::Wrong("an end without a receipt".to_owned());
                 }
                 Ok(None) if text == known.text => return End::Expected,
-                Ok(None) => return End::Wrong(format!("another answer than the model's: {text:?}")),
+                Ok(None) => {
+                    return End::Wrong(format!("another answer than the model's: {text:?}"));
+                }
                 Err(_) if !known.text.starts_with(&text) => {
                     return End::Wrong(format!("text out of place: {text:?}"));
                 }
@@ -245,7 +258,7 @@ impl Load {
         match refusal(answer).await {
             End::Typed(_) if given == status => End::Expected,
             End::Typed(_) if given == 200 => End::Wrong(format!("{body} was answered")),
-            end => end,
+            end @ (End::Expected | End::Typed(_) | End::Gone(_) | End::Wrong(_)) => end,
         }
     }
 
@@ -292,7 +305,7 @@ impl Load {
                 let status = answer.status;
                 match problem(answer).await {
                     End::Typed(code) if status == 400 && code == "ohttp-key" => End::Expected,
-                    end => end,
+                    end @ (End::Expected | End::Typed(_) | End::Gone(_) | End::Wrong(_)) => end,
                 }
             }
             Err(why) => End::Gone(why),
@@ -305,11 +318,13 @@ impl Load {
             0 => self.random.octets(300),
             1 => b"GET /v1/models HTTP/1.1\r\nhost: a\r\nhost: b\r\n: \r\n\r\n".to_vec(),
             2 => b"POST /v1/chat/completions HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n".to_vec(),
-            _ => [b"GET /".as_slice(), &[b'a'; 70_000], b" HTTP/1.1\r\n\r\n"].concat(),
+            _ => format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(70_000)).into_bytes(),
         };
         match converse(slot.address, &octets).await {
             Ok(said) if said.is_empty() || said.starts_with(b"HTTP/1.1 4") => End::Expected,
-            Ok(said) => End::Wrong(format!("not HTTP was answered {:?}", String::from_utf8_lossy(&said))),
+            Ok(said) => {
+                End::Wrong(format!("not HTTP was answered {:?}", String::from_utf8_lossy(&said)))
+            }
             Err(why) => End::Gone(why),
         }
     }
@@ -329,7 +344,7 @@ impl Load {
             Ok(said) if said.is_empty() || said.starts_with(b"HTTP/1.1 408") => End::Expected,
             Ok(said) => {
                 let said = String::from_utf8_lossy(&said);
-                let code = said.split('#').nth(1).and_then(|rest| rest.split('"').next());
+                let code = said.split("problem:").nth(1).and_then(|rest| rest.split('"').next());
                 code.map_or_else(
                     || End::Wrong(format!("half a request was answered {said:?}")),
                     |code| End::Typed(code.to_owned()),
@@ -340,7 +355,7 @@ impl Load {
     }
 
     async fn keyless(&self) -> End {
-        match send(self.stack.router.address, request("/v1/fleet", None)).await {
+        match send(self.stack.router.address, request(NOBODY, None)).await {
             Ok(answer) if answer.status == StatusCode::UNAUTHORIZED => End::Expected,
             Ok(answer) => End::Wrong(format!("without a key: {}", answer.status)),
             Err(why) => End::Gone(why),
@@ -361,23 +376,30 @@ impl Load {
     pub(crate) async fn key_churn(&self) {
         let begun = Instant::now();
         let (id, key) = self.stack.place.add_key("passing", &[]).await;
-        let taken = self.until_key(&key, StatusCode::OK).await;
+        // With a key the router says that there is no such enclave; without one, it says nothing of its fleet.
+        let taken = self.until_key(&key, StatusCode::NOT_FOUND).await;
         let keys = self.stack.place.path("keys.toml");
-        let revoked = self.stack.place.run("veritee-router", &["keys", "revoke", "--keys", &keys, &id]).await;
-        let refused = revoked.status.success() && self.until_key(&key, StatusCode::UNAUTHORIZED).await;
+        let revoked =
+            self.stack.place.run("veritee-router", &["keys", "revoke", "--keys", &keys, &id]).await;
+        let refused =
+            revoked.status.success() && self.until_key(&key, StatusCode::UNAUTHORIZED).await;
         if taken && refused {
             self.figures.count("key added and revoked", WHOLE);
         } else if self.stack.router.was_away(begun) {
             self.figures.count("key added and revoked", "the program asked was away");
         } else {
-            self.figures.broken(format!("a new key was taken: {taken}; and then refused: {refused}"));
+            self.figures
+                .broken(format!("a new key was taken: {taken}; and then refused: {refused}"));
         }
     }
 
     async fn until_key(&self, key: &str, status: StatusCode) -> bool {
         for _ in 0..100 {
-            let asked = with_key(request("/v1/fleet", None), key);
-            if send(self.stack.router.address, asked).await.is_ok_and(|answer| answer.status == status) {
+            let asked = with_key(request(NOBODY, None), key);
+            if send(self.stack.router.address, asked)
+                .await
+                .is_ok_and(|answer| answer.status == status)
+            {
                 return true;
             }
             sleep(Duration::from_millis(100)).await;
@@ -400,12 +422,16 @@ impl Load {
         if ready.is_empty() {
             return Err(End::Typed("no enclave is ready".to_owned()));
         }
-        Ok(self.random.of(&ready)["node_id"].as_str().unwrap_or_default().to_owned())
+        Ok(self.random.of(&ready)["id"].as_str().unwrap_or_default().to_owned())
     }
 
     /// A body that broke off on its way through the router: the router may be there while the enclave is not.
     fn cut(&self, why: String) -> End {
-        if self.stack.was_disturbed(Instant::now()) { End::Typed("cut on the way".to_owned()) } else { End::Wrong(why) }
+        if self.stack.was_disturbed(Instant::now()) {
+            End::Typed("cut on the way".to_owned())
+        } else {
+            End::Wrong(why)
+        }
     }
 }
 
@@ -547,11 +573,18 @@ async fn converse(address: SocketAddr, octets: &[u8]) -> Result<Vec<u8>, String>
     Ok(said)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place of the load that reads the wall clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place of the load that reads the wall clock"
+)]
 fn now() -> UnixTime {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     UnixTime::from_secs(since.as_secs())
 }
+
+/// An enclave that no fleet has.
+const NOBODY: &str = "/v1/nodes/00000000000000000000000000000000/evidence";
 
 const COMPLETIONS: &str = "/v1/chat/completions";
 

@@ -6,10 +6,11 @@
 //! with 1 if anything did not.
 #![forbid(unsafe_code)]
 #![expect(
+    clippy::arithmetic_side_effects,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "a run that cannot go on fails"
+    reason = "a run that cannot go on fails; its times and figures are small"
 )]
 
 mod figures;
@@ -49,7 +50,8 @@ fn main() -> ExitCode {
         }
     };
     let known = Known::some();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.expect("a runtime").block_on(run(Duration::from_secs(seconds), seed, known))
 }
 
@@ -61,7 +63,8 @@ async fn run(length: Duration, seed: u64, known: Vec<Known>) -> ExitCode {
     let random = Arc::new(Random::new(seed));
     let stack = Arc::new(Stack::start(Arc::clone(&figures)).await);
     stack.look();
-    let load = Arc::new(Load::new(Arc::clone(&stack), Arc::clone(&figures), Arc::clone(&random), known));
+    let load =
+        Arc::new(Load::new(Arc::clone(&stack), Arc::clone(&figures), Arc::clone(&random), known));
 
     let end = Instant::now() + length;
     // Nothing is killed in the last part, so that there is a long life to measure and a calm to be strict in.
@@ -91,7 +94,8 @@ async fn run(length: Duration, seed: u64, known: Vec<Known>) -> ExitCode {
         let pause_ms = u64::try_from((length / 80).as_millis()).unwrap_or(0).clamp(1_000, 45_000);
         tasks.spawn(async move {
             loop {
-                let next = Instant::now() + Duration::from_millis(random.below(pause_ms.saturating_mul(2)));
+                let next = Instant::now()
+                    + Duration::from_millis(random.below(pause_ms.saturating_mul(2)));
                 if next >= calm {
                     return;
                 }
@@ -114,7 +118,12 @@ async fn run(length: Duration, seed: u64, known: Vec<Known>) -> ExitCode {
         }
     };
     let watching = tokio::spawn(watched);
-    let all = async { while tasks.join_next().await.is_some_and(|ended| ended.map_err(|error| figures.broken(error.to_string())).is_ok()) {} };
+    let all =
+        async {
+            while tasks.join_next().await.is_some_and(|ended| {
+                ended.map_err(|error| figures.broken(error.to_string())).is_ok()
+            }) {}
+        };
     tokio::select! {
         () = all => {}
         _ = interrupt.recv() => {}
@@ -134,8 +143,8 @@ async fn run(length: Duration, seed: u64, known: Vec<Known>) -> ExitCode {
 /// Requests at a time.
 const WORKERS: u32 = 8;
 
-/// Longest pause between two requests of a worker: together about twenty requests a second.
-const PAUSE_MS: u64 = 700;
+/// Longest pause between two requests of a worker: together some thirty requests a second.
+const PAUSE_MS: u64 = 500;
 
 /// Between two changes of the file of keys.
 const KEY_PAUSE: Duration = Duration::from_secs(15);

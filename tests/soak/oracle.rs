@@ -2,8 +2,8 @@
 
 use attestation::{Secret, Sha256};
 use engine::{
-    EmbeddedEngine, Engine as _, EngineOptions, FinishReason, GenerationEvent, Message, Request, Role, Sampling,
-    TensorType, VerifiedModel, tiny,
+    EmbeddedEngine, Engine as _, EngineOptions, FinishReason, GenerationEvent, Message, Request,
+    Role, Sampling, TensorType, VerifiedModel, tiny,
 };
 use serde_json::{Value, json};
 use tests::programs::MODEL;
@@ -42,7 +42,13 @@ impl Known {
             .collect()
     }
 
-    fn ask(engine: &EmbeddedEngine, prompt: String, temperature: f32, seed: u32, tokens_max: u32) -> Self {
+    fn ask(
+        engine: &EmbeddedEngine,
+        prompt: String,
+        temperature: f32,
+        seed: u32,
+        tokens_max: u32,
+    ) -> Self {
         let sampling = Sampling { temperature, top_p: 1.0, top_k: None, seed: seed.into() };
         let content = Secret::new(prompt.clone());
         let request = Request {
@@ -92,11 +98,6 @@ impl Known {
             seed: Some(self.seed.into()),
             ..client::Chat::question(MODEL, &self.prompt)
         }
-    }
-
-    /// A question that takes a while to answer where cells have a pace.
-    pub(crate) const fn is_long(&self) -> bool {
-        self.tokens_max >= 100
     }
 }
 

@@ -76,24 +76,46 @@ impl Stack {
                  [timeouts]\nupload_ms = 5000\nresponse_head_ms = 20000\nidle_ms = 20000\ndrain_ms = 5000\npoll_ms = 500\n"
             ),
         );
-        let config = |label: &str| vec!["--config".to_owned(), place.path(&format!("{label}.toml"))];
+        let config =
+            |label: &str| vec!["--config".to_owned(), place.path(&format!("{label}.toml"))];
         let enclaves = [
             Slot::new("enclave-1", "veritee-enclave", first, config("enclave-1")),
             Slot::new("enclave-2", "veritee-enclave", second, config("enclave-2")),
         ];
-        let proxied = |address: SocketAddr| {
-            ["proxy", "--router", &format!("http://{router}"), "--policy", &policy, "--key-file", &key_file, "--listen", &address.to_string()]
-                .map(str::to_owned)
-                .to_vec()
+        let options = |address: SocketAddr| {
+            [
+                "proxy",
+                "--router",
+                &format!("http://{router}"),
+                "--policy",
+                &policy,
+                "--key-file",
+                &key_file,
+                "--listen",
+                &address.to_string(),
+            ]
+            .map(str::to_owned)
+            .to_vec()
         };
         let proxies = [
-            Slot::new("proxy-1", "veritee", one, proxied(one)),
-            Slot::new("proxy-2", "veritee", two, proxied(two)),
+            Slot::new("proxy-1", "veritee", one, options(one)),
+            Slot::new("proxy-2", "veritee", two, options(two)),
         ];
         let router = Slot::new("router", "veritee-router", router, config("router"));
         let platform = Mutex::new(Some(platform));
         let kills = Mutex::default();
-        let stack = Self { place, policy, key, bogus_key, enclaves, router, proxies, figures, kills, platform };
+        let stack = Self {
+            place,
+            policy,
+            key,
+            bogus_key,
+            enclaves,
+            router,
+            proxies,
+            figures,
+            kills,
+            platform,
+        };
         for slot in &stack.enclaves {
             stack.bring_up(slot).await;
         }

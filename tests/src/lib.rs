@@ -1,8 +1,9 @@
 //! The harness of the end-to-end tests: the adversary as a component.
 //!
 //! [`relay`] stands where the operator stands, and does to the traffic whatever a [`script::Script`] says. [`framing`] lets
-//! it cut sealed bodies at their chunks without a key. [`fleet`] is the honest rest, in process. [`parsers`] says what every parser
-//! owes to any bytes; the fuzz targets beside the tests share it.
+//! it cut sealed bodies at their chunks without a key. [`fleet`] is the honest rest, in process; [`programs`] starts it as programs,
+//! and [`wire`] asks them and puts down what passes.
+//! [`parsers`] says what every parser owes to any bytes; the fuzz targets beside the tests share it.
 #![forbid(unsafe_code)]
 #![expect(
     clippy::expect_used,
@@ -15,5 +16,7 @@
 pub mod fleet;
 pub mod framing;
 pub mod parsers;
+pub mod programs;
 pub mod relay;
 pub mod script;
+pub mod wire;
