@@ -1,4 +1,6 @@
-//! `veritee-router keys`: adds, lists and revokes API keys.
+//! What the program does instead of serving: `keys` adds, lists and revokes API keys, `identity` makes certificates.
+
+mod identity;
 
 use std::{
     path::{Path, PathBuf},
@@ -10,6 +12,7 @@ use attestation::{Secret, UnixTime};
 use clap::{Args, Subcommand};
 use router::{Key, KeyId, KeySeed, KeysFile, Overrides};
 
+use self::identity::IdentityCommand;
 use crate::{Failure, read_alone, remark, say};
 
 /// What the program does instead of serving.
@@ -18,6 +21,9 @@ pub(crate) enum Command {
     /// Adds, lists and revokes API keys.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Makes and shows the certificate by which enclaves know the router.
+    #[command(subcommand)]
+    Identity(IdentityCommand),
 }
 
 #[derive(Subcommand)]
@@ -73,11 +79,19 @@ pub(crate) struct Limits {
 
 impl Command {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let Self::Keys(command) = self;
-        match command {
-            KeysCommand::Add { file, name, limits } => add(&file.path()?, &name, &limits),
-            KeysCommand::List { file } => list(&file.path()?),
-            KeysCommand::Revoke { file, id } => revoke(&file.path()?, &id),
+        match self {
+            Self::Keys(command) => command.run(),
+            Self::Identity(command) => command.run(),
+        }
+    }
+}
+
+impl KeysCommand {
+    fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Add { file, name, limits } => add(&file.path()?, &name, &limits),
+            Self::List { file } => list(&file.path()?),
+            Self::Revoke { file, id } => revoke(&file.path()?, &id),
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Configuration: what the file says ([`File`]) and what it means ([`Config`]).
 
+mod enclaves;
+mod keys;
+
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -7,13 +10,19 @@ use std::{
     time::Duration,
 };
 
-use http::Uri;
 use serde::Deserialize;
+use tls::{IdentityFiles, PinError};
+
+use self::{enclaves::EnclaveFile, keys::KeysSection};
+pub use self::{
+    enclaves::{Enclave, PinSource, Reach},
+    keys::{KeyLimits, KeyMetrics, Keys},
+};
 
 /// What the router does, after the file has been read and understood.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where clients connect. Loopback only in this release.
+    /// Where clients connect; on loopback unless there is `tls`.
     pub listen: SocketAddr,
     /// The fleet, in the order of the file.
     pub enclaves: Vec<Enclave>,
@@ -23,50 +32,19 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// Who may send requests to enclaves; everybody where there is none.
     pub keys: Option<Keys>,
+    /// What the router shows to clients; without it they speak plain HTTP.
+    pub tls: Option<Certificate>,
+    /// What the router shows to enclaves.
+    pub identity: Option<Certificate>,
 }
 
-/// Who may send requests to enclaves, and how many.
-#[derive(Clone, Debug)]
-pub struct Keys {
-    /// The file that `veritee-router keys` writes.
-    pub file: PathBuf,
-    /// Between two looks at the file.
+/// A certificate and its key, in files that are read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// Where they are.
+    pub files: IdentityFiles,
+    /// Between two looks at them.
     pub reload: Duration,
-    /// What a key may use that has no limits of its own.
-    pub limits: KeyLimits,
-    /// Requests without a good key that one address is told 401 for, in a minute.
-    pub unauthorized_per_minute: u32,
-    /// Whether `/metrics` counts by key: it then tells whoever reads it who asks how much.
-    pub metrics: KeyMetrics,
-}
-
-/// What one key may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeyLimits {
-    /// Requests in a minute; that many may come at once.
-    pub requests_per_minute: u32,
-    /// Requests in flight.
-    pub streams_max: u32,
-    /// Requests that enclaves could not open, in a minute (`docs/protocol.md` §5.9).
-    pub failures_per_minute: u32,
-}
-
-/// What `/metrics` says of single keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyMetrics {
-    /// Nothing.
-    Together,
-    /// Three numbers for each key of the file.
-    ById,
-}
-
-/// One enclave of the fleet: where it is, and what the operator calls it.
-#[derive(Clone, Debug)]
-pub struct Enclave {
-    /// `http://host:port`, without a path.
-    pub url: Uri,
-    /// A name for logs; the address where none was given.
-    pub name: String,
 }
 
 /// What one client, and all clients together, may use.
@@ -79,16 +57,18 @@ pub struct Limits {
     pub streams_max: u32,
     /// Open connections of clients, all together.
     pub connections_max: u32,
+    /// TLS handshakes of clients at the same time; one more, and the oldest is cut off.
+    pub handshakes_max: u32,
 }
 
 /// How long the router waits, for whom.
 #[derive(Clone, Debug)]
 pub struct Timeouts {
-    /// For a client's request head; an idle connection is closed after the same time.
+    /// For a client's TLS handshake, and for its request head; an idle connection is closed after the same time.
     pub request_head: Duration,
     /// For a client's whole request body.
     pub upload: Duration,
-    /// For a TCP connection to an enclave.
+    /// For a TCP connection to an enclave, and for its TLS handshake.
     pub connect: Duration,
     /// For an enclave's response head, once it has the request.
     pub response_head: Duration,
@@ -110,8 +90,7 @@ impl Config {
 
     /// The defaults, on a free port of loopback, for enclaves at `urls`.
     pub fn on_loopback(urls: &[&str]) -> Result<Self, ConfigError> {
-        let enclaves =
-            urls.iter().map(|url| EnclaveFile { url: (*url).to_owned(), name: None }).collect();
+        let enclaves = urls.iter().map(|url| EnclaveFile::at(url)).collect();
         let listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
         Self::try_from(File {
             listen,
@@ -119,22 +98,29 @@ impl Config {
             limits: LimitsFile::default(),
             timeouts: TimeoutsFile::default(),
             keys: None,
+            tls: None,
+            identity: None,
         })
     }
 
     /// The same, with relative paths below `folder`: those in a file are relative to it.
     #[must_use]
     pub fn below(mut self, folder: &Path) -> Self {
+        let below = |path: &mut PathBuf| *path = folder.join(&*path);
         if let Some(keys) = &mut self.keys {
-            keys.file = folder.join(&keys.file);
+            below(&mut keys.file);
+        }
+        for Certificate { files, .. } in [&mut self.tls, &mut self.identity].into_iter().flatten() {
+            below(&mut files.certificate);
+            below(&mut files.key);
+        }
+        for enclave in &mut self.enclaves {
+            if let Reach::Tls(PinSource { file: Some(file), .. }) = &mut enclave.reach {
+                below(file);
+            }
         }
         self
     }
-}
-
-impl KeyLimits {
-    /// The largest value of each.
-    pub const MAX: u32 = 1_000_000;
 }
 
 /// Why a configuration was refused; each one says what to change.
@@ -142,14 +128,29 @@ impl KeyLimits {
 pub enum ConfigError {
     /// Not TOML, an unknown key, or a value of the wrong type.
     Syntax(String),
-    /// `listen` is not a loopback address.
+    /// `listen` is not a loopback address, and there is no `[tls]`.
     ListenNotLoopback(SocketAddr),
     /// No enclave is named.
     NoEnclaves,
     /// More enclaves than the router polls.
     TooManyEnclaves(usize),
-    /// An enclave's address is not `http://` on loopback with a port and no path.
+    /// An enclave's address is not `http://` on loopback, or `https://`, with a port and no path.
     EnclaveUrl(String),
+    /// An `https://` enclave of which neither a key nor a file of keys is named.
+    EnclaveUnpinned(String),
+    /// An `http://` enclave with a pin, which nothing would compare.
+    EnclavePinnedPlain(String),
+    /// Pins of an enclave that are none.
+    EnclavePin {
+        /// Where the enclave is.
+        url: String,
+        /// What is wrong with them.
+        why: PinError,
+    },
+    /// An `https://` enclave, and nothing that the router could show it.
+    NoIdentity(String),
+    /// A file that has no name.
+    NoFile(&'static str),
     /// Two enclaves share an address.
     EnclaveTwice(String),
     /// `[keys]` names no file.
@@ -173,7 +174,7 @@ impl fmt::Display for ConfigError {
             Self::Syntax(why) => write!(f, "the configuration does not parse: {why}"),
             Self::ListenNotLoopback(found) => write!(
                 f,
-                "`listen = \"{found}\"` is not a loopback address; other addresses need TLS, which this release does not have yet"
+                "`listen = \"{found}\"` is not a loopback address; other addresses need TLS: add `[tls]` with a `certificate` and a `key`"
             ),
             Self::NoEnclaves => write!(f, "no enclave is named; add `[[enclaves]]` with a `url`"),
             Self::TooManyEnclaves(found) => {
@@ -181,8 +182,22 @@ impl fmt::Display for ConfigError {
             }
             Self::EnclaveUrl(found) => write!(
                 f,
-                "enclave url `{found}` is not `http://HOST:PORT` with a loopback HOST and no path; other hosts need TLS, which this release does not have yet"
+                "enclave url `{found}` is neither `https://HOST:PORT` nor `http://HOST:PORT` with a loopback HOST, without a path; other hosts need TLS"
             ),
+            Self::EnclaveUnpinned(found) => write!(
+                f,
+                "enclave `{found}` is to be reached by TLS, but nothing says how to recognise it: add `spki = [\"sha256:…\"]` or `spki_file`"
+            ),
+            Self::EnclavePinnedPlain(found) => write!(
+                f,
+                "enclave `{found}` has a pinned key, which plain HTTP does not compare: write `https://`"
+            ),
+            Self::EnclavePin { url, why } => write!(f, "enclave `{url}`: {why}"),
+            Self::NoIdentity(found) => write!(
+                f,
+                "enclave `{found}` is to be reached by TLS and asks who comes: add `[identity]`; `veritee-router identity new` makes one"
+            ),
+            Self::NoFile(key) => write!(f, "`{key}` is empty; name a file"),
             Self::EnclaveTwice(found) => write!(f, "enclave url `{found}` is named twice"),
             Self::NoKeysFile => {
                 write!(
@@ -211,35 +226,18 @@ struct File {
     #[serde(default)]
     timeouts: TimeoutsFile,
     keys: Option<KeysSection>,
+    tls: Option<CertificateSection>,
+    identity: Option<CertificateSection>,
 }
 
+/// `[tls]` and `[identity]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct KeysSection {
-    file: PathBuf,
+struct CertificateSection {
+    certificate: PathBuf,
+    key: PathBuf,
     #[serde(default = "reload_ms_default")]
     reload_ms: u64,
-    #[serde(default)]
-    limits: KeyLimitsFile,
-    #[serde(default = "unauthorized_per_minute_default")]
-    unauthorized_per_minute: u32,
-    #[serde(default)]
-    metrics_by_id: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct KeyLimitsFile {
-    requests_per_minute: u32,
-    streams_max: u32,
-    failures_per_minute: u32,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EnclaveFile {
-    url: String,
-    name: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -249,6 +247,7 @@ struct LimitsFile {
     body_bytes_max: u64,
     streams_max: u32,
     connections_max: u32,
+    handshakes_max: u32,
 }
 
 #[derive(Deserialize)]
@@ -266,7 +265,12 @@ struct TimeoutsFile {
 
 impl Default for LimitsFile {
     fn default() -> Self {
-        Self { body_bytes_max: BODY_BYTES_DEFAULT, streams_max: 512, connections_max: 1024 }
+        Self {
+            body_bytes_max: BODY_BYTES_DEFAULT,
+            streams_max: 2_048,
+            connections_max: 4_096,
+            handshakes_max: 256,
+        }
     }
 }
 
@@ -284,26 +288,17 @@ impl Default for TimeoutsFile {
     }
 }
 
-impl Default for KeyLimitsFile {
-    fn default() -> Self {
-        Self { requests_per_minute: 600, streams_max: 64, failures_per_minute: 30 }
-    }
-}
-
+/// Of everything that is read again when it changes.
 const fn reload_ms_default() -> u64 {
     1_000
-}
-
-const fn unauthorized_per_minute_default() -> u32 {
-    60
 }
 
 impl TryFrom<File> for Config {
     type Error = ConfigError;
 
     fn try_from(file: File) -> Result<Self, ConfigError> {
-        let File { listen, enclaves, limits, timeouts, keys } = file;
-        if !listen.ip().is_loopback() {
+        let File { listen, enclaves, limits, timeouts, keys, tls, identity } = file;
+        if !listen.ip().is_loopback() && tls.is_none() {
             return Err(ConfigError::ListenNotLoopback(listen));
         }
         if enclaves.is_empty() {
@@ -322,6 +317,9 @@ impl TryFrom<File> for Config {
             {
                 return Err(ConfigError::EnclaveTwice(enclave.url.to_string()));
             }
+            if identity.is_none() && matches!(enclave.reach, Reach::Tls(_)) {
+                return Err(ConfigError::NoIdentity(enclave.url.to_string()));
+            }
         }
         Ok(Self {
             listen,
@@ -329,54 +327,23 @@ impl TryFrom<File> for Config {
             limits: limits.try_into()?,
             timeouts: timeouts.try_into()?,
             keys: keys.map(Keys::try_from).transpose()?,
+            tls: tls.map(|section| section.understood(TLS_KEYS)).transpose()?,
+            identity: identity.map(|section| section.understood(IDENTITY_KEYS)).transpose()?,
         })
     }
 }
 
-impl TryFrom<KeysSection> for Keys {
-    type Error = ConfigError;
-
-    fn try_from(section: KeysSection) -> Result<Self, ConfigError> {
-        let KeysSection { file, reload_ms, limits, unauthorized_per_minute, metrics_by_id } =
-            section;
-        let KeyLimitsFile { requests_per_minute, streams_max, failures_per_minute } = limits;
-        let rate =
-            |key, found: u32| within(key, found.into(), 1, KeyLimits::MAX.into()).map(|_| found);
-        if file.as_os_str().is_empty() {
-            return Err(ConfigError::NoKeysFile);
-        }
-        Ok(Self {
-            file,
-            reload: within("keys.reload_ms", reload_ms, 10, 60_000).map(Duration::from_millis)?,
-            limits: KeyLimits {
-                requests_per_minute: rate("keys.limits.requests_per_minute", requests_per_minute)?,
-                streams_max: rate("keys.limits.streams_max", streams_max)?,
-                failures_per_minute: rate("keys.limits.failures_per_minute", failures_per_minute)?,
-            },
-            unauthorized_per_minute: rate("keys.unauthorized_per_minute", unauthorized_per_minute)?,
-            metrics: if metrics_by_id { KeyMetrics::ById } else { KeyMetrics::Together },
-        })
-    }
-}
-
-impl TryFrom<EnclaveFile> for Enclave {
-    type Error = ConfigError;
-
-    fn try_from(file: EnclaveFile) -> Result<Self, ConfigError> {
-        let EnclaveFile { url, name } = file;
-        let Ok(parsed) = url.parse::<Uri>() else { return Err(ConfigError::EnclaveUrl(url)) };
-        let plain =
-            parsed.scheme_str() == Some("http") && parsed.path() == "/" && parsed.query().is_none();
-        let authority = parsed.authority().filter(|authority| !authority.as_str().contains('@'));
-        match authority {
-            Some(authority)
-                if plain && parsed.port().is_some() && is_loopback(authority.host()) =>
-            {
-                let name = name.unwrap_or_else(|| authority.to_string());
-                Ok(Self { url: parsed, name })
+impl CertificateSection {
+    fn understood(self, keys: [&'static str; 3]) -> Result<Certificate, ConfigError> {
+        let Self { certificate, key, reload_ms } = self;
+        let [certificate_key, key_key, reload_key] = keys;
+        for (key, path) in [(certificate_key, &certificate), (key_key, &key)] {
+            if path.as_os_str().is_empty() {
+                return Err(ConfigError::NoFile(key));
             }
-            Some(_) | None => Err(ConfigError::EnclaveUrl(url)),
         }
+        let reload = within(reload_key, reload_ms, 10, 60_000).map(Duration::from_millis)?;
+        Ok(Certificate { files: IdentityFiles { certificate, key }, reload })
     }
 }
 
@@ -384,11 +351,12 @@ impl TryFrom<LimitsFile> for Limits {
     type Error = ConfigError;
 
     fn try_from(file: LimitsFile) -> Result<Self, ConfigError> {
-        let LimitsFile { body_bytes_max, streams_max, connections_max } = file;
+        let LimitsFile { body_bytes_max, streams_max, connections_max, handshakes_max } = file;
         within("limits.body_bytes_max", body_bytes_max, 2_048, BODY_BYTES_LIMIT)?;
         within("limits.streams_max", streams_max.into(), 1, 1 << 20)?;
         within("limits.connections_max", connections_max.into(), 1, 1 << 20)?;
-        Ok(Self { body_bytes_max, streams_max, connections_max })
+        within("limits.handshakes_max", handshakes_max.into(), 1, 1 << 16)?;
+        Ok(Self { body_bytes_max, streams_max, connections_max, handshakes_max })
     }
 }
 
@@ -418,11 +386,6 @@ impl TryFrom<TimeoutsFile> for Timeouts {
     }
 }
 
-fn is_loopback(host: &str) -> bool {
-    let host = host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(host);
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
 fn within(key: &'static str, found: u64, min: u64, max: u64) -> Result<u64, ConfigError> {
     if (min..=max).contains(&found) {
         Ok(found)
@@ -430,6 +393,10 @@ fn within(key: &'static str, found: u64, min: u64, max: u64) -> Result<u64, Conf
         Err(ConfigError::OutOfRange { key, min, max, found })
     }
 }
+
+/// What messages call the keys of `[tls]` and `[identity]`.
+const TLS_KEYS: [&str; 3] = ["tls.certificate", "tls.key", "tls.reload_ms"];
+const IDENTITY_KEYS: [&str; 3] = ["identity.certificate", "identity.key", "identity.reload_ms"];
 
 /// 2 MiB of plaintext (docs/protocol.md §5.4) and 64 KiB for the header, the encapsulation and the chunks' framing.
 const BODY_BYTES_DEFAULT: u64 = (2 << 20) + (64 << 10);
@@ -462,6 +429,7 @@ mod tests {
             GOOD.replace("127.0.0.1:0\"", "192.0.2.1:80\""),
             GOOD.replace("http://127.0.0.1:9000", "http://192.0.2.1:9000"),
             GOOD.replace("http://127.0.0.1:9000", "https://127.0.0.1:9000"),
+            GOOD.replace("http://127.0.0.1:9000", "http://enclave.example:9000"),
         ] {
             let error = Config::parse(&text).unwrap_err();
             assert!(error.to_string().contains("TLS"), "{text}: {error}");
@@ -534,6 +502,73 @@ mod tests {
         let text = text.replace("keys.toml", "/run/keys.toml");
         let keys = Config::parse(&text).unwrap().below(Path::new("/etc/veritee")).keys.unwrap();
         assert_eq!(keys.file, Path::new("/run/keys.toml"));
+    }
+
+    const PIN: &str = "sha256:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
+    const IDENTITY: &str = "[identity]\ncertificate = \"r.pem\"\nkey = \"/run/r.key\"\n";
+
+    fn by_tls(more: &str) -> String {
+        let url = GOOD.replace("http://127.0.0.1:9000", "https://enclave.example:9000");
+        format!("{url}{more}")
+    }
+
+    #[test]
+    fn beyond_loopback_there_are_pins_an_identity_and_paths_relative_to_the_file() {
+        let listening =
+            by_tls(&format!("spki = [\"{PIN}\"]\nspki_file = \"one.pins\"\n{IDENTITY}"))
+                .replace("127.0.0.1:0", "0.0.0.0:443");
+        let text =
+            format!("{listening}[tls]\ncertificate = \"c.pem\"\nkey = \"c.key\"\nreload_ms = 10\n");
+        let config = Config::parse(&text).unwrap().below(Path::new("/etc/veritee"));
+        let files = |certificate: &str, key: &str| IdentityFiles {
+            certificate: certificate.into(),
+            key: key.into(),
+        };
+        let shown = files("/etc/veritee/c.pem", "/etc/veritee/c.key");
+        let reload = Duration::from_millis(10);
+        assert_eq!(config.tls, Some(Certificate { files: shown, reload }));
+        let shown = files("/etc/veritee/r.pem", "/run/r.key");
+        let reload = Duration::from_secs(1);
+        assert_eq!(config.identity, Some(Certificate { files: shown, reload }));
+        let Reach::Tls(source) = &config.enclaves[0].reach else { panic!("plain") };
+        assert_eq!(source.pins, [PIN.parse().unwrap()]);
+        assert_eq!(source.file.as_deref(), Some(Path::new("/etc/veritee/one.pins")));
+    }
+
+    #[test]
+    fn each_slip_about_tls_is_refused_for_its_reason() {
+        let pinned = by_tls(&format!("spki = [\"{PIN}\"]\n{IDENTITY}"));
+        assert!(Config::parse(&pinned).is_ok());
+        let url = || "https://enclave.example:9000".to_owned();
+        let pin = |why| ConfigError::EnclavePin { url: url(), why };
+        for (text, expected) in [
+            (pinned.replace(IDENTITY, ""), ConfigError::NoIdentity(format!("{}/", url()))),
+            (by_tls(IDENTITY), ConfigError::EnclaveUnpinned(url())),
+            (by_tls(&format!("spki = []\n{IDENTITY}")), ConfigError::EnclaveUnpinned(url())),
+            (pinned.replace("sha256:", "sha1:"), pin(PinError::Syntax)),
+            (
+                pinned.replace(&format!("\"{PIN}\""), &format!("\"{PIN}\", \"{PIN}\"")),
+                pin(PinError::Twice),
+            ),
+            (
+                pinned.replace("https", "http").replace("enclave.example", "127.0.0.1"),
+                ConfigError::EnclavePinnedPlain("http://127.0.0.1:9000".to_owned()),
+            ),
+            (pinned.replace("r.pem", ""), ConfigError::NoFile("identity.certificate")),
+            (pinned.replace("/run/r.key", ""), ConfigError::NoFile("identity.key")),
+            (
+                format!("{pinned}reload_ms = 1\n"),
+                ConfigError::OutOfRange {
+                    key: "identity.reload_ms",
+                    min: 10,
+                    max: 60_000,
+                    found: 1,
+                },
+            ),
+        ] {
+            assert_eq!(Config::parse(&text).unwrap_err(), expected, "{text}");
+        }
     }
 
     #[test]

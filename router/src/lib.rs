@@ -9,16 +9,18 @@
 //! - `route` tells requests apart and answers what the router answers itself;
 //! - `keys` knows who may ask, `limits` how much of it;
 //! - `relay` carries one request to one enclave, streaming both ways;
-//! - `upstream` makes and keeps the connections to one enclave;
+//! - `upstream` makes and keeps the connections to one enclave, `guard` recognises it;
 //! - `serve` accepts, bounds and drains connections;
 //! - `metrics` counts for the operator, and nothing that depends on content.
 #![forbid(unsafe_code)]
 
 mod body;
 mod config;
+mod guard;
 mod keys;
 mod limits;
 mod metrics;
+mod owned;
 mod patience;
 mod pool;
 mod problem;
@@ -27,6 +29,9 @@ mod route;
 mod serve;
 mod upstream;
 
-pub use config::{Config, ConfigError, Enclave, KeyLimits, KeyMetrics, Keys, Limits, Timeouts};
+pub use config::{
+    Certificate, Config, ConfigError, Enclave, KeyLimits, KeyMetrics, Keys, Limits, PinSource,
+    Reach, Timeouts,
+};
 pub use keys::{Key, KeyId, KeySeed, KeysError, KeysFile, Overrides};
 pub use serve::serve;

@@ -11,7 +11,8 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Parser;
-use router::{Config, KeysError, KeysFile};
+use router::{Certificate, Config, KeysError, KeysFile};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -68,11 +69,14 @@ impl From<KeysError> for Failure {
     }
 }
 
-/// Reads the configuration and looks at the file of keys that it names.
+/// Reads the configuration and looks at the files that it names and that must be there.
 fn read(path: &Path) -> Result<Config, Failure> {
     let config = read_alone(path).map_err(Failure::Usage)?;
     if let Some(keys) = &config.keys {
         KeysFile::load(&keys.file)?;
+    }
+    for Certificate { files, .. } in [&config.tls, &config.identity].into_iter().flatten() {
+        files.load().map_err(|error| Failure::Usage(error.into()))?;
     }
     Ok(config)
 }
@@ -100,7 +104,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {}", config.listen))?;
-    write(&format!("ready router=http://{}", listener.local_addr()?))?;
+    raise_descriptors(&config);
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    write(&format!("ready router={scheme}://{}", listener.local_addr()?))?;
     let shutdown = async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -108,6 +114,20 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         }
     };
     router::serve(listener, config, shutdown).await.context("the router stopped")
+}
+
+/// Every stream needs two descriptors; the usual soft limit is there for programs that are older than ours.
+fn raise_descriptors(config: &Config) {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(%error, "the limit of descriptors stays as it is");
+    }
+    let Rlimit { current, .. } = getrlimit(Resource::Nofile);
+    let streams = u64::from(config.limits.streams_max);
+    let needed = streams.saturating_add(config.limits.connections_max.into());
+    if current.is_some_and(|current| current < needed) {
+        tracing::warn!(current, needed, "fewer descriptors than the limits promise");
+    }
 }
 
 /// One line for the program that started us.

@@ -11,8 +11,11 @@ use std::{
 };
 
 use http::StatusCode;
+use tls::TlsError;
 
-use crate::{keys::KeyCounts, problem::Problem, relay::Errand, route::ROUTE_NAMES};
+use crate::{
+    guard::GuardCounts, keys::KeyCounts, problem::Problem, relay::Errand, route::ROUTE_NAMES,
+};
 
 /// The counters, from start to now.
 #[derive(Debug, Default)]
@@ -23,6 +26,9 @@ pub(crate) struct Metrics {
     endings: [AtomicU64; ENDINGS.len()],
     first_byte: [Histogram; ERRANDS.len()],
     connections: AtomicU64,
+    /// TLS handshakes of clients that failed, by code, of which there are as many as [`TlsError`] has.
+    handshakes: Mutex<BTreeMap<&'static str, u64>>,
+    reloads: [[AtomicU64; OUTCOMES.len()]; CERTIFICATES.len()],
     pub(crate) bytes_up: AtomicU64,
     pub(crate) bytes_down: AtomicU64,
 }
@@ -65,6 +71,17 @@ pub(crate) struct EnclaveState {
     pub(crate) seen: bool,
     pub(crate) ready: bool,
     pub(crate) missed: u32,
+    /// None where it is reached by plain HTTP.
+    pub(crate) tls: Option<GuardCounts>,
+}
+
+/// One of the router's own certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// To clients.
+    Clients,
+    /// To enclaves.
+    Enclaves,
 }
 
 impl Ending {
@@ -127,6 +144,24 @@ impl Metrics {
         Connected(&self.connections)
     }
 
+    /// Counts a client's TLS handshake that failed.
+    pub(crate) fn handshake_failed(&self, error: &TlsError) {
+        let mut handshakes = self.handshakes.lock().unwrap_or_else(PoisonError::into_inner);
+        let counter = handshakes.entry(error.code()).or_default();
+        *counter = counter.saturating_add(1);
+    }
+
+    /// Counts a change of one of the router's own certificates.
+    pub(crate) fn reloaded<T, E>(&self, shown: Shown, outcome: &Result<T, E>) {
+        let [clients, enclaves] = &self.reloads;
+        let [taken, refused] = match shown {
+            Shown::Clients => clients,
+            Shown::Enclaves => enclaves,
+        };
+        let counter = if outcome.is_ok() { taken } else { refused };
+        counter.fetch_add(1, Relaxed);
+    }
+
     /// The Prometheus text of everything.
     pub(crate) fn render(&self, gauges: &Gauges) -> String {
         let Gauges { draining, streams_open, streams_max, enclaves, keys } = gauges;
@@ -143,6 +178,7 @@ impl Metrics {
         page.gauge("connections_open", "Connections of clients.", connections);
         render_enclaves(&mut page, enclaves);
         self.render_traffic(&mut page);
+        self.render_tls(&mut page, enclaves);
         if let Some(keys) = keys {
             render_keys(&mut page, keys);
         }
@@ -176,6 +212,43 @@ impl Metrics {
         );
         for (errand, histogram) in ERRANDS.iter().zip(&self.first_byte) {
             histogram.render(page, "first_byte_seconds", errand);
+        }
+    }
+
+    fn render_tls(&self, page: &mut Page, enclaves: &[EnclaveState]) {
+        page.head("handshakes_failed_total", "counter", "TLS handshakes of clients that failed.");
+        for (code, count) in self.handshakes.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            page.line("handshakes_failed_total", &[("code", code)], count);
+        }
+        page.head(
+            "certificate_reloads_total",
+            "counter",
+            "Changes of the router's own certificates, taken or refused.",
+        );
+        for (certificate, outcomes) in CERTIFICATES.iter().zip(&self.reloads) {
+            for (outcome, counter) in OUTCOMES.iter().zip(outcomes) {
+                let labels = [("certificate", *certificate), ("outcome", *outcome)];
+                page.line("certificate_reloads_total", &labels, counter.load(Relaxed));
+            }
+        }
+        render_guards(page, enclaves);
+    }
+}
+
+fn render_guards(page: &mut Page, enclaves: &[EnclaveState]) {
+    page.head("enclave_tls_failures_total", "counter", "Connections to enclaves that TLS refused.");
+    for EnclaveState { name, address, tls, .. } in enclaves {
+        for (code, count) in tls.iter().flat_map(|counts| &counts.failures) {
+            let labels = [("enclave", name.as_str()), ("address", address), ("code", *code)];
+            page.line("enclave_tls_failures_total", &labels, count);
+        }
+    }
+    page.head("pin_reloads_total", "counter", "Changes of files of pins, taken or refused.");
+    for EnclaveState { name, address, tls, .. } in enclaves {
+        let Some(GuardCounts { reloads: (taken, refused), .. }) = tls else { continue };
+        for (outcome, count) in OUTCOMES.iter().zip([taken, refused]) {
+            let labels = [("enclave", name.as_str()), ("address", address), ("outcome", *outcome)];
+            page.line("pin_reloads_total", &labels, count);
         }
     }
 }
@@ -304,6 +377,11 @@ const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 
 const ENDINGS: [Ending; 3] = [Ending::Complete, Ending::Broken, Ending::Abandoned];
 
+/// In the order of [`Shown`].
+const CERTIFICATES: [&str; 2] = ["tls", "identity"];
+
+const OUTCOMES: [&str; 2] = ["taken", "refused"];
+
 const ERRANDS: [&str; 2] = ["evidence", "ohttp"];
 
 /// From the router's own share, one millisecond, to the longest wait for a head by default and a little more.
@@ -389,6 +467,7 @@ mod tests {
             seen: true,
             ready,
             missed: 1,
+            tls: None,
         };
         let enclaves = vec![enclave("127.0.0.1:1", true), enclave("127.0.0.1:2", false)];
         has(

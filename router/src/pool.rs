@@ -1,6 +1,7 @@
 //! The fleet as the router sees it: which enclaves answer, under which id, and whether they serve.
 //!
-//! Everything here is what enclaves say of themselves over an unauthenticated connection: a hint (docs/protocol.md §5.3).
+//! Everything here is what enclaves say of themselves, over a connection that proves at most who has a pinned key: a hint
+//! (docs/protocol.md §5.3).
 
 use std::{
     fmt,
@@ -12,6 +13,7 @@ use std::{
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, Either, Empty, Limited};
 use serde::{Deserialize, Serialize};
+use tls::CurrentIdentity;
 use tokio::{
     sync::{Notify, watch},
     task::JoinSet,
@@ -105,9 +107,14 @@ impl NodeId {
 }
 
 impl Pool {
-    pub(crate) fn new(enclaves: &[Enclave], timeouts: &Timeouts) -> Self {
+    /// `identity` is what enclaves beyond TLS are shown.
+    pub(crate) fn new(
+        enclaves: &[Enclave],
+        identity: Option<&Arc<CurrentIdentity>>,
+        timeouts: &Timeouts,
+    ) -> Self {
         let slot = |enclave: &Enclave| {
-            let upstream = Upstream::new(enclave.url.authority()?.clone(), timeouts.connect);
+            let upstream = Upstream::new(enclave, identity, timeouts)?;
             let (seen, _) = watch::channel(None);
             Some(Arc::new(Slot {
                 upstream,
@@ -174,6 +181,7 @@ impl Slot {
             seen: seen.is_some(),
             ready: seen.as_ref().is_some_and(|seen| seen.ready),
             missed: seen.as_ref().map_or(0, |seen| seen.missed),
+            tls: self.upstream.tls(),
         }
     }
 
@@ -194,6 +202,7 @@ impl Slot {
     async fn watch(self: Arc<Self>, timeouts: Timeouts) {
         let wait = timeouts.connect.saturating_add(LOOK_MAX);
         loop {
+            self.upstream.refresh().await;
             let look = timeout(wait, self.look()).await.unwrap_or(Look::Missed);
             self.note(look);
             self.upstream.prune(tokio::time::Instant::now());

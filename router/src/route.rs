@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use serde::Serialize;
+use tls::CurrentIdentity;
 use tokio::time::Instant;
 
 use crate::{
@@ -54,10 +55,14 @@ struct Fleet {
 }
 
 impl Router {
-    pub(crate) fn new(config: &Config) -> Result<Self, KeysError> {
+    /// `identity` is what enclaves beyond TLS are shown.
+    pub(crate) fn new(
+        config: &Config,
+        identity: Option<&Arc<CurrentIdentity>>,
+    ) -> Result<Self, KeysError> {
         let metrics = Arc::new(Metrics::default());
         Ok(Self {
-            pool: Pool::new(&config.enclaves, &config.timeouts),
+            pool: Pool::new(&config.enclaves, identity, &config.timeouts),
             relay: Relay::new(config, Arc::clone(&metrics)),
             metrics,
             keys: config.keys.as_ref().map(Keyring::open).transpose()?.map(Arc::new),

@@ -6,7 +6,9 @@ use std::{
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tls::{Acceptor, Clients, CurrentIdentity, Handshakes, IdentityError, SpkiPin};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
@@ -14,7 +16,8 @@ use tokio::{
 };
 
 use crate::{
-    config::{Config, Timeouts},
+    config::{Certificate, Config, Timeouts},
+    metrics::{Metrics, Shown},
     patience::Patience,
     route::Router,
 };
@@ -22,32 +25,45 @@ use crate::{
 /// Serves clients on `listener` until `shutdown` resolves, then drains.
 ///
 /// While it drains, `/readyz` says so, new work is refused with 503, and open streams have `timeouts.drain` to end; what
-/// is open after that is cut. Returns early only if the listener is not on loopback or the file of keys is refused.
+/// is open after that is cut. Returns early only if the listener is beyond loopback without TLS, or a file of keys or
+/// certificates is refused.
 pub async fn serve(
     listener: TcpListener,
     config: Config,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
-    if !listener.local_addr()?.ip().is_loopback() {
+    if !listener.local_addr()?.ip().is_loopback() && config.tls.is_none() {
         return Err(io::Error::other(
-            "the router listens on loopback only: other addresses need TLS",
+            "without TLS the router listens on loopback only: add `[tls]`",
         ));
     }
-    let router = Arc::new(Router::new(&config).map_err(io::Error::other)?);
+    let identity = config.identity.as_ref().map(load).transpose()?;
+    let certificate = config.tls.as_ref().map(load).transpose()?;
+    let router = Arc::new(Router::new(&config, identity.as_ref()).map_err(io::Error::other)?);
+    let acceptor = certificate.as_ref().map(|shown| acceptor(shown, &config)).transpose()?;
     let mut looking = router.pool.watch(&config.timeouts);
     if let Some(keys) = &router.keys {
         looking.spawn(Arc::clone(keys).watch());
     }
+    for (shown, files, current) in
+        [(Shown::Clients, &config.tls, certificate), (Shown::Enclaves, &config.identity, identity)]
+    {
+        if let (Some(Certificate { files, reload }), Some(current)) = (files, current) {
+            let report = reporter(shown, Arc::clone(&router.metrics));
+            looking.spawn(files.clone().watch(current, *reload, report));
+        }
+    }
     let (stop, stopped) = watch::channel(());
+    let door = Arc::new(Door { router, acceptor, timeouts: config.timeouts.clone(), stopped });
     let mut connections = JoinSet::new();
     let permits = usize::try_from(config.limits.connections_max).unwrap_or(Semaphore::MAX_PERMITS);
     let free = Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
 
     let mut drained = pin!(async {
         shutdown.await;
-        tracing::info!(streams = router.relay.streams_open(), "draining");
-        router.start_draining();
-        timeout(config.timeouts.drain, router.relay.drained()).await.is_ok()
+        tracing::info!(streams = door.router.relay.streams_open(), "draining");
+        door.router.start_draining();
+        timeout(config.timeouts.drain, door.router.relay.drained()).await.is_ok()
     });
     let whole = loop {
         tokio::select! {
@@ -55,8 +71,7 @@ pub async fn serve(
             whole = &mut drained => break whole,
             Some(_) = connections.join_next() => {}
             (stream, client, permit) = accept(&listener, &free) => {
-                let (router, timeouts, stopped) = (Arc::clone(&router), config.timeouts.clone(), stopped.clone());
-                connections.spawn(converse(stream, client, router, timeouts, stopped, permit));
+                connections.spawn(Arc::clone(&door).admit(stream, client, permit));
             }
         }
     };
@@ -68,6 +83,34 @@ pub async fn serve(
     tracing::info!(whole = whole && in_time, "stopped");
     drop(looking);
     Ok(())
+}
+
+fn load(certificate: &Certificate) -> io::Result<Arc<CurrentIdentity>> {
+    let identity = certificate.files.load().map_err(io::Error::other)?;
+    Ok(CurrentIdentity::new(identity))
+}
+
+/// Clients show no certificate: who they are their API key says.
+fn acceptor(shown: &Arc<CurrentIdentity>, config: &Config) -> io::Result<Acceptor> {
+    let at_once = usize::try_from(config.limits.handshakes_max).unwrap_or(usize::MAX);
+    let handshakes = Handshakes { timeout: config.timeouts.request_head, at_once };
+    Acceptor::new(Arc::clone(shown), Clients::Anyone, handshakes).map_err(io::Error::other)
+}
+
+/// Tells the log and the metrics of every change of a certificate.
+fn reporter(
+    shown: Shown,
+    metrics: Arc<Metrics>,
+) -> impl FnMut(Result<SpkiPin, IdentityError>) + Send {
+    move |outcome| {
+        metrics.reloaded(shown, &outcome);
+        match outcome {
+            Ok(spki) => tracing::info!(to = ?shown, %spki, "certificate reloaded"),
+            Err(error) => {
+                tracing::error!(to = ?shown, code = error.code(), %error, "certificate not reloaded, the old one is still shown");
+            }
+        }
+    }
 }
 
 /// The next connection, once there is room for one.
@@ -89,44 +132,66 @@ async fn accept(
     }
 }
 
-/// One connection, from accept to close. Its errors are the client's business: nothing of them is logged.
-async fn converse(
-    stream: TcpStream,
-    client: IpAddr,
+/// What every connection needs.
+struct Door {
     router: Arc<Router>,
+    /// None where clients speak plain HTTP.
+    acceptor: Option<Acceptor>,
     timeouts: Timeouts,
-    mut stopped: watch::Receiver<()>,
-    permit: Option<OwnedSemaphorePermit>,
-) {
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
-    let metrics = Arc::clone(&router.metrics);
-    let counted = metrics.connected();
-    let service = service_fn(move |request| {
-        let router = Arc::clone(&router);
-        // In a box of its own, which is given back as soon as there is a response.
-        Box::pin(async move { Ok::<_, Infallible>(router.answer(client, request).await) })
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(timeouts.request_head)
-        .max_buf_size(BUFFER_BYTES)
-        .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(Patience::new(stream, timeouts.idle)), service);
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        // An error: the sender is gone, which is the signal.
-        _ = stopped.changed() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    /// Changes, by an error, when connections should end.
+    stopped: watch::Receiver<()>,
+}
+
+impl Door {
+    /// One connection, from accept to close. Its errors are the client's business: nothing of them is logged.
+    async fn admit(
+        self: Arc<Self>,
+        stream: TcpStream,
+        client: IpAddr,
+        permit: Option<OwnedSemaphorePermit>,
+    ) {
+        if stream.set_nodelay(true).is_err() {
+            return;
         }
-    };
-    if ended.is_err() {
-        tracing::debug!("connection ended early");
+        let counted = self.router.metrics.connected();
+        let stream = Patience::new(stream, self.timeouts.idle);
+        match &self.acceptor {
+            None => self.converse(stream, client).await,
+            // What a handshake needs is given back before the first request.
+            Some(acceptor) => match Box::pin(acceptor.accept(stream)).await {
+                Ok(stream) => self.converse(Box::new(stream), client).await,
+                Err(error) => self.router.metrics.handshake_failed(&error),
+            },
+        }
+        drop((permit, counted));
     }
-    drop((permit, counted));
+
+    async fn converse(&self, stream: impl AsyncRead + AsyncWrite + Unpin, client: IpAddr) {
+        let service = service_fn(move |request| {
+            let router = Arc::clone(&self.router);
+            // In a box of its own, which is given back as soon as there is a response.
+            Box::pin(async move { Ok::<_, Infallible>(router.answer(client, request).await) })
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.timeouts.request_head)
+            .max_buf_size(BUFFER_BYTES)
+            .max_headers(HEADERS_MAX)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = pin!(connection);
+        let mut stopped = self.stopped.clone();
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            // An error: the sender is gone, which is the signal.
+            _ = stopped.changed() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if ended.is_err() {
+            tracing::debug!("connection ended early");
+        }
+    }
 }
 
 /// How long the last octets of finished streams may take to leave.

@@ -27,16 +27,23 @@ use hyper::{
     },
 };
 use hyper_util::rt::TokioIo;
+use tls::{CurrentIdentity, Stream, TlsError};
 use tokio::{
     net::TcpStream,
     time::{Instant, timeout},
 };
 
-use crate::body::Upload;
+use crate::{
+    body::Upload,
+    config::{Enclave, Reach, Timeouts},
+    guard::{Guard, GuardCounts, PinsNow},
+};
 
 /// One enclave, as something that requests are sent to.
 pub(crate) struct Upstream {
     authority: Authority,
+    /// None where the enclave is reached by plain HTTP, on loopback.
+    guard: Option<Arc<Guard>>,
     connect_max: Duration,
     kept: Mutex<Vec<Kept>>,
 }
@@ -70,7 +77,7 @@ struct Link {
 }
 
 /// What moves a connection's octets whenever it is polled.
-type Driver = Pin<Box<Connection<TokioIo<TcpStream>, Outgoing>>>;
+type Driver = Pin<Box<Connection<TokioIo<Stream>, Outgoing>>>;
 
 /// A connection that nobody uses.
 struct Kept {
@@ -79,13 +86,32 @@ struct Kept {
 }
 
 impl Upstream {
-    pub(crate) fn new(authority: Authority, connect_max: Duration) -> Arc<Self> {
-        Arc::new(Self { authority, connect_max, kept: Mutex::default() })
+    /// None for an address without a host, which the configuration refuses.
+    pub(crate) fn new(
+        enclave: &Enclave,
+        identity: Option<&Arc<CurrentIdentity>>,
+        timeouts: &Timeouts,
+    ) -> Option<Arc<Self>> {
+        let authority = enclave.url.authority()?.clone();
+        let connect_max = timeouts.connect;
+        let guard = match &enclave.reach {
+            Reach::Plain => None,
+            Reach::Tls(source) => {
+                let identity = identity.cloned();
+                Some(Arc::new(Guard::new(&enclave.name, source, identity, connect_max)))
+            }
+        };
+        Some(Arc::new(Self { authority, guard, connect_max, kept: Mutex::default() }))
     }
 
     /// `host:port`.
     pub(crate) const fn authority(&self) -> &Authority {
         &self.authority
+    }
+
+    /// What the metrics say of its TLS, where there is any.
+    pub(crate) fn tls(&self) -> Option<GuardCounts> {
+        self.guard.as_ref().map(|guard| guard.counts())
     }
 
     /// A request for one of the enclave's own paths.
@@ -120,21 +146,44 @@ impl Upstream {
                 Ok(response) => return Ok(self.arriving(response, link)),
                 Err(mut error) => match error.take_message() {
                     Some(unsent) => request = unsent,
-                    None => return Err(Lost::Broke(error.into_error())),
+                    None => return Err(self.broke(error.into_error())),
                 },
             }
         }
         let mut link = self.connect().await.map_err(Lost::Unreachable)?;
         match link.exchange(request).await {
             Ok(response) => Ok(self.arriving(response, link)),
-            Err(error) => Err(Lost::Broke(error.into_error())),
+            Err(error) => Err(self.broke(error.into_error())),
         }
+    }
+
+    /// Reads again who may answer, if that is in a file. Connections to those who may no more are not used again.
+    pub(crate) async fn refresh(&self) {
+        if let Some(guard) = &self.guard
+            && guard.refresh().await == PinsNow::Others
+        {
+            self.kept.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+    }
+
+    /// An enclave that refuses the router's certificate says so only now (RFC 8446 §4.4.2.4).
+    fn broke(&self, error: hyper::Error) -> Lost {
+        if let (Some(guard), Some(cause)) = (&self.guard, TlsError::cause_of(&error)) {
+            guard.failed(&cause);
+        }
+        Lost::Broke(error)
     }
 
     async fn connect(&self) -> io::Result<Link> {
         let connected = timeout(self.connect_max, TcpStream::connect(self.authority.as_str()));
-        let stream = connected.await??;
-        stream.set_nodelay(true)?;
+        let tcp = connected.await??;
+        tcp.set_nodelay(true)?;
+        let stream = match &self.guard {
+            None => Stream::Plain(tcp),
+            Some(guard) => {
+                guard.secure(self.authority.host(), tcp).await.map_err(io::Error::other)?
+            }
+        };
         let handshake = Builder::new()
             .read_buf_exact_size(Some(READ_BYTES))
             .handshake(TokioIo::new(stream))
@@ -144,6 +193,9 @@ impl Upstream {
     }
 
     fn arriving(self: &Arc<Self>, response: Response<Incoming>, link: Link) -> Response<Arriving> {
+        if let Some(guard) = &self.guard {
+            guard.answered();
+        }
         response.map(|body| {
             // A body that is empty is never asked for its end.
             let over = body.is_end_stream() && link.is_idle();

@@ -3,6 +3,7 @@
 
 mod connections;
 mod operating;
+mod secured;
 mod support;
 
 use std::{

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     fs::{self, File, OpenOptions},
-    io::{self, Read as _, Write as _},
+    io::{self, Write as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown},
     path::{Path, PathBuf},
 };
@@ -12,7 +12,10 @@ use attestation::{Secret, Sha256, UnixTime};
 use serde::{Deserialize, Serialize};
 
 use super::{KeyId, KeySeed, token};
-use crate::config::KeyLimits;
+use crate::{
+    config::KeyLimits,
+    owned::{self, Unread},
+};
 
 /// All keys that were ever added, the revoked ones too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -170,19 +173,13 @@ impl Overrides {
 
 /// Reads the text of the file, bounded, from a file that only its owner can have written.
 pub(super) fn read(path: &Path) -> Result<String, KeysError> {
-    let file = File::open(path).map_err(failed("open", path))?;
-    let mode = file.metadata().map_err(failed("look at", path))?.mode();
-    if mode & WRITABLE_BY_OTHERS != 0 {
-        return Err(KeysError::WritableByOthers { path: path.to_owned(), mode: mode & 0o7777 });
-    }
-    let mut text = String::new();
-    file.take(FILE_BYTES_MAX.saturating_add(1))
-        .read_to_string(&mut text)
-        .map_err(failed("read", path))?;
-    if u64::try_from(text.len()).unwrap_or(u64::MAX) > FILE_BYTES_MAX {
-        return Err(KeysError::TooMany);
-    }
-    Ok(text)
+    owned::read(path, FILE_BYTES_MAX).map_err(|unread| match unread {
+        Unread::Io { doing, why } => KeysError::Io { doing, path: path.to_owned(), why },
+        Unread::WritableByOthers(mode) => {
+            KeysError::WritableByOthers { path: path.to_owned(), mode }
+        }
+        Unread::TooLong => KeysError::TooMany,
+    })
 }
 
 /// Writes beside `path` and renames over it.
@@ -372,9 +369,6 @@ const KEYS_MAX: usize = 1_000;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 const NAME_LEN_MAX: usize = 64;
-
-/// Of group and others.
-const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 #[cfg(test)]
 mod tests {

@@ -182,6 +182,18 @@ where
     F: Fn(Request) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = http::Response<Body>> + Send + 'static,
 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app(node, answer)).await.unwrap() });
+    address
+}
+
+/// What an enclave answers: that it is ready under an id, and everything else by `answer`.
+pub(crate) fn app<F, Fut>(node: Arc<Mutex<String>>, answer: F) -> Router
+where
+    F: Fn(Request) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = http::Response<Body>> + Send + 'static,
+{
     let ready = move || {
         let id = node.lock().unwrap().clone();
         async move {
@@ -194,14 +206,10 @@ where
             )
         }
     };
-    let app = Router::new()
+    Router::new()
         .route("/readyz", routing::get(ready))
         .route("/v1/ohttp", routing::post(answer.clone()))
-        .route("/v1/evidence", routing::get(answer.clone()).post(answer));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-    address
+        .route("/v1/evidence", routing::get(answer.clone()).post(answer))
 }
 
 /// An enclave that is ready and answers everything else with `bytes`, octet for octet, and then closes.
