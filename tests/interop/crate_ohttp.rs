@@ -58,7 +58,7 @@ async fn ask(fleet: &Fleet, ohttp_keys: &[u8]) -> Heard {
     let mut request = client.encapsulate_stream(sink.clone()).unwrap();
     request.write_all(&plain).await.unwrap();
     request.close().await.unwrap();
-    let sealed = sink.0.lock().unwrap().clone();
+    let sealed = sink.take();
 
     let media = HeaderValue::from_static(channel::names::MEDIA_REQUEST);
     let sent = Exchange {
@@ -85,9 +85,16 @@ async fn ask(fleet: &Fleet, ohttp_keys: &[u8]) -> Heard {
     }
 }
 
-/// Where that crate's client writes to: it does not give its sink back.
+/// Where that crate writes to: it does not give its sink back.
 #[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl Sink {
+    /// What was written.
+    pub(crate) fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
 
 impl AsyncWrite for Sink {
     fn poll_write(

@@ -9,6 +9,7 @@
 )]
 
 mod crate_ohttp;
+mod crate_ohttp_server;
 mod npm_hpke;
 
 use attestation::{Bundle, Receipt, ReceiptKey, Sha256, SignedReceipt, Statement};

@@ -41,6 +41,9 @@ fn whole(shared: &Shared, answer: &WholeAnswer) -> Response {
     let mut response = Response::new(Body::from(answer.body().to_vec()));
     *response.status_mut() =
         StatusCode::from_u16(answer.status()).unwrap_or(StatusCode::BAD_GATEWAY);
+    if let Some(secs) = answer.retry_after() {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(secs));
+    }
     describe(response.headers_mut(), shared, answer.closing().node_id(), "application/json");
     response
 }

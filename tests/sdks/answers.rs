@@ -1,0 +1,136 @@
+//! What an SDK gets where everything is as it should be.
+
+use std::{sync::Arc, time::Duration};
+
+use engine::EchoEngine;
+use serde_json::{Value, json};
+use tests::fleet::{Fleet, MODEL, Plan};
+
+use crate::{Local, PROMPT, Sdk, chat};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_come_streamed_and_whole_with_their_counts() {
+    let fleet = Fleet::start(Plan::default()).await;
+    let proxy = Local::before(&fleet).await;
+    let prompt = u32::try_from(PROMPT.len()).unwrap();
+    let usage = json!([prompt, 8, prompt + 8]);
+    for sdk in Sdk::ALL {
+        let mut sdk = sdk.at(&proxy);
+        let whole = sdk.chat(PROMPT, json!({})).await;
+        assert_whole(&whole, PROMPT);
+        assert_eq!(whole["usage"], usage);
+
+        let counted = json!({"stream": true, "stream_options": {"include_usage": true}});
+        let counted = sdk.chat(PROMPT, counted).await;
+        assert_whole(&counted, PROMPT);
+        assert_eq!((&counted["usage"], &counted["events"]), (&usage, &json!(8)));
+        let plain = sdk.chat(PROMPT, json!({"stream": true})).await;
+        assert_whole(&plain, PROMPT);
+        assert_eq!((&plain["usage"], &plain["events"]), (&Value::Null, &json!(8)));
+
+        let cut = sdk.chat(PROMPT, json!({"max_completion_tokens": 2})).await;
+        assert_eq!((&cut["finish"], &cut["usage"][1]), (&json!("length"), &json!(2)));
+
+        for answer in [whole, counted] {
+            let path = format!("/receipts/{}", answer["id"].as_str().unwrap());
+            let receipt = sdk.call(json!({"do": "get", "path": path})).await;
+            assert_eq!(receipt["claims"]["finish_reason"], "stop", "{receipt}");
+            assert_eq!(receipt["claims"]["usage"]["completion"], 8);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_response_itself_says_who_answered() {
+    let fleet = Fleet::start(Plan::default()).await;
+    let proxy = Local::before(&fleet).await;
+    for sdk in Sdk::ALL {
+        let mut sdk = sdk.at(&proxy);
+        for (stream, media) in [(false, "application/json"), (true, "text/event-stream")] {
+            let expected = json!({
+                "x-veritee-node": fleet.nodes[0].to_string(),
+                "x-veritee-verdict": "accepted-untrusted-anchors",
+                "content-type": media,
+                "cache-control": "no-store",
+            });
+            let params = chat(PROMPT, json!({"stream": stream}));
+            if !stream {
+                let raw = sdk.call(json!({"do": "raw", "params": params})).await;
+                assert_whole(&raw, PROMPT);
+                assert_eq!((&raw["headers"], &raw["status"]), (&expected, &json!(200)));
+            }
+            let lines = sdk.call(json!({"do": "lines", "params": params})).await;
+            assert_eq!((&lines["headers"], &lines["status"]), (&expected, &json!(200)));
+            let lines = lines["lines"].as_array().unwrap();
+            assert_eq!(stream, lines.len() > 8, "{lines:?}");
+            assert_eq!(stream, lines.last().unwrap() == "data: [DONE]");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_script_and_sign_comes_back_as_it_went() {
+    let long = "ä漢🦀".repeat(4_000);
+    let texts = [
+        "naïve — café — ß",
+        "e\u{301}a\u{308}\u{323} क्षि",
+        "עברית مع العربية \u{202e}abc\u{202c}",
+        "👩‍👩‍👧‍👦🏳️‍🌈👍🏽🇨🇭",
+        "𝔘𝔫𝔦𝔠𝔬𝔡𝔢 \u{10ffff}\u{fffd}\u{feff}",
+        "\u{0}\u{1}\u{7f}\u{85}\u{2028}\u{2029}\r\n\t\"\\/",
+        "data: [DONE]\n\ndata: {}\n\n: x\r\r",
+        &long,
+    ];
+    // Every scalar value is an event of its own; the long text comes in larger pieces.
+    let engine = Arc::new(EchoEngine::new(200, Duration::ZERO));
+    let fleet = Fleet::start(Plan { engine, ..Plan::default() }).await;
+    let proxy = Local::before(&fleet).await;
+    for sdk in Sdk::ALL {
+        let mut sdk = sdk.at(&proxy);
+        for text in texts {
+            for stream in [false, true] {
+                let seen = sdk.chat(text, json!({"stream": stream})).await;
+                assert_whole(&seen, text);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thirty_two_calls_at_once_get_each_its_own_answer() {
+    let fleet = Fleet::start(Plan::default().with_echo(4, Duration::from_millis(5))).await;
+    let proxy = Local::before(&fleet).await;
+    for sdk in Sdk::ALL {
+        let mut sdk = sdk.at(&proxy);
+        let prompt = |at: usize| format!("{at} {}", "x".repeat(at * 7));
+        let calls: Vec<Value> =
+            (0..32).map(|at| chat(&prompt(at), json!({"stream": at % 2 == 0}))).collect();
+        let seen = sdk.call(json!({"do": "many", "calls": calls})).await;
+        let seen = seen.as_array().unwrap();
+        assert_eq!(seen.len(), 32);
+        seen.iter().enumerate().for_each(|(at, seen)| assert_whole(seen, &prompt(at)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn models_are_listed_and_looked_up() {
+    let fleet = Fleet::start(Plan::default()).await;
+    let proxy = Local::before(&fleet).await;
+    for sdk in Sdk::ALL {
+        let mut sdk = sdk.at(&proxy);
+        assert_eq!(sdk.call(json!({"do": "models"})).await, json!([MODEL]));
+        assert_eq!(sdk.call(json!({"do": "model", "name": MODEL})).await, MODEL);
+        let other = sdk.call(json!({"do": "model", "name": "other"})).await;
+        assert_eq!(
+            (&other["error"]["class"], &other["error"]["code"]),
+            (&json!("NotFoundError"), &json!("model-not-allowed"))
+        );
+    }
+}
+
+/// Fails unless `seen` is the whole answer `text`.
+fn assert_whole(seen: &Value, text: &str) {
+    assert!(seen["error"].is_null(), "{seen}");
+    assert_eq!((&seen["text"], &seen["finish"]), (&json!(text), &json!("stop")));
+    assert!(seen["id"].as_str().is_some_and(|id| id.len() > 8), "{seen}");
+}
