@@ -11,6 +11,7 @@ use attestation::{ModelManifest, NodeId, Sha256, UnixTime};
 use channel::{Rotation, RotationError};
 use collect::{Attester, CollectError, Collector};
 use engine::Engine;
+use tls::SpkiPin;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -129,7 +130,7 @@ impl Loaded {
         let manifest_digest = Sha256::of(&manifest_bytes);
         let identity = Identity {
             node_id,
-            tls_spki: tls.spki_digest().ok_or(BootError::Keys)?,
+            tls_spki: *tls.spki().digest(),
             receipt_key: *signer.public(),
             manifest: manifest_bytes,
             config: config.effective().to_vec(),
@@ -164,7 +165,7 @@ impl Loaded {
                     Instant::now(),
                 ),
                 draining: AtomicBool::new(false),
-                _tls: tls,
+                tls,
                 config,
             }),
         })
@@ -208,6 +209,16 @@ impl Serving {
         self.state.node_id
     }
 
+    /// What the router pins where the configuration asks for TLS; the binding holds it in any case.
+    pub fn spki(&self) -> SpkiPin {
+        self.state.tls.spki()
+    }
+
+    /// Whether the configuration asks for TLS.
+    pub fn speaks_tls(&self) -> bool {
+        self.state.config.tls.is_some()
+    }
+
     /// The names under which the model is served.
     pub fn names(&self) -> &[String] {
         &self.state.names
@@ -232,8 +243,7 @@ pub(crate) struct State {
     pub(crate) budget: Arc<Budget>,
     pub(crate) decapsulator: Decapsulator,
     pub(crate) draining: AtomicBool,
-    /// Bound from the first day; the router's leg will speak TLS with it.
-    _tls: TlsKey,
+    pub(crate) tls: TlsKey,
 }
 
 impl State {

@@ -13,11 +13,12 @@ use std::{fmt, time::Duration};
 
 use attestation::Sha256;
 use serde::{Deserialize, Serialize};
+use tls::{PinError, Pins, SpkiPin};
 
 /// What the enclave does, after the file has been read and understood.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where the router connects. Loopback only in this release.
+    /// Where the router connects; loopback only without [`tls`](Self::tls).
     pub listen: SocketAddr,
     /// Length of a sealing key's epoch.
     pub epoch: Duration,
@@ -33,6 +34,8 @@ pub struct Config {
     pub engine: Engine,
     /// What requests may use.
     pub limits: Limits,
+    /// TLS for the whole listener, and who may connect. None: plain HTTP on loopback.
+    pub tls: Option<Tls>,
     effective: Vec<u8>,
 }
 
@@ -150,6 +153,17 @@ pub struct Limits {
     pub drain: Duration,
 }
 
+/// TLS for the router's leg (`docs/protocol.md` §5.6).
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// The keys of the router's client certificate; several while one follows another.
+    pub router: Pins,
+    /// Handshakes at the same time.
+    pub handshakes: usize,
+    /// For one handshake.
+    pub handshake: Duration,
+}
+
 /// The file, as written; what is left out takes the defaults of [the module](self).
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -168,6 +182,18 @@ pub struct ConfigFile {
     engine: Engine,
     #[serde(default)]
     limits: LimitsFile,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<TlsFile>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct TlsFile {
+    router_spki: Vec<String>,
+    #[serde(default = "handshakes")]
+    handshakes: u64,
+    #[serde(default = "handshake_s")]
+    handshake_s: u64,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -219,9 +245,19 @@ impl TryFrom<ConfigFile> for Config {
         // A struct of plain values always serialises, with its keys in the order of its fields.
         let effective =
             toml::to_string(&file).map_err(|error| ConfigError::Syntax(error.to_string()))?;
-        let ConfigFile { listen, epoch, padding, allow_unbound, platform, model, engine, limits } =
-            file;
-        if !listen.ip().is_loopback() {
+        let ConfigFile {
+            listen,
+            epoch,
+            padding,
+            allow_unbound,
+            platform,
+            model,
+            engine,
+            limits,
+            tls,
+        } = file;
+        let tls = tls.map(Tls::try_from).transpose()?;
+        if tls.is_none() && !listen.ip().is_loopback() {
             return Err(ConfigError::ListenNotLoopback(listen));
         }
         check_names(&model.names)?;
@@ -237,6 +273,7 @@ impl TryFrom<ConfigFile> for Config {
             model,
             engine,
             limits: limits.try_into()?,
+            tls,
             effective: effective.into_bytes(),
         })
     }
@@ -287,6 +324,21 @@ impl TryFrom<LimitsFile> for Limits {
     }
 }
 
+impl TryFrom<TlsFile> for Tls {
+    type Error = ConfigError;
+
+    fn try_from(file: TlsFile) -> Result<Self, ConfigError> {
+        let TlsFile { router_spki, handshakes, handshake_s } = file;
+        let pins: Result<Vec<SpkiPin>, _> = router_spki.iter().map(|pin| pin.parse()).collect();
+        let handshakes = within("tls.handshakes", handshakes, 1, 1 << 16)?;
+        Ok(Self {
+            router: pins.and_then(Pins::new).map_err(ConfigError::RouterSpki)?,
+            handshakes: usize::try_from(handshakes).unwrap_or(usize::MAX),
+            handshake: Duration::from_secs(within("tls.handshake_s", handshake_s, 1, 60)?),
+        })
+    }
+}
+
 impl Model {
     /// Where the file is, for a configuration file in `folder`.
     pub fn file(&self, folder: &Path) -> PathBuf {
@@ -299,8 +351,10 @@ impl Model {
 pub enum ConfigError {
     /// Not TOML, an unknown or missing key, or a value of the wrong type.
     Syntax(String),
-    /// `listen` is not a loopback address.
+    /// `listen` is not a loopback address, and there is no `[tls]`.
     ListenNotLoopback(SocketAddr),
+    /// `tls.router_spki` is no list of pins.
+    RouterSpki(PinError),
     /// `epoch` is not a time, or is too short or too long.
     Epoch(String),
     /// `model.names` is empty, or one of them is no name.
@@ -324,6 +378,7 @@ impl ConfigError {
         match self {
             Self::Syntax(_) => "config-syntax",
             Self::ListenNotLoopback(_) => "config-listen-not-loopback",
+            Self::RouterSpki(_) => "config-router-spki",
             Self::Epoch(_) => "config-epoch",
             Self::Names => "config-model-names",
             Self::OutOfRange { .. } => "config-out-of-range",
@@ -337,8 +392,9 @@ impl fmt::Display for ConfigError {
             Self::Syntax(why) => write!(f, "the configuration does not parse: {why}"),
             Self::ListenNotLoopback(found) => write!(
                 f,
-                "`listen = \"{found}\"` is not a loopback address; other addresses need TLS, which this release does not have yet"
+                "`listen = \"{found}\"` is not a loopback address; other addresses need TLS: a table `[tls]` with `router_spki`"
             ),
+            Self::RouterSpki(why) => write!(f, "`tls.router_spki` is refused: {why}"),
             Self::Epoch(found) => write!(
                 f,
                 "`epoch = \"{found}\"` is not a time like \"1h\" or \"30m\" between ten minutes and a day"
@@ -400,6 +456,14 @@ fn epoch() -> String {
     "1h".to_owned()
 }
 
+const fn handshakes() -> u64 {
+    64
+}
+
+const fn handshake_s() -> u64 {
+    5
+}
+
 fn tsm_root() -> PathBuf {
     PathBuf::from(collect::TSM_ROOT)
 }
@@ -414,6 +478,8 @@ mod tests {
     use super::*;
 
     const GOOD: &str = "[platform]\nkind = \"socket\"\npath = \"p.sock\"\n[model]\npath = \"m.gguf\"\nsha256 = \"0000000000000000000000000000000000000000000000000000000000000001\"\nnames = [\"m\"]\n";
+
+    const PIN: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
     #[test]
     fn a_minimal_file_takes_the_defaults_and_the_effective_text_states_them() {
@@ -449,6 +515,33 @@ mod tests {
     }
 
     #[test]
+    fn the_table_for_tls_in_the_example_states_the_defaults() {
+        let (_, table) = include_str!("../example.toml").split_once("# [tls]\n").unwrap();
+        let table: String = table
+            .lines()
+            .filter_map(|line| line.strip_prefix("# "))
+            .fold("[tls]\n".to_owned(), |text, line| text + line + "\n");
+        let with_all = Config::parse(&format!("{GOOD}{table}")).unwrap();
+        let alone = Config::parse(&format!("{GOOD}[tls]\nrouter_spki = [\"{PIN}\"]\n")).unwrap();
+        let text = std::str::from_utf8(with_all.effective()).unwrap();
+        assert_eq!(text, std::str::from_utf8(alone.effective()).unwrap());
+        let Tls { router, handshakes, handshake } = alone.tls.unwrap();
+        assert_eq!(router, Pins::new([PIN.parse().unwrap()]).unwrap());
+        assert_eq!((handshakes, handshake), (64, Duration::from_secs(5)));
+        assert!(text.contains("handshake_s = 5"), "{text}");
+        assert_eq!(Config::parse(text).unwrap().effective(), text.as_bytes());
+    }
+
+    #[test]
+    fn with_tls_any_address_may_be_listened_on() {
+        let tls = format!("[tls]\nrouter_spki = [\"{PIN}\"]\n");
+        let text = format!("listen = \"192.0.2.1:443\"\n{GOOD}");
+        assert_eq!(Config::parse(&text).unwrap_err().code(), "config-listen-not-loopback");
+        let config = Config::parse(&format!("{text}{tls}")).unwrap();
+        assert_eq!(config.listen, "192.0.2.1:443".parse().unwrap());
+    }
+
+    #[test]
     fn every_setting_changes_the_digest() {
         let base = Config::parse(GOOD).unwrap().digest();
         for more in [
@@ -459,7 +552,10 @@ mod tests {
         ] {
             assert_ne!(Config::parse(&format!("{more}{GOOD}")).unwrap().digest(), base, "{more}");
         }
-        for more in ["[engine]\nthreads = 3\n", "[limits]\nrequests = 9\n"] {
+        let tls = format!("[tls]\nrouter_spki = [\"{PIN}\"]\n");
+        for more in
+            ["[engine]\nthreads = 3\n", "[limits]\nrequests = 9\n", &tls, &tls.replace('0', "1")]
+        {
             assert_ne!(Config::parse(&format!("{GOOD}{more}")).unwrap().digest(), base, "{more}");
         }
     }
@@ -476,6 +572,19 @@ mod tests {
             (GOOD.replace("socket", "tdx"), "config-syntax"),
             (GOOD.replace("01\"", "0\""), "config-syntax"),
             (top("listen = \"0.0.0.0:80\""), "config-listen-not-loopback"),
+            (end("[tls]"), "config-syntax"),
+            (end("[tls]\nrouter_spki = []"), "config-router-spki"),
+            (end("[tls]\nrouter_spki = [\"sha256:00\"]"), "config-router-spki"),
+            (end(&format!("[tls]\nrouter_spki = [\"{PIN}\", \"{PIN}\"]")), "config-router-spki"),
+            (end(&format!("[tls]\nrouter_spki = [\"{PIN}\"]\nx = 1")), "config-syntax"),
+            (
+                end(&format!("[tls]\nrouter_spki = [\"{PIN}\"]\nhandshakes = 0")),
+                "config-out-of-range",
+            ),
+            (
+                end(&format!("[tls]\nrouter_spki = [\"{PIN}\"]\nhandshake_s = 61")),
+                "config-out-of-range",
+            ),
             (top("epoch = \"9m\""), "config-epoch"),
             (top("epoch = \"25h\""), "config-epoch"),
             (top("epoch = \"1\""), "config-epoch"),

@@ -1,11 +1,12 @@
 //! The keys of one boot: made here, used here, gone with the process (`docs/protocol.md` §5.1).
 
 use std::fmt;
+use std::sync::Arc;
 
 use attestation::{NodeId, ReceiptKey, Sha256, SignedReceipt};
-use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use tls::{Identity, SpkiPin};
 use zeroize::Zeroizing;
 
 /// Random octets from the system.
@@ -59,27 +60,30 @@ impl fmt::Debug for ReceiptSigner {
     }
 }
 
-/// `K_tls`: P-256, for the router's leg once that speaks TLS. It is bound from the first day.
-pub(crate) struct TlsKey(EcdsaKeyPair);
+/// `K_tls`: P-256, for the router's leg, with the certificate that it signs for itself. It is bound whether or not the
+/// configuration asks for TLS.
+#[derive(Debug)]
+pub(crate) struct TlsKey(Identity);
 
 impl TlsKey {
     /// A new key; none if the crypto library refuses.
     pub(crate) fn generate() -> Option<Self> {
-        EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).ok().map(Self)
+        let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).ok()?;
+        Identity::self_signed(Arc::new(key), CERTIFICATE_NAME).ok().map(Self)
     }
 
-    /// The hash of the DER `SubjectPublicKeyInfo`.
-    pub(crate) fn spki_digest(&self) -> Option<Sha256> {
-        let spki: PublicKeyX509Der<'_> = self.0.public_key().as_der().ok()?;
-        Some(Sha256::of(spki.as_ref()))
+    /// What the router pins: the hash of the DER `SubjectPublicKeyInfo`.
+    pub(crate) const fn spki(&self) -> SpkiPin {
+        self.0.spki()
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        self.0.clone()
     }
 }
 
-impl fmt::Debug for TlsKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TlsKey(..)")
-    }
-}
+/// Stands in the certificate and plays no part: whoever checks pins the key.
+const CERTIFICATE_NAME: &str = "veritee enclave";
 
 #[cfg(test)]
 mod tests {
@@ -98,10 +102,10 @@ mod tests {
     }
 
     #[test]
-    fn tls_key_has_an_spki_of_p256() {
+    fn the_certificate_has_the_key_that_is_pinned_and_every_boot_another() {
         let key = TlsKey::generate().unwrap();
-        let spki: PublicKeyX509Der<'_> = key.0.public_key().as_der().unwrap();
-        assert_eq!(spki.as_ref().len(), 91);
-        assert_eq!(key.spki_digest().unwrap(), Sha256::of(spki.as_ref()));
+        let shown = SpkiPin::of_certificate(key.identity().certificate()).unwrap();
+        assert_eq!(shown, key.spki());
+        assert_ne!(TlsKey::generate().unwrap().spki(), key.spki());
     }
 }

@@ -101,7 +101,9 @@ async fn run(config: Config, folder: &Path) -> anyhow::Result<()> {
     let listener =
         TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let address = listener.local_addr()?;
-    say(&format!("ready enclave=http://{address} node={}", serving.node_id()))?;
+    let scheme = if serving.speaks_tls() { "https" } else { "http" };
+    let (node, spki) = (serving.node_id(), serving.spki());
+    say(&format!("ready enclave={scheme}://{address} node={node} spki={spki}"))?;
     let shutdown = async move {
         tokio::select! {
             _ = terminate.recv() => {}

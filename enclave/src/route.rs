@@ -100,6 +100,7 @@ async fn readyz(Shared(state): Shared<Arc<State>>) -> Response<Body> {
     let ready = Ready {
         status,
         node_id: state.node_id.to_string(),
+        spki: state.tls.spki().to_string(),
         models: &state.names,
         not_after: state.epochs.current().not_after().to_string(),
     };
@@ -111,6 +112,7 @@ async fn readyz(Shared(state): Shared<Arc<State>>) -> Response<Body> {
 struct Ready<'a> {
     status: &'static str,
     node_id: String,
+    spki: String,
     models: &'a [String],
     not_after: String,
 }

@@ -10,13 +10,15 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tls::{Acceptor, Clients, CurrentIdentity, Handshakes, TlsError};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::boot::Serving;
-use crate::config::Limits;
+use crate::boot::{Serving, State};
+use crate::config::{Limits, Tls};
 use crate::event::Event;
 use crate::patience::Patience;
 
@@ -25,18 +27,22 @@ use crate::patience::Patience;
 /// While it drains, `/readyz` says so, new requests get 503, and answers in progress have
 /// `limits.drain_s` to end; what is open after that is cut, which its clients notice.
 ///
+/// With TLS the whole listener speaks it, health and metrics included, and takes nobody but the router
+/// (`docs/protocol.md` §5.6).
+///
 /// # Errors
-/// A listener that is not on loopback: other addresses need TLS, which is planned.
+/// A listener that is not on loopback, without TLS.
 pub async fn serve(
     listener: TcpListener,
     serving: Serving,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
-    if !listener.local_addr()?.ip().is_loopback() {
-        let why = "the enclave listens on loopback only: other addresses need TLS";
+    let limits = serving.state.config.limits;
+    let acceptor = acceptor(&serving.state).map_err(io::Error::other)?;
+    if acceptor.is_none() && !listener.local_addr()?.ip().is_loopback() {
+        let why = "without TLS the enclave listens on loopback only";
         return Err(io::Error::other(why));
     }
-    let limits = serving.state.config.limits;
     let free = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
     let (stop, stopped) = watch::channel(());
     let mut connections = JoinSet::new();
@@ -61,8 +67,8 @@ pub async fn serve(
             }
             Some(_) = connections.join_next() => {}
             (stream, place) = accept(&listener, &free) => {
-                let (router, stopped) = (router.clone(), stopped.clone());
-                connections.spawn(converse(stream, router, limits, stopped, place));
+                let (acceptor, router) = (acceptor.clone(), router.clone());
+                connections.spawn(greet(stream, acceptor, router, limits, stopped.clone(), place));
             }
         }
     };
@@ -102,9 +108,20 @@ async fn accept(
     }
 }
 
+/// Takes TLS connections of the router, where the configuration asks for them.
+fn acceptor(state: &State) -> Result<Option<Acceptor>, TlsError> {
+    let Some(Tls { router, handshakes, handshake }) = &state.config.tls else { return Ok(None) };
+    // Whoever stalls holds less than all places for connections, whatever the limits are.
+    let at_once = state.config.limits.connections.div_ceil(2).min(*handshakes);
+    let handshakes = Handshakes { timeout: *handshake, at_once };
+    let identity = CurrentIdentity::new(state.tls.identity());
+    Acceptor::new(identity, Clients::Pinned(router.clone()), handshakes).map(Some)
+}
+
 /// One connection, from accept to close. A panic ends it alone.
-async fn converse(
+async fn greet(
     stream: TcpStream,
+    acceptor: Option<Acceptor>,
     router: axum::Router,
     limits: Limits,
     mut stopped: watch::Receiver<()>,
@@ -114,15 +131,36 @@ async fn converse(
     if stream.set_nodelay(true).is_err() {
         return;
     }
+    let stream = Patience::new(stream, limits.stall);
+    match acceptor {
+        None => converse(stream, router, limits, stopped).await,
+        Some(acceptor) => {
+            let greeted = tokio::select! {
+                greeted = acceptor.accept(stream) => greeted,
+                _ = stopped.changed() => return,
+            };
+            // Who is not the router learns what TLS tells it, and nobody else learns anything.
+            if let Ok(stream) = greeted {
+                converse(stream, router, limits, stopped).await;
+            }
+        }
+    }
+    drop(place);
+}
+
+/// One connection whose peer may ask.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: axum::Router,
+    limits: Limits,
+    mut stopped: watch::Receiver<()>,
+) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header)
         .max_buf_size(BUFFER_LEN_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(
-            TokioIo::new(Patience::new(stream, limits.stall)),
-            TowerToHyperService::new(router),
-        );
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -134,7 +172,6 @@ async fn converse(
     };
     // How a connection ends is the peer's business: nothing of it is logged.
     drop(ended);
-    drop(place);
 }
 
 /// How long the last octets of finished answers may take to leave.

@@ -124,6 +124,7 @@ async fn readiness_names_the_node_and_its_models() {
     let expected = serde_json::json!({
         "status": "ready",
         "node_id": serving.node_id().to_string(),
+        "spki": format!("sha256:{}", check(&bundle(&serving).await).0.tls_spki),
         "models": [MODEL, "alias"],
         "not_after": UnixTime::from_secs(NOW + 3600).to_string(),
     });

@@ -20,3 +20,4 @@ mod rotation;
 mod sealed;
 mod stream;
 mod support;
+mod tls;

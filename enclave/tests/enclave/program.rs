@@ -155,8 +155,9 @@ async fn it_answers_with_a_real_model_logs_no_content_and_stops_on_sigterm() {
         panic!("not ready: {why}");
     };
     let line = line.unwrap();
-    let (url, node) =
+    let (url, names) =
         line.strip_prefix("ready enclave=http://").unwrap().split_once(" node=").unwrap();
+    let (node, spki) = names.split_once(" spki=").unwrap();
 
     let evidence = hyper::Request::get("/v1/evidence").body(Body::empty()).unwrap();
     let bundle = Bundle::parse(&send(url, evidence).await).unwrap();
@@ -167,6 +168,7 @@ async fn it_answers_with_a_real_model_logs_no_content_and_stops_on_sigterm() {
         manifest: Sha256::of(&bundle.manifest),
     };
     assert_eq!(peer.statement.node_id.to_string(), node);
+    assert_eq!(spki, format!("sha256:{}", peer.statement.tls_spki));
     let checked: serde_json::Value =
         serde_json::from_str(&stdout(&folder.check(&["--json"]))).unwrap();
     assert_eq!(checked["manifest_digest"], peer.manifest.to_string());

@@ -136,11 +136,7 @@ fn server_hello_of_tls_1_2() -> Vec<u8> {
 }
 
 fn record(kind: u8, body: &[u8]) -> Vec<u8> {
-    let len = u16::try_from(body.len()).unwrap();
-    let mut out = vec![0x16, 3, 3];
-    out.extend((len + 4).to_be_bytes());
-    out.extend([kind, 0]);
-    out.extend(len.to_be_bytes());
-    out.extend(body);
-    out
+    let len = |octets: &[u8]| u16::try_from(octets.len()).unwrap().to_be_bytes();
+    let message = [&[kind, 0][..], &len(body), body].concat();
+    [&[0x16, 3, 3][..], &len(&message), &message].concat()
 }
