@@ -3,16 +3,18 @@
 use std::str::FromStr as _;
 use std::sync::Arc;
 
-use attestation::{Challenge, Endorsements, Evidence, NodeId, Unverified, evidence};
+use attestation::{Challenge, Endorsements, Evidence, NodeId, Secret, Unverified, evidence};
 use http::Uri;
 use serde::Deserialize;
+use tls::Authorities;
 use verifier::{AttestedKeys, Expectation, Policy, Report, appraise};
 
-use crate::config::{Clock, RouterUrl, Timeouts};
+use crate::config::{Clock, NO_SCHEME, RouterUrl, Scheme, Timeouts, loopback};
 use crate::error::Error;
 use crate::memory::Memory;
 use crate::random;
 use crate::retry::Refusal;
+use crate::session::bearer;
 use crate::transport::Transport;
 
 /// An enclave whose evidence was accepted, until [`AttestedKeys`] expire.
@@ -113,31 +115,53 @@ pub struct Fetched {
     pub url: String,
 }
 
+/// How evidence is fetched: how long to wait, and what a router wants to see.
+#[derive(Debug)]
+pub struct Access {
+    /// How long to wait.
+    pub timeouts: Timeouts,
+    /// Who may vouch for the name of an `https` host.
+    pub authorities: Authorities,
+    /// The router's API key.
+    pub authorization: Option<Secret<String>>,
+}
+
+impl From<Timeouts> for Access {
+    /// Without a key, by the public authorities.
+    fn from(timeouts: Timeouts) -> Self {
+        Self { timeouts, authorities: Authorities::mozilla(), authorization: None }
+    }
+}
+
 /// Fetches evidence from the address of an enclave, of a router, or of the evidence itself.
 ///
-/// Evidence is public and proves itself, so any host will do. A router is asked for one of its
-/// enclaves, drawn at random.
+/// Evidence is public and proves itself, so any host will do, and any scheme where no key is given. A
+/// router is asked for one of its enclaves, drawn at random.
 ///
 /// # Errors
-/// An address that is none, or needs TLS, and any failure to get an answer.
+/// An address that is none, a key that would be seen on the way, and any failure to get an answer.
 pub async fn fetch_evidence(
     url: &str,
     challenge: &Challenge,
-    timeouts: Timeouts,
+    access: impl Into<Access>,
 ) -> Result<Fetched, Error> {
+    let Access { timeouts, authorities, authorization } = access.into();
     let bad = |why| Error::RouterUrl { url: url.to_owned(), why };
     let uri: Uri = url.parse().map_err(|_| bad("is not a URL"))?;
-    match (uri.scheme_str(), uri.authority()) {
-        (Some("http"), Some(_)) => {}
-        (Some("https"), Some(_)) => {
-            return Err(bad("needs TLS, which this release does not have yet"));
-        }
-        _ => return Err(bad("does not start with http://")),
+    let authority = uri.authority().ok_or_else(|| bad(NO_SCHEME))?;
+    let (scheme, prefix) = match uri.scheme_str() {
+        Some("http") => (Scheme::Http, "http"),
+        Some("https") => (Scheme::Https, "https"),
+        _ => return Err(bad(NO_SCHEME)),
+    };
+    let is_seen = scheme == Scheme::Http && loopback(authority.host()).is_none();
+    if authorization.is_some() && is_seen {
+        return Err(Error::KeyInTheClear);
     }
-    let transport = Transport::new(timeouts, None);
+    let authorization = authorization.as_ref().map(bearer).transpose()?;
+    let transport = Transport::new(timeouts, authorization, scheme, &authorities)?;
     let below = |path: &str| -> Result<Uri, Error> {
-        let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
-        format!("http://{authority}{path}").parse().map_err(|_| bad("is not a URL"))
+        format!("{prefix}://{authority}{path}").parse().map_err(|_| bad("is not a URL"))
     };
     let target = if uri.path() == "/" {
         let doing = "asking whether this is a router";

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::fs;
 use std::io::Read as _;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use attestation::{Endorsements, Secret, UnixTime};
 use http::Uri;
+use tls::Authorities;
 use verifier::{AnchorKind, Policy};
 
 use crate::error::Error;
@@ -17,28 +18,38 @@ use crate::memory::Memory;
 use crate::random;
 use crate::session::Client;
 
-/// A router's address: plain HTTP to loopback, which is all that this release talks to.
+/// A router's address: `https` anywhere, plain `http` on this machine alone.
 ///
-/// The seal does not depend on the connection, but who asks and when is visible on it, and TLS for
-/// it is not there yet: so ciphertext leaves this machine through something else or not at all.
+/// The seal does not depend on the connection, but the API key is on it, and who asks and when is
+/// visible on it: so neither leaves this machine without TLS (`docs/protocol.md` §5.6).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RouterUrl {
+    scheme: Scheme,
     authority: String,
+    /// The host is an address of this machine's, and no resolver was asked.
+    is_here: bool,
+}
+
+/// How a router is spoken to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Scheme {
+    Http,
+    Https,
 }
 
 impl RouterUrl {
-    /// Reads `http://HOST:PORT`, with nothing but an optional slash after it.
+    /// Reads `https://HOST:PORT` or `http://HOST:PORT`, with nothing but an optional slash after it.
     ///
     /// # Errors
-    /// Another scheme, a host that is not loopback, a path, or no address at all.
+    /// Another scheme, plain `http` to a host that is not loopback, a path, or no address at all.
     pub fn parse(url: &str) -> Result<Self, Error> {
         let bad = |why| Error::RouterUrl { url: url.to_owned(), why };
         let uri: Uri = url.parse().map_err(|_| bad("is not a URL"))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => return Err(bad("needs TLS, which this release does not have yet")),
-            _ => return Err(bad("does not start with http://")),
-        }
+        let (scheme, port_default) = match uri.scheme_str() {
+            Some("http") => (Scheme::Http, 80),
+            Some("https") => (Scheme::Https, 443),
+            _ => return Err(bad(NO_SCHEME)),
+        };
         let authority = uri.authority().ok_or_else(|| bad("has no host"))?;
         if authority.as_str().contains('@') {
             return Err(bad("has a user name, which nobody would read"));
@@ -46,15 +57,26 @@ impl RouterUrl {
         if !matches!(uri.path_and_query().map(http::uri::PathAndQuery::as_str), None | Some("/")) {
             return Err(bad("has a path; the router's address has none"));
         }
-        let address = loopback(authority.host()).ok_or_else(|| bad(NOT_LOOPBACK))?;
         // A number that is no port must not become another one.
         let port = match authority.port_u16() {
             Some(port) => port,
-            None if authority.as_str() == authority.host() => 80,
+            None if authority.as_str() == authority.host() => port_default,
             None => return Err(bad("has a port that is none")),
         };
-        let authority = std::net::SocketAddr::new(address, port).to_string();
-        Ok(Self { authority })
+        let host = authority.host();
+        let authority = match (scheme, loopback(host)) {
+            (Scheme::Http, None) => return Err(bad(NOT_LOOPBACK)),
+            (Scheme::Http, Some(address)) => SocketAddr::new(address, port).to_string(),
+            // The certificate is for the host as it was given.
+            (Scheme::Https, _) => format!("{}:{port}", host.to_ascii_lowercase()),
+        };
+        let is_here = scheme == Scheme::Http || address(host).is_some_and(|ip| ip.is_loopback());
+        Ok(Self { scheme, authority, is_here })
+    }
+
+    /// How it is spoken to.
+    pub(crate) const fn scheme(&self) -> Scheme {
+        self.scheme
     }
 
     /// The address of a path below the router.
@@ -65,18 +87,26 @@ impl RouterUrl {
 
 impl fmt::Display for RouterUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", self.authority)
+        let scheme = match self.scheme {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        };
+        write!(f, "{scheme}://{}", self.authority)
     }
 }
 
 /// The address of a host on this machine. The name `localhost` is taken to mean what it should:
 /// nobody's resolver decides where ciphertext goes.
-fn loopback(host: &str) -> Option<IpAddr> {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
+pub(crate) fn loopback(host: &str) -> Option<IpAddr> {
     if host.eq_ignore_ascii_case("localhost") {
         return Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
-    host.parse().ok().filter(IpAddr::is_loopback)
+    address(host).filter(IpAddr::is_loopback)
+}
+
+/// The address that a host of a URL is, if it is one.
+fn address(host: &str) -> Option<IpAddr> {
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
 /// Whether a URL names a host, and that host is not this machine. A word alone is no URL.
@@ -94,7 +124,7 @@ pub struct Timeouts {
     pub exchange: Duration,
     /// For the head of a sealed response.
     pub head: Duration,
-    /// For the next octet of a sealed response.
+    /// For the next chunk of a sealed response.
     pub idle: Duration,
 }
 
@@ -140,6 +170,7 @@ pub struct Builder {
     pub(crate) endorsements: Endorsements,
     pub(crate) memory: Option<Memory>,
     pub(crate) authorization: Option<Secret<String>>,
+    pub(crate) authorities: Authorities,
     pub(crate) candidates_max: usize,
     pub(crate) timeouts: Timeouts,
     pub(crate) tenant: Option<Secret<[u8; 32]>>,
@@ -154,6 +185,7 @@ impl Builder {
             endorsements: Endorsements::new(),
             memory: None,
             authorization: None,
+            authorities: Authorities::mozilla(),
             candidates_max: CANDIDATES_DEFAULT,
             timeouts: Timeouts::default(),
             tenant: None,
@@ -177,6 +209,12 @@ impl Builder {
     #[must_use]
     pub fn authorization(self, token: Secret<String>) -> Self {
         Self { authorization: Some(token), ..self }
+    }
+
+    /// Who may vouch for the name of an `https` router, in place of the public authorities.
+    #[must_use]
+    pub fn authorities(self, authorities: Authorities) -> Self {
+        Self { authorities, ..self }
     }
 
     /// How many enclaves to draw at random and verify, 4 to 8 (`docs/protocol.md` §5.3).
@@ -213,6 +251,9 @@ impl Builder {
             }
             Err(error) => return Err(error),
         };
+        if self.policy.anchors() == AnchorKind::Untrusted && !router.is_here {
+            return Err(Error::UntrustedAnchors);
+        }
         if let Some(memory) = &self.memory {
             memory.check_policy(self.policy.name(), self.policy.version())?;
         }
@@ -290,8 +331,8 @@ impl fmt::Display for PolicyUnusable {
 
 impl std::error::Error for PolicyUnusable {}
 
-const NOT_LOOPBACK: &str =
-    "is not on this machine; other hosts need TLS, which this release does not have yet";
+const NOT_LOOPBACK: &str = "is not on this machine; other hosts need TLS, that is https://";
+pub(crate) const NO_SCHEME: &str = "does not start with https:// or http://";
 
 /// Fewest candidates to draw (`docs/protocol.md` §5.3).
 const CANDIDATES_MIN: usize = 4;
@@ -310,7 +351,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_loopback_is_a_router() {
+    fn plain_http_is_for_loopback_and_https_for_everywhere() {
         for (url, expected) in [
             ("http://127.0.0.1:8080", Some("http://127.0.0.1:8080")),
             ("http://127.0.0.1:8080/", Some("http://127.0.0.1:8080")),
@@ -318,7 +359,15 @@ mod tests {
             ("http://localhost:1", Some("http://127.0.0.1:1")),
             ("http://LOCALHOST:1", Some("http://127.0.0.1:1")),
             ("http://[::1]:1", Some("http://[::1]:1")),
-            ("https://127.0.0.1", None),
+            ("https://127.0.0.1", Some("https://127.0.0.1:443")),
+            ("https://Router.Example/", Some("https://router.example:443")),
+            ("https://router.example:8443", Some("https://router.example:8443")),
+            ("https://localhost:1", Some("https://localhost:1")),
+            ("https://[2001:db8::1]", Some("https://[2001:db8::1]:443")),
+            ("https://router.example:65536", None),
+            ("https://router.example/v1", None),
+            ("https://user@router.example", None),
+            ("https://", None),
             ("http://127.0.0.1:65536", None),
             ("http://127.0.0.1:", None),
             ("http://[::1]", Some("http://[::1]:80")),
@@ -351,7 +400,18 @@ mod tests {
         ] {
             assert_eq!(is_elsewhere(url), expected, "{url}");
         }
-        let error = RouterUrl::parse("https://127.0.0.1").unwrap_err();
+        for (url, expected) in [
+            ("https://router.example", false),
+            ("https://10.0.0.1", false),
+            // Somebody's resolver says where that is.
+            ("https://localhost", false),
+            ("https://127.0.0.1", true),
+            ("https://[::1]:1", true),
+            ("http://localhost", true),
+        ] {
+            assert_eq!(RouterUrl::parse(url).unwrap().is_here, expected, "{url}");
+        }
+        let error = RouterUrl::parse("http://10.0.0.1").unwrap_err();
         assert_eq!((error.code(), error.family().exit_code()), ("router-url", 2));
         assert!(error.to_string().contains("TLS"));
     }

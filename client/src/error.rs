@@ -3,6 +3,7 @@
 use core::fmt;
 
 use attestation::{Malformed, NodeId, UnixTime};
+use tls::TlsError;
 use verifier::Report;
 
 /// What the caller should do about an error; the exit codes of `veritee` follow it.
@@ -44,6 +45,8 @@ pub enum Error {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// The API key would go over plain HTTP to another machine.
+    KeyInTheClear,
     /// The policy brings anchors of its own, and the router is not on loopback.
     UntrustedAnchors,
     /// The request is not one that can be sent.
@@ -112,6 +115,13 @@ pub enum Error {
         /// What went wrong.
         why: String,
     },
+    /// No TLS connection to the router was made.
+    Tls {
+        /// What was being done.
+        doing: &'static str,
+        /// What went wrong.
+        why: TlsError,
+    },
     /// The connection ended before the answer did. The request may have been carried out.
     ConnectionDied,
     /// The router or enclave answered, and not with what was asked for. Unauthenticated: a hint.
@@ -157,6 +167,7 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Self::RouterUrl { .. } => "router-url",
+            Self::KeyInTheClear => "key-in-the-clear",
             Self::UntrustedAnchors => "untrusted-anchors",
             Self::Request(_) => "request-invalid",
             Self::ModelNotAllowed { .. } => "model-not-allowed",
@@ -171,6 +182,7 @@ impl Error {
             Self::Expired { .. } => "attestation-expired",
             Self::NoEnclaves { .. } => "no-enclaves",
             Self::Unreachable { .. } => "unreachable",
+            Self::Tls { why, .. } => why.code(),
             Self::ConnectionDied => "connection-died",
             Self::Outer { code, .. } | Self::Broken { code, .. } | Self::Receipt { code, .. } => {
                 code
@@ -186,6 +198,7 @@ impl Error {
     pub fn family(&self) -> Family {
         match self {
             Self::RouterUrl { .. }
+            | Self::KeyInTheClear
             | Self::Request(_)
             | Self::Declined { status: 400..500, .. }
             | Self::Outer { status: 401, .. } => Family::Usage,
@@ -206,6 +219,8 @@ impl Error {
             | Self::Expired { .. }
             | Self::NoEnclaves { .. }
             | Self::Unreachable { .. }
+            // Nobody was heard, so there is nothing to judge.
+            | Self::Tls { .. }
             | Self::ConnectionDied
             | Self::Aborted(_)
             | Self::Outer { .. } => Family::Unavailable,
@@ -217,7 +232,9 @@ impl Error {
     /// What the reader can do next.
     pub fn next_step(&self) -> &'static str {
         match self {
-            Self::RouterUrl { .. } => "give an address like http://127.0.0.1:8080",
+            Self::RouterUrl { .. } => {
+                "give an address like https://router.example or, on this machine, http://127.0.0.1:8080"
+            }
             Self::UntrustedAnchors => {
                 "use a policy with the vendors' anchors, or a router on this machine"
             }
@@ -241,6 +258,8 @@ impl Error {
             Self::AnotherNode { .. } => "try again; if it persists, the router mixes enclaves up",
             Self::Expired { .. } => "try again: the evidence will be fetched anew",
             Self::Unreachable { .. } => "check that the router runs at this address, and try again",
+            Self::Tls { why, .. } => next_step_of(why),
+            Self::KeyInTheClear => "give an https:// address, or leave --key-file out",
             Self::ConnectionDied => {
                 "ask again if you accept that the request may have been carried out already"
             }
@@ -273,6 +292,9 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::RouterUrl { url, why } => write!(f, "the router's address {url:?} {why}"),
+            Self::KeyInTheClear => {
+                f.write_str("the API key would go over plain HTTP to another machine")
+            }
             Self::UntrustedAnchors => f.write_str(
                 "the policy brings trust anchors of its own, so it serves for a router on this machine alone",
             ),
@@ -307,6 +329,7 @@ impl fmt::Display for Error {
                 write!(f, "none of {candidates} enclaves could be verified")?;
                 last.as_ref().map_or(Ok(()), |why| write!(f, ": {why}"))
             }
+            Self::Tls { doing, why } => write!(f, "{doing} failed: {why}"),
             Self::Unreachable { doing, why } => write!(f, "{doing} failed: {why}"),
             Self::ConnectionDied => {
                 f.write_str("the connection ended before the answer did")
@@ -323,6 +346,26 @@ impl fmt::Display for Error {
             Self::Aborted(why) => write!(f, "the enclave broke the answer off: {why}"),
             Self::Bug(why) => write!(f, "a bug of ours: {why}"),
         }
+    }
+}
+
+/// What to do where no TLS connection to the router was made.
+const fn next_step_of(why: &TlsError) -> &'static str {
+    match why {
+        TlsError::Certificate(_) => {
+            "check the address; where the operator has an authority of its own, give its certificate with --router-ca"
+        }
+        TlsError::NotPostQuantum | TlsError::NothingInCommon => {
+            "ask the operator for TLS 1.3 with X25519MLKEM768: something that ends TLS in front of the router may lack it"
+        }
+        TlsError::NotTls => "check the port: a router without TLS is for its own machine alone",
+        TlsError::Refused(_) | TlsError::NoCertificate => {
+            "check the address: an enclave talks to its router alone"
+        }
+        TlsError::Timeout | TlsError::Displaced | TlsError::Io(_) => {
+            "check that the router runs at this address, and try again"
+        }
+        TlsError::NotPinned { .. } | TlsError::Protocol(_) | TlsError::Scheme => "ask the operator",
     }
 }
 

@@ -38,7 +38,7 @@ mod session;
 mod sse;
 mod transport;
 
-pub use attest::{Enclave, Fetched, fetch_evidence};
+pub use attest::{Access, Enclave, Fetched, fetch_evidence};
 pub use config::{
     Builder, Clock, PolicyUnusable, RouterUrl, Timeouts, Unusable, anchor_reader, load_policy,
     read_policy,
@@ -48,3 +48,4 @@ pub use memory::Memory;
 pub use openai::{Chat, Endpoint, Event, Message, Request, StreamOptions};
 pub use response::{Answer, AnswerStream, Closing, WholeAnswer};
 pub use session::{Client, NodeVerdict};
+pub use tls::{Authorities, AuthoritiesError, TlsError};

@@ -78,13 +78,15 @@ impl Client {
             endorsements,
             memory,
             authorization,
+            authorities,
             candidates_max,
             timeouts,
             tenant: _,
         } = builder;
+        let authorization = authorization.as_ref().map(bearer).transpose()?;
         let inner = Inner {
+            transport: Transport::new(timeouts, authorization, router.scheme(), &authorities)?,
             router,
-            transport: Transport::new(timeouts, authorization.as_ref().map(bearer).transpose()?),
             judge: Arc::new(Judge { policy, endorsements, clock, memory }),
             tenant,
             candidates_max,
@@ -301,7 +303,7 @@ impl NodeVerdict {
     }
 }
 
-fn bearer(token: &Secret<String>) -> Result<HeaderValue, Error> {
+pub(crate) fn bearer(token: &Secret<String>) -> Result<HeaderValue, Error> {
     let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
         .map_err(|_| Error::Request("has a router token that fits no header"))?;
     value.set_sensitive(true);

@@ -9,17 +9,17 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use tls::{Authorities, Connector, Dialer, Servers, TlsError};
 use tokio::time::timeout;
 
-use crate::config::Timeouts;
+use crate::config::{Scheme, Timeouts};
 use crate::error::Error;
 
 /// Connections to one router.
 #[derive(Clone)]
 pub(crate) struct Transport {
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client<Dialer, Full<Bytes>>,
     timeouts: Timeouts,
     /// For the router alone; goes with every request to it.
     authorization: Option<HeaderValue>,
@@ -33,16 +33,28 @@ pub(crate) struct Reply {
 }
 
 impl Transport {
-    pub(crate) fn new(timeouts: Timeouts, authorization: Option<HeaderValue>) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(timeouts.connect));
-        connector.set_nodelay(true);
+    /// Connections by one scheme, and by no other: TLS is not left out because an address says so.
+    pub(crate) fn new(
+        timeouts: Timeouts,
+        authorization: Option<HeaderValue>,
+        scheme: Scheme,
+        authorities: &Authorities,
+    ) -> Result<Self, Error> {
+        let dialer = match scheme {
+            Scheme::Http => Dialer::plain(timeouts.connect),
+            Scheme::Https => {
+                let servers = Servers::Authorities(authorities.clone());
+                let tls = Connector::new(servers, None, timeouts.connect)
+                    .map_err(|why| Error::Tls { doing: "preparing TLS", why })?;
+                Dialer::tls(tls, timeouts.connect)
+            }
+        };
         let client = Client::builder(TokioExecutor::new())
             // Idle connections may die unnoticed, and a request on one would seem to have died on the way.
             .pool_max_idle_per_host(0)
             .retry_canceled_requests(false)
-            .build(connector);
-        Self { client, timeouts, authorization }
+            .build(dialer);
+        Ok(Self { client, timeouts, authorization })
     }
 
     /// Asks with GET, or with POST where there is a JSON body; reads at most `bytes_max`.
@@ -96,7 +108,7 @@ impl Transport {
         timeout(self.timeouts.connect, read).await.ok().and_then(Result::ok).unwrap_or_default()
     }
 
-    /// The longest wait for the next octet of a response.
+    /// The longest wait for the next chunk of a response.
     pub(crate) const fn idle(&self) -> Duration {
         self.timeouts.idle
     }
@@ -110,11 +122,13 @@ impl Transport {
             request.headers_mut().insert(header::AUTHORIZATION, token.clone());
         }
         self.client.request(request).await.map_err(|error| {
-            if error.is_connect() {
+            if !error.is_connect() {
+                Error::ConnectionDied
+            } else if let Some(why) = TlsError::cause_of(&error) {
+                Error::Tls { doing, why }
+            } else {
                 let why = error.source().map_or_else(|| error.to_string(), chain);
                 Error::unreachable(doing, why)
-            } else {
-                Error::ConnectionDied
             }
         })
     }

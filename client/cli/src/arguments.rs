@@ -35,7 +35,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
-    /// A file, `-` for standard input, or the http URL of an enclave or router. Its kind is told by
+    /// A file, `-` for standard input, or the URL of an enclave or router. Its kind is told by
     /// content, in binary, hex or base64: Veritee's bundle or a raw SEV-SNP report (a TDX quote,
     /// NVIDIA's JSON and an Azure HCL report are recognised and rejected).
     #[arg(value_name = "EVIDENCE")]
@@ -55,6 +55,13 @@ pub(crate) struct Verify {
     /// Judges for this moment instead of now.
     #[arg(long, value_name = "RFC3339")]
     pub(crate) at: Option<UnixTime>,
+    /// A file with the API key that the router behind the URL asks for.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// A file with the certificates (PEM) of the authorities that may vouch for the router behind an
+    /// https URL, in place of the public ones.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) router_ca: Option<PathBuf>,
     /// Forbids the network, which is used for evidence behind a URL and for nothing else.
     #[arg(long)]
     pub(crate) offline: bool,
@@ -65,10 +72,17 @@ pub(crate) struct Verify {
 
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// What `veritee verify` takes: a file, `-` for standard input, or the http URL of an enclave or
+    /// What `veritee verify` takes: a file, `-` for standard input, or the URL of an enclave or
     /// router.
     #[arg(value_name = "EVIDENCE")]
     pub(crate) evidence: String,
+    /// A file with the API key that the router behind the URL asks for.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// A file with the certificates (PEM) of the authorities that may vouch for the router behind an
+    /// https URL, in place of the public ones.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) router_ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -95,7 +109,7 @@ pub(crate) enum PolicyCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct Connection {
-    /// The router.
+    /// The router: https, or http on this machine.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     pub(crate) router: String,
     /// The policy (TOML). None is built in.
@@ -108,6 +122,10 @@ pub(crate) struct Connection {
     /// A file with the API key that the router asks for.
     #[arg(long, value_name = "FILE")]
     pub(crate) key_file: Option<PathBuf>,
+    /// A file with the certificates (PEM) of the authorities that may vouch for an https router, in
+    /// place of the public ones.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) router_ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -48,6 +48,10 @@ pub(crate) fn connect(connection: &Connection, world: &World) -> Result<Client, 
         Some(path) => builder.authorization(input::key(path)?),
         None => builder,
     };
+    let builder = match &connection.router_ca {
+        Some(path) => builder.authorities(input::authorities(path)?),
+        None => builder,
+    };
     Ok(builder.build()?)
 }
 

@@ -18,7 +18,8 @@ use crate::verify;
 /// Says what the evidence says.
 pub(crate) async fn run(explain: &Explain, out: &Out) -> Result<ExitCode, Failure> {
     let bytes = if verify::is_url(&explain.evidence) {
-        verify::fetch(&explain.evidence, None, out).await?.0
+        let access = input::access(explain.key_file.as_deref(), explain.router_ca.as_deref())?;
+        verify::fetch(&explain.evidence, None, access, out).await?.0
     } else {
         input::evidence(&explain.evidence)?
     };

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use attestation::{Endorsements, Secret, endorsements, evidence};
-use client::Family;
+use client::{Access, Authorities, Family, Timeouts};
 
 use crate::failure::Failure;
 
@@ -79,6 +79,31 @@ pub(crate) fn key(path: &Path) -> Result<Secret<String>, Failure> {
     Ok(Secret::new(text.to_owned()))
 }
 
+/// How evidence behind a URL is asked for.
+pub(crate) fn access(key: Option<&Path>, authorities: Option<&Path>) -> Result<Access, Failure> {
+    let mut access = Access::from(Timeouts::default());
+    if let Some(path) = key {
+        access.authorization = Some(self::key(path)?);
+    }
+    if let Some(path) = authorities {
+        access.authorities = self::authorities(path)?;
+    }
+    Ok(access)
+}
+
+/// The authorities that may vouch for a router.
+pub(crate) fn authorities(path: &Path) -> Result<Authorities, Failure> {
+    let name = path.display().to_string();
+    let bytes = read(open(path)?, AUTHORITIES_LEN_MAX, &name)?;
+    let next = "give the certificates of certificate authorities in PEM";
+    if bytes.len() > AUTHORITIES_LEN_MAX {
+        let message = format!("{name} is longer than any file of authorities");
+        return Err(Failure::usage(message, next));
+    }
+    Authorities::from_pem(&bytes)
+        .map_err(|error| Failure::usage(format!("{name} is refused: {error}"), next))
+}
+
 fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
     read(open(path)?, endorsements::INPUT_LEN_MAX, &path.display().to_string())
 }
@@ -106,6 +131,9 @@ fn malformed(path: &Path, error: &attestation::Malformed) -> Failure {
 
 /// Longest API key: ours have under a hundred octets.
 const KEY_LEN_MAX: usize = 4096;
+
+/// Longest file of authorities: the public ones together have a quarter of it.
+const AUTHORITIES_LEN_MAX: usize = 1 << 20;
 
 /// Most files of a folder that are looked at.
 const FILES_MAX: usize = 1000;

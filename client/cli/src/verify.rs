@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use attestation::{Challenge, Evidence, Unverified};
-use client::{Timeouts, fetch_evidence};
+use client::{Access, fetch_evidence};
 use serde_json::{Value, json};
 use verifier::{AnchorKind, Expectation, Policy, Report, appraise};
 
@@ -49,7 +49,8 @@ async fn judge(
                 "the evidence is behind a URL, and --offline forbids the network".to_owned();
             return Err(Failure::usage(message, "give a file, or leave --offline out"));
         }
-        let (evidence, challenge) = fetch(&verify.evidence, verify.challenge, out).await?;
+        let access = input::access(verify.key_file.as_deref(), verify.router_ca.as_deref())?;
+        let (evidence, challenge) = fetch(&verify.evidence, verify.challenge, access, out).await?;
         (evidence, Some(challenge))
     } else {
         (input::evidence(&verify.evidence)?, verify.challenge)
@@ -76,13 +77,14 @@ pub(crate) fn is_url(evidence: &str) -> bool {
 pub(crate) async fn fetch(
     url: &str,
     challenge: Option<Challenge>,
+    access: Access,
     out: &Out,
 ) -> Result<(Vec<u8>, Challenge), Failure> {
     let challenge = match challenge {
         Some(challenge) => challenge,
         None => Challenge(random()?),
     };
-    let fetched = fetch_evidence(url, &challenge, Timeouts::default()).await?;
+    let fetched = fetch_evidence(url, &challenge, access).await?;
     out.note(format_args!("evidence from {}, challenge {challenge}", fetched.url));
     Ok((fetched.evidence, challenge))
 }
