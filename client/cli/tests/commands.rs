@@ -86,6 +86,7 @@ fn vectors() -> Option<PathBuf> {
 fn what_is_asked_wrongly_exits_with_2_and_says_how_to_ask() {
     let folder = Folder::new("usage");
     let (policy, evidence) = (folder.file("p.toml", POLICY), folder.file("e", "x"));
+    let key = folder.file("key", "vk_0_0\n");
     for arguments in [
         &["verify"][..],
         &["verify", &evidence],
@@ -96,11 +97,16 @@ fn what_is_asked_wrongly_exits_with_2_and_says_how_to_ask() {
         &["verify", &evidence, "--policy", &policy, "--report-data", "12"],
         &["verify", &evidence, "--policy", &policy, "--endorsements", "/does/not/exist"],
         &["verify", "http://127.0.0.1:1", "--policy", &policy, "--offline"],
-        &["verify", "https://127.0.0.1:1", "--policy", &policy],
+        &["verify", "http://10.0.0.1", "--policy", &policy, "--key-file", &key],
+        &["verify", "https://127.0.0.1:1", "--policy", &policy, "--key-file", "/dev/null"],
+        &["verify", "https://127.0.0.1:1", "--policy", &policy, "--router-ca", "/does/not/exist"],
+        &["explain", "http://router.example", "--key-file", &key],
         &["explain", "/does/not/exist"],
         &["policy", "lint", "/does/not/exist"],
         &["chat", "--policy", &policy, "--router", "http://router.example:80", "hello"],
-        &["chat", "--policy", &policy, "--router", "https://127.0.0.1", "hello"],
+        &["chat", "--policy", &policy, "--router", "ftp://127.0.0.1", "hello"],
+        &["chat", "--policy", &policy, "--router-ca", "/does/not/exist", "hello"],
+        &["chat", "--policy", &policy, "--router-ca", &policy, "hello"],
         &["chat", "--policy", &policy, "--endorsements", "/does/not/exist", "hello"],
         &["chat", "--policy", &policy, "--key-file", "/does/not/exist", "hello"],
         &["chat", "--policy", &policy, "--key-file", "/dev/null", "hello"],
@@ -111,6 +117,19 @@ fn what_is_asked_wrongly_exits_with_2_and_says_how_to_ask() {
         assert_eq!(exit(&output), 2, "{arguments:?}: {}", said(&output));
         assert!(!output.stderr.is_empty(), "{arguments:?}");
     }
+}
+
+#[test]
+fn a_key_does_not_leave_this_machine_without_tls() {
+    let folder = Folder::new("key");
+    let (policy, key) = (folder.file("p.toml", POLICY), folder.file("key", "vk_0_0\n"));
+    // TEST-NET-1 (RFC 5737): were anything sent, it would take long to fail.
+    let verify = ["verify", "http://192.0.2.1", "--policy", &policy, "--key-file", &key];
+    let output = veritee(&verify);
+    assert_eq!((exit(&output), said(&output).contains("key-in-the-clear")), (2, true));
+    let chat = ["chat", "--router", "http://192.0.2.1", "--policy", &policy, "--key-file", &key];
+    let output = veritee(&[&chat[..], &["hello"]].concat());
+    assert_eq!((exit(&output), said(&output).contains("https://")), (2, true));
 }
 
 #[test]
@@ -133,8 +152,13 @@ fn a_policy_with_its_own_anchors_is_for_loopback_alone() {
     folder.file("ark.pem", root);
     let anchored = POLICY.replace("[sev-snp]", "[anchors]\nsev-snp = [\"ark.pem\"]\n[sev-snp]");
     let policy = folder.file("p.toml", anchored);
-    for command in ["chat", "proxy"] {
-        let mut arguments = vec![command, "--policy", &policy, "--router", "http://10.0.0.1:8080"];
+    for (command, router) in [
+        ("chat", "http://10.0.0.1:8080"),
+        ("proxy", "http://10.0.0.1:8080"),
+        ("chat", "https://10.0.0.1"),
+        ("proxy", "https://localhost"),
+    ] {
+        let mut arguments = vec![command, "--policy", &policy, "--router", router];
         if command == "chat" {
             arguments.push("hello");
         }
@@ -168,6 +192,8 @@ fn who_cannot_be_reached_is_unavailable() {
     assert_eq!(value.get("verdict").unwrap(), "unavailable");
     assert_eq!(value.pointer("/findings/0/code").unwrap(), "unreachable");
 
+    let output = veritee(&["verify", "https://127.0.0.1:1", "--policy", &policy]);
+    assert_eq!((exit(&output), said(&output).contains("unreachable")), (20, true));
     let output = veritee(&["explain", "http://127.0.0.1:1"]);
     assert_eq!((exit(&output), said(&output).contains("unreachable")), (20, true));
 }
