@@ -7,7 +7,7 @@ use attestation::{Challenge, Endorsements, Evidence, NodeId, Secret, Unverified,
 use http::Uri;
 use serde::Deserialize;
 use tls::Authorities;
-use verifier::{AttestedKeys, Expectation, Policy, Report, appraise};
+use verifier::{AttestedKeys, ChainCache, Expectation, Policy, Report, appraise_with};
 
 use crate::config::{Clock, NO_SCHEME, RouterUrl, Scheme, Timeouts, loopback};
 use crate::error::Error;
@@ -58,6 +58,8 @@ pub(crate) struct Judge {
     pub(crate) endorsements: Endorsements,
     pub(crate) clock: Clock,
     pub(crate) memory: Option<Memory>,
+    /// Chains that were verified: an enclave's next evidence has the same.
+    pub(crate) chains: ChainCache,
 }
 
 /// Asks the router which enclaves there are. The answer is a hint: it selects nothing by itself.
@@ -91,7 +93,8 @@ impl Judge {
         let endorsements = Unverified::new(self.endorsements.clone());
         let expectation = Expectation::challenged(challenge);
         let now = self.clock.now();
-        let result = appraise(&self.policy, &evidence, &endorsements, &expectation, now)
+        let (chains, policy) = (&self.chains, &self.policy);
+        let result = appraise_with(chains, policy, &evidence, &endorsements, &expectation, now)
             .map_err(|refused| Error::Rejected(Box::new(refused.report().clone())))?;
         if let Some(memory) = &self.memory {
             memory.accept(self.policy.name(), result.policy_version(), result.crl_numbers())?;

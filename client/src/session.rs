@@ -10,7 +10,7 @@ use http::HeaderValue;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use verifier::{AnchorKind, Policy, Report};
+use verifier::{AnchorKind, ChainCache, Policy, Report};
 
 use crate::attest::{self, Enclave, Judge};
 use crate::config::{Builder, Clock, RouterUrl};
@@ -84,10 +84,11 @@ impl Client {
             tenant: _,
         } = builder;
         let authorization = authorization.as_ref().map(bearer).transpose()?;
+        let chains = ChainCache::default();
         let inner = Inner {
             transport: Transport::new(timeouts, authorization, router.scheme(), &authorities)?,
             router,
-            judge: Arc::new(Judge { policy, endorsements, clock, memory }),
+            judge: Arc::new(Judge { policy, endorsements, clock, memory, chains }),
             tenant,
             candidates_max,
             verified: AsyncMutex::default(),

@@ -11,10 +11,12 @@
 //! save a download, and count only as far as an anchor signed them.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
-use attestation::Sha256;
 use attestation::snp::Product;
+use attestation::{Sha256, UnixTime};
 
+use crate::authenticate::cache::push_len;
 use crate::result::AnchorKind;
 use crate::x509::Certificate;
 
@@ -23,7 +25,12 @@ use crate::x509::Certificate;
 pub(crate) struct TrustAnchors {
     kind: AnchorKind,
     sev_snp: Vec<Ark>,
+    digest: Sha256,
+    periods: Vec<Period>,
 }
+
+/// From when to when something is good, both included.
+pub(crate) type Period = (UnixTime, UnixTime);
 
 /// A root of one product: trusted as these bytes, not as a name or a key.
 #[derive(Clone, Debug)]
@@ -35,18 +42,41 @@ pub(crate) struct Ark {
 impl TrustAnchors {
     /// The vendors' own.
     pub(crate) fn production() -> Self {
-        Self { kind: AnchorKind::Production, sev_snp: amd() }
+        Self::new(AnchorKind::Production, amd())
     }
 
     /// A policy's own, labelled for it in every verdict; the vendor's where the policy names none
     /// for a platform.
     pub(crate) fn untrusted(sev_snp: Option<Vec<Ark>>) -> Self {
-        Self { kind: AnchorKind::Untrusted, sev_snp: sev_snp.unwrap_or_else(amd) }
+        Self::new(AnchorKind::Untrusted, sev_snp.unwrap_or_else(amd))
+    }
+
+    fn new(kind: AnchorKind, sev_snp: Vec<Ark>) -> Self {
+        let mut all = Vec::new();
+        for Ark { product, der } in &sev_snp {
+            for part in [product.name().as_bytes(), der] {
+                push_len(part.len(), &mut all);
+                all.extend_from_slice(part);
+            }
+        }
+        let validity = |ark: &Ark| Some(Certificate::parse(&ark.der).ok()?.validity());
+        let periods = sev_snp.iter().filter_map(validity).collect();
+        Self { kind, sev_snp, digest: Sha256::of(&all), periods }
     }
 
     /// Whose roots these are.
     pub(crate) const fn kind(&self) -> AnchorKind {
         self.kind
+    }
+
+    /// A digest of the roots, in their order.
+    pub(crate) const fn digest(&self) -> Sha256 {
+        self.digest
+    }
+
+    /// From when to when each of the roots is good.
+    pub(crate) fn periods(&self) -> &[Period] {
+        &self.periods
     }
 
     /// The roots of all products.
@@ -100,7 +130,15 @@ pub(crate) fn ark_name(product: Product) -> String {
 
 /// The intermediates that AMD publishes: of the VCEK branch for every product, of the VLEK branch
 /// for Milan.
-pub(crate) const INTERMEDIATES: [&[u8]; 4] = [
+pub(crate) fn intermediates() -> &'static [Certificate<'static>] {
+    // A constant, in truth: these bytes never change, and parsing them is most of parsing a chain.
+    static PARSED: LazyLock<Vec<Certificate<'static>>> = LazyLock::new(|| {
+        INTERMEDIATES.iter().filter_map(|der| Certificate::parse(der).ok()).collect()
+    });
+    &PARSED
+}
+
+const INTERMEDIATES: [&[u8]; 4] = [
     include_bytes!("../anchors/milan-ask.der"),
     include_bytes!("../anchors/genoa-ask.der"),
     include_bytes!("../anchors/turin-ask.der"),
@@ -141,8 +179,8 @@ mod tests {
     #[test]
     fn shipped_intermediates_are_signed_by_a_shipped_root() {
         let anchors = TrustAnchors::production();
-        for der in INTERMEDIATES {
-            let intermediate = Certificate::parse(der).unwrap();
+        assert_eq!(intermediates().len(), INTERMEDIATES.len());
+        for intermediate in intermediates() {
             assert!(
                 intermediate.is_pss_sha384() && intermediate.is_ca(),
                 "{}",
@@ -153,7 +191,7 @@ mod tests {
                 intermediate.names_issuer(&root) && intermediate.is_signed_by(root.key())
             });
             assert!(signed, "{}", intermediate.subject_cn());
-            assert!(Ark::of_policy(der.to_vec()).is_err());
+            assert!(Ark::of_policy(intermediate.der.to_vec()).is_err());
         }
     }
 }

@@ -32,6 +32,7 @@ mod result;
 mod x509;
 
 pub use attested::{Attested, Expired};
+pub use authenticate::ChainCache;
 pub use bind::{Expectation, Freshness};
 pub use finding::{Code, Family, Finding, Severity};
 pub use policy::Policy;
@@ -54,7 +55,27 @@ pub fn appraise(
     expectation: &Expectation,
     now: UnixTime,
 ) -> Result<AttestationResult, Refused> {
-    let mut appraisal = Appraisal::new(policy, now);
+    // One that keeps nothing.
+    let chains = ChainCache::new(0);
+    appraise_with(&chains, policy, evidence, endorsements, expectation, now)
+}
+
+/// [`appraise`] that verifies no chain twice: one that is in `chains` costs no signature more.
+///
+/// The result is that of [`appraise`], always: `chains` holds no verdict, and what it yields is what
+/// verifying again would. Periods of validity, the policy's anchors and lists count at every call.
+///
+/// # Errors
+/// As [`appraise`].
+pub fn appraise_with(
+    chains: &ChainCache,
+    policy: &Policy,
+    evidence: &Unverified<Evidence>,
+    endorsements: &Unverified<Endorsements>,
+    expectation: &Expectation,
+    now: UnixTime,
+) -> Result<AttestationResult, Refused> {
+    let mut appraisal = Appraisal::new(policy, chains, now);
     let kind = match EvidenceKind::detect(evidence.inspect_untrusted().as_wire()) {
         Ok(kind) => kind,
         Err(malformed) => return appraisal.malformed(&malformed),
@@ -77,13 +98,14 @@ pub fn appraise(
 /// One appraisal on its way.
 struct Appraisal<'a> {
     policy: &'a Policy,
+    chains: &'a ChainCache,
     now: UnixTime,
     platform: &'static str,
     findings: Vec<Finding>,
 }
 
 impl<'a> Appraisal<'a> {
-    fn new(policy: &'a Policy, now: UnixTime) -> Self {
+    fn new(policy: &'a Policy, chains: &'a ChainCache, now: UnixTime) -> Self {
         let mut findings = Vec::new();
         if policy.anchors() == AnchorKind::Untrusted {
             findings.push(Finding::warn(
@@ -91,7 +113,7 @@ impl<'a> Appraisal<'a> {
                 "the policy brings its own roots: whoever holds their keys can make any evidence",
             ));
         }
-        Self { policy, now, platform: "unknown", findings }
+        Self { policy, chains, now, platform: "unknown", findings }
     }
 
     fn sev_snp(
@@ -118,7 +140,8 @@ impl<'a> Appraisal<'a> {
             revocation: snp.revocation,
             now: self.now,
         };
-        let Some(authentic) = authenticate::authenticate(inputs, &mut self.findings) else {
+        let authentic = authenticate::authenticate(inputs, self.chains, &mut self.findings);
+        let Some(authentic) = authentic else {
             appraise::not_evaluated(parts.is_some(), &mut self.findings);
             return Err(self.refused());
         };
@@ -223,7 +246,7 @@ impl<'a> Appraisal<'a> {
     }
 
     fn report(self) -> Report {
-        let Self { policy, now, platform, mut findings } = self;
+        let Self { policy, chains: _, now, platform, mut findings } = self;
         findings.sort_by_key(|finding| (finding.severity, Reverse(Verdict::due_to(finding))));
         Report {
             verdict: Verdict::of(&findings),

@@ -375,7 +375,7 @@ mod tests {
 
     #[test]
     fn only_version_3_is_well_formed() {
-        let mut der = crate::anchors::INTERMEDIATES[1].to_vec();
+        let mut der = crate::anchors::intermediates()[1].der.to_vec();
         assert!(Certificate::parse(&der).unwrap().is_well_formed());
         let version = [0xa0, 3, 2, 1, 2];
         let at = der.windows(version.len()).position(|bytes| bytes == version).unwrap();

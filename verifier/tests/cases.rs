@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 
 use attestation::{Endorsements, Evidence, UnixTime, Unverified};
 use serde::Deserialize;
-use verifier::{Code, Expectation, Policy, Refused, Severity, Verdict, appraise};
+use verifier::{
+    ChainCache, Code, Expectation, Policy, Refused, Severity, Verdict, appraise, appraise_with,
+};
 
 #[derive(Deserialize)]
 struct Cases {
@@ -151,7 +153,15 @@ fn run(root: &Path, case: &Case) -> Result<verifier::AttestationResult, Refused>
         Unverified::new(Endorsements::new())
     };
     let now = case.at.parse().unwrap();
-    appraise(&policy, &evidence, &endorsements, &Expectation::cached(), now)
+    let expectation = Expectation::cached();
+    let cold = appraise(&policy, &evidence, &endorsements, &expectation, now);
+    // Whoever remembers chains comes to the same result, the second time as the first.
+    let chains = ChainCache::default();
+    for _ in 0..2 {
+        let warm = appraise_with(&chains, &policy, &evidence, &endorsements, &expectation, now);
+        assert_eq!(format!("{warm:?}"), format!("{cold:?}"), "{}", case.id);
+    }
+    cold
 }
 
 /// The policy that the head of `cases.toml` describes, with the case's own keys on top.

@@ -4,16 +4,17 @@
 use attestation::snp::{Product, SigningKey};
 use attestation::{Endorsements, UnixTime};
 
+use super::cache::{self, ChainCache, Window};
 use super::{Inputs, fails, revocation};
-use crate::anchors::{Ark, INTERMEDIATES, ark_name};
+use crate::anchors::{Ark, Period, ark_name, intermediates};
 use crate::crypto::P384_POINT_LEN;
 use crate::finding::{Code, Finding};
 use crate::result::CrlNumber;
 use crate::x509::{self, Certificate, Crl, Extension, Key};
 
 /// A signing key that was followed to an anchor, with what its certificate says: the value that a
-/// cache of verified chains would keep.
-#[derive(Debug)]
+/// [`ChainCache`] keeps.
+#[derive(Clone, Debug)]
 pub(super) struct Chain {
     pub(super) vek: Vek,
     /// When the first of its certificates and lists ends.
@@ -24,7 +25,7 @@ pub(super) struct Chain {
 }
 
 /// What a signing key's certificate says.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Vek {
     pub(super) kind: Kind,
     pub(super) product: Product,
@@ -78,16 +79,56 @@ impl Kind {
     }
 }
 
-/// Follows the report's signing key to an anchor. `None` where there is no such key to speak of.
+/// Follows the report's signing key to an anchor, unless that was done before. `None` where there is
+/// no such key to speak of.
 ///
 /// AMD's service writes a new certificate of the same key each time that it is asked, and anybody
 /// can write a worthless one: so of several certificates of the key, the first that passes counts,
 /// and a wrong one hides no right one.
-pub(super) fn verify(inputs: Inputs<'_>, findings: &mut Vec<Finding>) -> Option<Chain> {
+pub(super) fn verify(
+    inputs: Inputs<'_>,
+    chains: &ChainCache,
+    findings: &mut Vec<Finding>,
+) -> Option<Chain> {
+    let key = cache::key(inputs);
+    if let Some(chain) = chains.find(&key, inputs.now) {
+        return Some(chain);
+    }
+    let before = findings.len();
     let given = certificates(inputs, findings);
     let crls = crls(inputs, findings);
-    let (veks, signs_report) = signing_keys(inputs, &given, findings)?;
-    let pool = Pool { inputs, given: &given, crls: &crls };
+    let chain = follow_report(inputs, &given, &crls, findings)?;
+    // Of several signing keys it is the report that chooses, so that the chain is that report's.
+    let is_the_only = given.iter().filter(is_vek).count() == 1;
+    if is_the_only && findings.len() == before {
+        chains.keep(key, Window::around(inputs.now, periods(inputs, &given, &crls)), &chain);
+    }
+    Some(chain)
+}
+
+/// From when to when each thing is good that a chain may be made of.
+fn periods(
+    inputs: Inputs<'_>,
+    given: &[Certificate<'_>],
+    crls: &[Crl<'_>],
+) -> impl Iterator<Item = Period> {
+    // A list without an end is never without a finding.
+    let of_list = |crl: &Crl<'_>| {
+        let (this_update, next_update) = crl.window();
+        (this_update, next_update.unwrap_or(this_update))
+    };
+    let certificates = given.iter().chain(intermediates()).map(Certificate::validity);
+    certificates.chain(crls.iter().map(of_list)).chain(inputs.anchors.periods().iter().copied())
+}
+
+fn follow_report(
+    inputs: Inputs<'_>,
+    given: &[Certificate<'_>],
+    crls: &[Crl<'_>],
+    findings: &mut Vec<Finding>,
+) -> Option<Chain> {
+    let (veks, signs_report) = signing_keys(inputs, given, findings)?;
+    let pool = Pool { inputs, given, crls };
     let attempts = veks.into_iter().map(|vek| {
         let mut own = Vec::new();
         let chain = follow(pool, vek, signs_report, &mut own);
@@ -165,11 +206,10 @@ fn issued(
     product: Product,
     findings: &mut Vec<Finding>,
 ) -> Option<End> {
-    let built_in = built_in(pool.given);
     let named = |candidate: &&Certificate<'_>| vek.names_issuer(candidate);
     let signs = |candidate: &&Certificate<'_>| vek.is_signed_by(candidate.key());
     let candidates = pool.given.iter().filter(named).take(ATTEMPTS_MAX);
-    let candidates = candidates.chain(built_in.iter().filter(named));
+    let candidates = candidates.chain(built_in(pool.given).filter(named));
     let attempts = candidates.clone().filter(signs).map(|intermediate| {
         let mut own = Vec::new();
         let end = rooted(pool, vek, intermediate, kind, product, &mut own);
@@ -250,6 +290,11 @@ fn crls<'a>(inputs: Inputs<'a>, findings: &mut Vec<Finding>) -> Vec<Crl<'a>> {
     parsed
 }
 
+/// Whether a certificate may be a signing key's.
+fn is_vek(certificate: &&Certificate<'_>) -> bool {
+    matches!(certificate.key(), Key::P384(_))
+}
+
 /// The certificates of the key that signed the report, at most [`ATTEMPTS_MAX`] of them; where there
 /// is none, the first of any key. The second value says whether the report is already known to
 /// verify.
@@ -258,7 +303,6 @@ fn signing_keys<'a, 'b>(
     given: &'b [Certificate<'a>],
     findings: &mut Vec<Finding>,
 ) -> Option<(Vec<&'b Certificate<'a>>, bool)> {
-    let is_vek = |certificate: &&Certificate<'_>| matches!(certificate.key(), Key::P384(_));
     let mut candidates = given.iter().filter(is_vek);
     let Some(first) = candidates.next() else {
         let what = match inputs.report.key_info().signing_key() {
@@ -395,9 +439,9 @@ fn dates(
 }
 
 /// The intermediates that are built in and were not given.
-fn built_in(given: &[Certificate<'_>]) -> Vec<Certificate<'static>> {
-    let is_new = |der: &&&[u8]| !given.iter().any(|have| have.der == **der);
-    INTERMEDIATES.iter().filter(is_new).filter_map(|der| Certificate::parse(der).ok()).collect()
+fn built_in<'a>(given: &'a [Certificate<'a>]) -> impl Iterator<Item = &'a Certificate<'a>> + Clone {
+    let is_new = |built_in: &&Certificate<'_>| !given.iter().any(|have| have.der == built_in.der);
+    intermediates().iter().filter(is_new)
 }
 
 /// The anchor that signed the intermediate. Roots that were given are only named in the finding:

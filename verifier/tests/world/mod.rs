@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
+use std::sync::LazyLock;
+
 use attestation::binding::FreshnessProof;
 use attestation::manifest::Weights;
 use attestation::snp::{Product, TcbVersion};
@@ -14,7 +16,8 @@ use sim::certificate::CertificateRecipe;
 use sim::report::{KEY_VLEK, ReportBuilder, healthy_tcb};
 use sim::{ChipId, CrlRecipe, EcKey, Pki, PkiOptions, RsaKey, SignatureForm};
 use verifier::{
-    AttestationResult, Code, Expectation, Policy, Refused, Report, Severity, Verdict, appraise,
+    AttestationResult, ChainCache, Code, Expectation, Policy, Refused, Report, Severity, Verdict,
+    appraise, appraise_with,
 };
 
 /// The moment of every appraisal that does not say otherwise.
@@ -55,6 +58,46 @@ pub(crate) struct World {
     pub(crate) raw: bool,
     pub(crate) policy: toml::Table,
     pub(crate) expectation: Expectation,
+}
+
+/// The chains of every world that any test judged.
+static CHAINS: LazyLock<ChainCache> = LazyLock::new(ChainCache::default);
+
+/// Evidence with all that it takes to judge it, but the time.
+pub(crate) struct Case {
+    pub(crate) policy: Policy,
+    pub(crate) evidence: Unverified<Evidence>,
+    pub(crate) endorsements: Unverified<Endorsements>,
+    pub(crate) expectation: Expectation,
+}
+
+impl Case {
+    /// Judged with nothing remembered.
+    pub(crate) fn cold(&self, now: UnixTime) -> Result<AttestationResult, Refused> {
+        let Self { policy, evidence, endorsements, expectation } = self;
+        appraise(policy, evidence, endorsements, expectation, now)
+    }
+
+    /// Judged with the chains that were verified before.
+    pub(crate) fn warm(
+        &self,
+        chains: &ChainCache,
+        now: UnixTime,
+    ) -> Result<AttestationResult, Refused> {
+        let Self { policy, evidence, endorsements, expectation } = self;
+        appraise_with(chains, policy, evidence, endorsements, expectation, now)
+    }
+
+    /// Whether that makes no difference: the outcome is that of judging cold, which it yields.
+    pub(crate) fn is_judged_alike(
+        &self,
+        chains: &ChainCache,
+        now: UnixTime,
+    ) -> Result<AttestationResult, Refused> {
+        let (cold, warm) = (self.cold(now), self.warm(chains, now));
+        assert_eq!(format!("{warm:?}"), format!("{cold:?}"), "a cache changed the outcome");
+        cold
+    }
 }
 
 /// One of the authorities.
@@ -157,14 +200,29 @@ impl World {
 
     /// The policy; its anchor is the world's root.
     pub(crate) fn parsed_policy(&self) -> Policy {
-        let ark = self.pki.sign_as_ark(&self.ark).unwrap();
-        Policy::parse(&self.policy_text(), &move |_| Ok(ark.clone())).unwrap()
+        self.policy_under(&self.pki.sign_as_ark(&self.ark).unwrap())
     }
 
-    /// Everything, judged.
+    /// The policy with this root as its anchor.
+    pub(crate) fn policy_under(&self, ark: &[u8]) -> Policy {
+        Policy::parse(&self.policy_text(), &|_| Ok(ark.to_vec())).unwrap()
+    }
+
+    /// Everything, judged: without a cache, and with the one of all worlds, which says the same.
     pub(crate) fn judge(&self) -> Result<AttestationResult, Refused> {
-        let (evidence, endorsements) = (self.evidence(), self.endorsements());
-        appraise(&self.parsed_policy(), &evidence, &endorsements, &self.expectation, self.now)
+        let case = self.case();
+        drop(case.is_judged_alike(&CHAINS, self.now));
+        case.is_judged_alike(&CHAINS, self.now)
+    }
+
+    /// What is judged, signed once, so that it can be judged again.
+    pub(crate) fn case(&self) -> Case {
+        Case {
+            policy: self.parsed_policy(),
+            evidence: self.evidence(),
+            endorsements: self.endorsements(),
+            expectation: self.expectation,
+        }
     }
 
     /// The evidence on the wire.
