@@ -36,6 +36,17 @@ pub struct Config {
     pub tls: Option<Certificate>,
     /// What the router shows to enclaves.
     pub identity: Option<Certificate>,
+    /// Who may read `/metrics`.
+    pub metrics: Readers,
+}
+
+/// Who may read `/metrics`: sizes and times of other people's requests are in them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readers {
+    /// Those who come from loopback.
+    Loopback,
+    /// Everybody who can connect.
+    Everybody,
 }
 
 /// A certificate and its key, in files that are read again when they change.
@@ -57,6 +68,8 @@ pub struct Limits {
     pub streams_max: u32,
     /// Open connections of clients, all together.
     pub connections_max: u32,
+    /// Open connections of one address (IPv6: of one /64).
+    pub connections_per_address_max: u32,
     /// TLS handshakes of clients at the same time; one more, and the oldest is cut off.
     pub handshakes_max: u32,
 }
@@ -100,6 +113,7 @@ impl Config {
             keys: None,
             tls: None,
             identity: None,
+            metrics_public: false,
         })
     }
 
@@ -228,6 +242,8 @@ struct File {
     keys: Option<KeysSection>,
     tls: Option<CertificateSection>,
     identity: Option<CertificateSection>,
+    #[serde(default)]
+    metrics_public: bool,
 }
 
 /// `[tls]` and `[identity]`.
@@ -247,6 +263,8 @@ struct LimitsFile {
     body_bytes_max: u64,
     streams_max: u32,
     connections_max: u32,
+    /// Unless it is given: on loopback everybody may come from one address, elsewhere it is an eighth.
+    connections_per_address_max: Option<u32>,
     handshakes_max: u32,
 }
 
@@ -269,6 +287,7 @@ impl Default for LimitsFile {
             body_bytes_max: BODY_BYTES_DEFAULT,
             streams_max: 2_048,
             connections_max: 4_096,
+            connections_per_address_max: None,
             handshakes_max: 256,
         }
     }
@@ -297,7 +316,7 @@ impl TryFrom<File> for Config {
     type Error = ConfigError;
 
     fn try_from(file: File) -> Result<Self, ConfigError> {
-        let File { listen, enclaves, limits, timeouts, keys, tls, identity } = file;
+        let File { listen, enclaves, limits, timeouts, keys, tls, identity, metrics_public } = file;
         if !listen.ip().is_loopback() && tls.is_none() {
             return Err(ConfigError::ListenNotLoopback(listen));
         }
@@ -324,11 +343,12 @@ impl TryFrom<File> for Config {
         Ok(Self {
             listen,
             enclaves,
-            limits: limits.try_into()?,
+            limits: limits.understood(listen.ip())?,
             timeouts: timeouts.try_into()?,
             keys: keys.map(Keys::try_from).transpose()?,
             tls: tls.map(|section| section.understood(TLS_KEYS)).transpose()?,
             identity: identity.map(|section| section.understood(IDENTITY_KEYS)).transpose()?,
+            metrics: if metrics_public { Readers::Everybody } else { Readers::Loopback },
         })
     }
 }
@@ -347,16 +367,31 @@ impl CertificateSection {
     }
 }
 
-impl TryFrom<LimitsFile> for Limits {
-    type Error = ConfigError;
-
-    fn try_from(file: LimitsFile) -> Result<Self, ConfigError> {
-        let LimitsFile { body_bytes_max, streams_max, connections_max, handshakes_max } = file;
+impl LimitsFile {
+    fn understood(self, listen: IpAddr) -> Result<Limits, ConfigError> {
+        let Self {
+            body_bytes_max,
+            streams_max,
+            connections_max,
+            connections_per_address_max,
+            handshakes_max,
+        } = self;
+        let per_address = if listen.is_loopback() { 1 } else { 8 };
+        let connections_per_address_max =
+            connections_per_address_max.unwrap_or_else(|| connections_max.div_ceil(per_address));
         within("limits.body_bytes_max", body_bytes_max, 2_048, BODY_BYTES_LIMIT)?;
         within("limits.streams_max", streams_max.into(), 1, 1 << 20)?;
         within("limits.connections_max", connections_max.into(), 1, 1 << 20)?;
+        let per_address = connections_per_address_max.into();
+        within("limits.connections_per_address_max", per_address, 1, 1 << 20)?;
         within("limits.handshakes_max", handshakes_max.into(), 1, 1 << 16)?;
-        Ok(Self { body_bytes_max, streams_max, connections_max, handshakes_max })
+        Ok(Limits {
+            body_bytes_max,
+            streams_max,
+            connections_max,
+            connections_per_address_max,
+            handshakes_max,
+        })
     }
 }
 
@@ -534,6 +569,23 @@ mod tests {
         let Reach::Tls(source) = &config.enclaves[0].reach else { panic!("plain") };
         assert_eq!(source.pins, [PIN.parse().unwrap()]);
         assert_eq!(source.file.as_deref(), Some(Path::new("/etc/veritee/one.pins")));
+    }
+
+    #[test]
+    fn beyond_loopback_one_address_has_an_eighth_of_the_connections() {
+        let config = Config::parse(GOOD).unwrap();
+        assert_eq!(config.limits.connections_per_address_max, config.limits.connections_max);
+        let tls = "[tls]\ncertificate = \"c.pem\"\nkey = \"c.key\"\n";
+        let open = format!("{}{tls}", GOOD.replace("127.0.0.1:0", "0.0.0.0:443"));
+        let config = Config::parse(&open).unwrap();
+        assert_eq!(config.limits.connections_per_address_max, 512);
+        assert_eq!(config.metrics, Readers::Loopback);
+        let config = Config::parse(&format!(
+            "metrics_public = true\n{open}[limits]\nconnections_per_address_max = 7\n"
+        ));
+        let config = config.unwrap();
+        assert_eq!(config.limits.connections_per_address_max, 7);
+        assert_eq!(config.metrics, Readers::Everybody);
     }
 
     #[test]

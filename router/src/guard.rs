@@ -6,7 +6,7 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
+    fmt, io,
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
@@ -43,7 +43,7 @@ struct State {
     seen: Option<Sha256>,
     failures: BTreeMap<&'static str, u64>,
     /// What was last logged, so that each failure is told once and not once a second.
-    told: Option<TlsError>,
+    told: Option<String>,
 }
 
 /// What the metrics say of one enclave's TLS.
@@ -86,29 +86,37 @@ impl Guard {
     }
 
     /// Completes a handshake with an enclave whose key is pinned.
-    pub(crate) async fn secure(&self, host: &str, tcp: TcpStream) -> Result<Stream, TlsError> {
-        let connector = self.state().connector.clone();
-        let connected = match connector {
-            Some(connector) => connector.connect(host, tcp).await,
-            None => Err(TlsError::Protocol(PinError::NoPin.to_string())),
+    pub(crate) async fn secure(&self, host: &str, tcp: TcpStream) -> io::Result<Stream> {
+        let Some(connector) = self.state().connector.clone() else {
+            let nobody = PinError::NoPin;
+            self.failed(nobody.code(), &nobody);
+            return Err(io::Error::other(nobody));
         };
-        match connected {
+        match connector.connect(host, tcp).await {
             Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
             Err(error) => {
-                self.failed(&error);
-                Err(error)
+                self.failed(error.code(), &error);
+                Err(io::Error::other(error))
             }
         }
     }
 
+    /// The connection broke; TLS may have been why. An enclave that refuses the router's certificate says so only then.
+    pub(crate) fn broke(&self, error: &hyper::Error) {
+        if let Some(cause) = TlsError::cause_of(error) {
+            self.failed(cause.code(), &cause);
+        }
+    }
+
     /// Counts a failure, and tells it unless it was the last one told.
-    pub(crate) fn failed(&self, error: &TlsError) {
+    fn failed(&self, code: &'static str, why: &dyn fmt::Display) {
         let mut state = self.state();
-        let counter = state.failures.entry(error.code()).or_default();
+        let counter = state.failures.entry(code).or_default();
         *counter = counter.saturating_add(1);
-        if state.told.as_ref() != Some(error) {
-            state.told = Some(error.clone());
-            tracing::error!(enclave = self.enclave, code = error.code(), %error, "no TLS to the enclave");
+        let why = why.to_string();
+        if state.told.as_ref() != Some(&why) {
+            tracing::error!(enclave = self.enclave, code, why, "no TLS to the enclave");
+            state.told = Some(why);
         }
     }
 
@@ -129,7 +137,7 @@ impl Guard {
     fn look(&self, path: &Path) -> PinsNow {
         let read = owned::read(path, FILE_BYTES_MAX).map_err(PinsRefused::Unread);
         if let Err(PinsRefused::Unread(Unread::Io { why, .. })) = &read
-            && why.kind() == std::io::ErrorKind::NotFound
+            && why.kind() == io::ErrorKind::NotFound
         {
             return PinsNow::Same;
         }

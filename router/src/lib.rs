@@ -31,7 +31,7 @@ mod upstream;
 
 pub use config::{
     Certificate, Config, ConfigError, Enclave, KeyLimits, KeyMetrics, Keys, Limits, PinSource,
-    Reach, Timeouts,
+    Reach, Readers, Timeouts,
 };
 pub use keys::{Key, KeyId, KeySeed, KeysError, KeysFile, Overrides};
 pub use serve::serve;

@@ -70,6 +70,21 @@ pub(crate) struct Place {
 #[derive(Debug, Default)]
 pub(crate) struct Addresses(Mutex<Buckets401>);
 
+/// Who is connected, so that one address cannot take every place.
+#[derive(Debug)]
+pub(crate) struct Crowd {
+    per_address_max: u32,
+    /// By address, of those that have a connection: as many entries as connections, at most.
+    open: Mutex<HashMap<IpAddr, u32>>,
+}
+
+/// One connection's place in the crowd.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    crowd: Arc<Crowd>,
+    network: IpAddr,
+}
+
 #[derive(Debug, Default)]
 struct Buckets401 {
     by_address: HashMap<IpAddr, Bucket>,
@@ -190,6 +205,34 @@ impl Buckets401 {
             }
         }
         by_address.entry(network).or_default()
+    }
+}
+
+impl Crowd {
+    pub(crate) fn new(per_address_max: u32) -> Arc<Self> {
+        Arc::new(Self { per_address_max, open: Mutex::default() })
+    }
+
+    /// None where the address has all the connections that it may.
+    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Seat> {
+        let network = network(address);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(network).or_default();
+        // An address without connections may have one, so nothing stays behind where this one is refused.
+        *count = count.checked_add(1).filter(|count| *count <= self.per_address_max)?;
+        Some(Seat { crowd: Arc::clone(self), network })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut open = self.crowd.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.network) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                open.remove(&self.network);
+            }
+        }
     }
 }
 
@@ -335,5 +378,20 @@ mod tests {
         assert_eq!(addresses.0.lock().unwrap().by_address.len(), ADDRESSES_MAX);
         assert!(at(ADDRESSES_MAX.saturating_add(2), later(now, 61)).is_ok());
         assert_eq!(addresses.0.lock().unwrap().by_address.len(), 1, "the idle ones are gone");
+    }
+
+    #[test]
+    fn an_address_has_so_many_connections_and_leaves_nothing_behind() {
+        let crowd = Crowd::new(2);
+        let enter = |text: &str| crowd.enter(text.parse().unwrap());
+        let (first, second) = (enter("192.0.2.1").unwrap(), enter("::ffff:192.0.2.1").unwrap());
+        assert!(enter("192.0.2.1").is_none());
+        let others = (enter("192.0.2.2").unwrap(), enter("2001:db8::1").unwrap());
+        let _third = enter("2001:db8::2").unwrap();
+        assert!(enter("2001:db8::3").is_none(), "a network is one");
+        drop(first);
+        let again = enter("192.0.2.1").unwrap();
+        drop((second, again, others));
+        assert_eq!(crowd.open.lock().unwrap().len(), 1);
     }
 }

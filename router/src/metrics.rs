@@ -26,6 +26,7 @@ pub(crate) struct Metrics {
     endings: [AtomicU64; ENDINGS.len()],
     first_byte: [Histogram; ERRANDS.len()],
     connections: AtomicU64,
+    pub(crate) connections_refused: AtomicU64,
     /// TLS handshakes of clients that failed, by code, of which there are as many as [`TlsError`] has.
     handshakes: Mutex<BTreeMap<&'static str, u64>>,
     reloads: [[AtomicU64; OUTCOMES.len()]; CERTIFICATES.len()],
@@ -197,6 +198,12 @@ impl Metrics {
         for (code, count) in self.refusals.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             page.line("refusals_total", &[("code", code)], count);
         }
+        page.head(
+            "connections_refused_total",
+            "counter",
+            "Connections of addresses that had all they may.",
+        );
+        page.line("connections_refused_total", &[], self.connections_refused.load(Relaxed));
         page.head("streams_total", "counter", "Relayed responses by how they ended.");
         for (ending, counter) in ENDINGS.iter().zip(&self.endings) {
             page.line("streams_total", &[("ending", ending.name())], counter.load(Relaxed));

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::{
     body::Reply,
-    config::Config,
+    config::{Config, Readers},
     keys::{Keyring, KeysError},
     metrics::{Gauges, Metrics},
     pool::{Candidate, NodeId, Pool},
@@ -33,6 +33,7 @@ pub(crate) struct Router {
     pub(crate) metrics: Arc<Metrics>,
     /// None where everybody may send requests.
     pub(crate) keys: Option<Arc<Keyring>>,
+    readers: Readers,
     draining: AtomicBool,
 }
 
@@ -66,6 +67,7 @@ impl Router {
             relay: Relay::new(config, Arc::clone(&metrics)),
             metrics,
             keys: config.keys.as_ref().map(Keyring::open).transpose()?.map(Arc::new),
+            readers: config.metrics,
             draining: AtomicBool::new(false),
         })
     }
@@ -120,6 +122,9 @@ impl Router {
                 return Ok(text(StatusCode::OK, "text/plain", "ok\n".into()));
             }
             (Route::Ready, &Method::GET) => return Ok(self.ready()),
+            (Route::Metrics, _) if !self.readers.include(client) => {
+                return refuse(request, Problem::NotFound);
+            }
             (Route::Metrics, &Method::GET) => return Ok(self.count()),
             (Route::Fleet, &Method::GET) => {
                 return Ok(json(StatusCode::OK, &Fleet { nodes: self.pool.candidates() }));
@@ -160,6 +165,15 @@ impl Router {
             keys: self.keys.as_ref().map(|keys| keys.counts()),
         });
         text(StatusCode::OK, "text/plain; version=0.0.4", counted.into())
+    }
+}
+
+impl Readers {
+    fn include(self, client: IpAddr) -> bool {
+        match self {
+            Self::Loopback => client.to_canonical().is_loopback(),
+            Self::Everybody => true,
+        }
     }
 }
 
@@ -256,6 +270,23 @@ pub(crate) const ROUTE_NAMES: [&str; 7] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn metrics_stay_on_loopback_unless_they_are_public() {
+        for (client, local) in [
+            ("127.0.0.1", true),
+            ("127.1.2.3", true),
+            ("::1", true),
+            ("::ffff:127.0.0.1", true),
+            ("192.0.2.1", false),
+            ("::ffff:192.0.2.1", false),
+            ("2001:db8::1", false),
+        ] {
+            let client = client.parse().unwrap();
+            assert_eq!(Readers::Loopback.include(client), local, "{client}");
+            assert!(Readers::Everybody.include(client), "{client}");
+        }
+    }
 
     #[test]
     fn only_the_listed_paths_lead_somewhere() {

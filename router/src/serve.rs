@@ -1,7 +1,13 @@
 //! Accepts connections, bounds them, and stops in order.
 
 use std::{
-    convert::Infallible, future::Future, io, net::IpAddr, pin::pin, sync::Arc, time::Duration,
+    convert::Infallible,
+    future::Future,
+    io,
+    net::IpAddr,
+    pin::pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
 };
 
 use hyper::{server::conn::http1, service::service_fn};
@@ -17,6 +23,7 @@ use tokio::{
 
 use crate::{
     config::{Certificate, Config, Timeouts},
+    limits::Crowd,
     metrics::{Metrics, Shown},
     patience::Patience,
     route::Router,
@@ -54,7 +61,9 @@ pub async fn serve(
         }
     }
     let (stop, stopped) = watch::channel(());
-    let door = Arc::new(Door { router, acceptor, timeouts: config.timeouts.clone(), stopped });
+    let crowd = Crowd::new(config.limits.connections_per_address_max);
+    let timeouts = config.timeouts.clone();
+    let door = Arc::new(Door { router, acceptor, crowd, timeouts, stopped });
     let mut connections = JoinSet::new();
     let permits = usize::try_from(config.limits.connections_max).unwrap_or(Semaphore::MAX_PERMITS);
     let free = Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
@@ -137,6 +146,7 @@ struct Door {
     router: Arc<Router>,
     /// None where clients speak plain HTTP.
     acceptor: Option<Acceptor>,
+    crowd: Arc<Crowd>,
     timeouts: Timeouts,
     /// Changes, by an error, when connections should end.
     stopped: watch::Receiver<()>,
@@ -150,20 +160,25 @@ impl Door {
         client: IpAddr,
         permit: Option<OwnedSemaphorePermit>,
     ) {
+        let metrics = &self.router.metrics;
+        let Some(seat) = self.crowd.enter(client) else {
+            metrics.connections_refused.fetch_add(1, Relaxed);
+            return;
+        };
         if stream.set_nodelay(true).is_err() {
             return;
         }
-        let counted = self.router.metrics.connected();
+        let counted = metrics.connected();
         let stream = Patience::new(stream, self.timeouts.idle);
         match &self.acceptor {
             None => self.converse(stream, client).await,
             // What a handshake needs is given back before the first request.
             Some(acceptor) => match Box::pin(acceptor.accept(stream)).await {
                 Ok(stream) => self.converse(Box::new(stream), client).await,
-                Err(error) => self.router.metrics.handshake_failed(&error),
+                Err(error) => metrics.handshake_failed(&error),
             },
         }
-        drop((permit, counted));
+        drop((permit, seat, counted));
     }
 
     async fn converse(&self, stream: impl AsyncRead + AsyncWrite + Unpin, client: IpAddr) {

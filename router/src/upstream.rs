@@ -27,7 +27,7 @@ use hyper::{
     },
 };
 use hyper_util::rt::TokioIo;
-use tls::{CurrentIdentity, Stream, TlsError};
+use tls::{CurrentIdentity, Stream};
 use tokio::{
     net::TcpStream,
     time::{Instant, timeout},
@@ -166,10 +166,9 @@ impl Upstream {
         }
     }
 
-    /// An enclave that refuses the router's certificate says so only now (RFC 8446 §4.4.2.4).
     fn broke(&self, error: hyper::Error) -> Lost {
-        if let (Some(guard), Some(cause)) = (&self.guard, TlsError::cause_of(&error)) {
-            guard.failed(&cause);
+        if let Some(guard) = &self.guard {
+            guard.broke(&error);
         }
         Lost::Broke(error)
     }
@@ -180,9 +179,7 @@ impl Upstream {
         tcp.set_nodelay(true)?;
         let stream = match &self.guard {
             None => Stream::Plain(tcp),
-            Some(guard) => {
-                guard.secure(self.authority.host(), tcp).await.map_err(io::Error::other)?
-            }
+            Some(guard) => guard.secure(self.authority.host(), tcp).await?,
         };
         let handshake = Builder::new()
             .read_buf_exact_size(Some(READ_BYTES))

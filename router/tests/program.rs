@@ -4,6 +4,7 @@
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
 };
@@ -102,6 +103,46 @@ fn it_says_when_it_is_ready_logs_no_content_and_stops_on_sigterm() {
     for needle in ["canary", &ours.port().to_string()] {
         assert!(!logs.contains(needle), "{needle} in {logs}");
     }
+}
+
+#[test]
+fn an_identity_is_made_shown_and_never_overwritten() {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("router-{}-identity", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let (certificate, key) = (folder.join("router.pem"), folder.join("router.key"));
+    let files = |command: &str| {
+        let mut program = Command::new(PROGRAM);
+        program.args(["identity", command, "--certificate"]).arg(&certificate);
+        program.arg("--key").arg(&key).output().unwrap()
+    };
+    assert_eq!(files("show").status.code(), Some(2), "there is none yet");
+    let made = files("new");
+    assert_eq!(made.status.code(), Some(0), "{made:?}");
+    let pin = said(&made);
+    assert!(pin.starts_with("sha256:") && pin.len() == 72, "the pin alone: {pin}");
+    assert_eq!(said(&files("show")), pin);
+    let access = |path: &PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(access(&key), 0o600);
+    let before = (std::fs::read(&certificate).unwrap(), std::fs::read(&key).unwrap());
+    assert_eq!(files("new").status.code(), Some(2), "nothing is overwritten");
+    assert_eq!((std::fs::read(&certificate).unwrap(), std::fs::read(&key).unwrap()), before);
+
+    let configured = folder.join("router.toml");
+    let text = format!(
+        "listen = \"0.0.0.0:0\"\n[[enclaves]]\nurl = \"https://192.0.2.1:9000\"\nspki = [\"{}\"]\n\
+         [tls]\ncertificate = \"router.pem\"\nkey = \"router.key\"\n\
+         [identity]\ncertificate = \"router.pem\"\nkey = \"router.key\"\n",
+        pin.trim_end()
+    );
+    std::fs::write(&configured, &text).unwrap();
+    assert_eq!(run(&configured, true).status.code(), Some(0));
+    let mut show = Command::new(PROGRAM);
+    let shown = show.args(["identity", "show", "--config"]).arg(&configured).output().unwrap();
+    assert_eq!(said(&shown), pin, "relative to the configuration");
+    std::fs::write(&configured, text.replacen("router.key", "router.pem", 1)).unwrap();
+    assert_eq!(run(&configured, true).status.code(), Some(2), "no key in that file");
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 fn keys(arguments: &[&str]) -> Output {

@@ -18,8 +18,8 @@ use tokio::{
 };
 
 use crate::{
-    fed,
-    support::{NODE, Served, enclave, raw_head, text},
+    echo, fed,
+    support::{NODE, PATIENCE, Served, enclave, raw_head, rest, text},
 };
 
 /// What happens to a connection after an answer to a sealed request.
@@ -142,4 +142,81 @@ async fn a_client_that_does_not_read_stops_its_enclave() {
         taken = taken.saturating_add(1);
         assert!(taken < TOO_MUCH, "nothing holds the enclave back");
     }
+}
+
+/// A trailer would be a header that came around the list of those that pass.
+#[tokio::test]
+async fn trailers_pass_in_neither_direction() {
+    let trailing = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-veritee-verdict\r\n\r\n\
+                    3\r\none\r\n0\r\nx-veritee-verdict: accepted\r\n\r\n";
+    let (trailing, _) = counting(trailing, After::Open).await;
+    let served = Served::start(trailing, |_| {}).await;
+    let request = raw_head("te: trailers\r\nconnection: close\r\ncontent-length: 0");
+    let seen = rest(served.raw(&request).await).await;
+    assert!(seen.ends_with("3\r\none\r\n0\r\n\r\n"), "{seen}");
+
+    let (heads, mut arrived) = tokio::sync::mpsc::channel(1);
+    let answer = move |request: axum::extract::Request| {
+        let heads = heads.clone();
+        async move {
+            let body = http_body_util::BodyExt::collect(request.into_body()).await.unwrap();
+            let trailers = body.trailers().is_some_and(|trailers| !trailers.is_empty());
+            heads.send((trailers, body.to_bytes())).await.unwrap();
+            http::Response::new(axum::body::Body::empty())
+        }
+    };
+    let served = Served::start(enclave(answer).await, |_| {}).await;
+    let framing = "connection: close\r\ntrailer: authorization\r\ntransfer-encoding: chunked";
+    let request = format!("{}3\r\none\r\n0\r\nauthorization: Bearer x\r\n\r\n", raw_head(framing));
+    assert!(rest(served.raw(&request).await).await.starts_with("HTTP/1.1 200"));
+    assert_eq!(arrived.recv().await.unwrap(), (false, Bytes::from_static(b"one")));
+}
+
+/// Request smuggling: whatever a client says of its body's length, an enclave is told one length, which is true.
+#[tokio::test]
+async fn an_enclave_sees_one_framing_whatever_the_client_sent() {
+    let (heads, mut arrived) = tokio::sync::mpsc::channel(4);
+    let answer = move |request: axum::extract::Request| {
+        let heads = heads.clone();
+        async move {
+            let (head, body) = request.into_parts();
+            let body = http_body_util::BodyExt::collect(body).await.unwrap().to_bytes();
+            heads.send((head.headers, body)).await.unwrap();
+            http::Response::new(axum::body::Body::empty())
+        }
+    };
+    let served = Served::start(enclave(answer).await, |_| {}).await;
+    let smuggled = "POST /v1/ohttp HTTP/1.1\r\nhost: e\r\ncontent-length: 0\r\n\r\n";
+    let chunk = format!("{:x}\r\n{smuggled}\r\n0\r\n\r\n", smuggled.len());
+    for framing in [
+        "content-length: 4\r\ntransfer-encoding: chunked",
+        "transfer-encoding: chunked\r\ncontent-length: 4",
+    ] {
+        let request = format!("{}{chunk}", raw_head(&format!("connection: close\r\n{framing}")));
+        let seen = rest(served.raw(&request).await).await;
+        if seen.starts_with("HTTP/1.1 400") {
+            continue;
+        }
+        let (headers, body) = arrived.recv().await.unwrap();
+        assert_eq!(body, smuggled, "one request, and that is its body");
+        let framings = ["content-length", "transfer-encoding"];
+        assert_eq!(framings.iter().filter(|name| headers.contains_key(**name)).count(), 1);
+    }
+    assert!(arrived.try_recv().is_err(), "no second request");
+}
+
+#[tokio::test]
+async fn an_address_has_so_many_connections() {
+    let served = Served::start(enclave(echo).await, |config| {
+        config.limits.connections_per_address_max = 2;
+    })
+    .await;
+    // The client that waited for readiness keeps one.
+    let _second = served.raw("GET ").await;
+    let mut third = served.raw("GET ").await;
+    let mut buffer = [0; 16];
+    let cut = timeout(PATIENCE, third.read(&mut buffer)).await.unwrap();
+    assert!(matches!(cut, Ok(0) | Err(_)), "{cut:?}");
+    let metrics = text(served.get("/metrics").await).await;
+    assert!(metrics.contains("veritee_router_connections_refused_total 1"), "{metrics}");
 }

@@ -154,3 +154,25 @@ async fn a_client_that_takes_nothing_is_given_up_on_through_tls_too() {
     let pump = async { while feed.send(Ok(piece.clone())).await.is_ok() {} };
     timeout(PATIENCE, pump).await.unwrap();
 }
+
+#[tokio::test]
+async fn metrics_are_for_those_on_loopback() {
+    // No octet leaves: this only asks which address would be ours.
+    let routed = std::net::UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
+        socket.connect("192.0.2.1:9")?;
+        socket.local_addr()
+    });
+    let Ok(ours) = routed else {
+        // A machine without a network has no other address.
+        return;
+    };
+    for (metrics, status) in [(Readers::Loopback, "404"), (Readers::Everybody, "200")] {
+        let shown = Shown::new();
+        let served = serve(&shown, enclave(echo).await, |config| config.metrics = metrics).await;
+        let outside = SocketAddr::new(ours.ip(), served.address.port());
+        for (address, expected) in [(served.address, "200"), (outside, status)] {
+            let answer = tell(address, shown.spki, METRICS).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {expected}")), "{address}: {answer}");
+        }
+    }
+}

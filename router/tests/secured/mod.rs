@@ -14,7 +14,7 @@ use axum::{body::Body, extract::Request, middleware};
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
 use rcgen::{CertificateParams, KeyPair};
-use router::{Certificate, Config, Enclave, PinSource, Reach};
+use router::{Certificate, Config, Enclave, PinSource, Reach, Readers};
 use tls::{
     Acceptor, ClientStream, Clients, Connector, CurrentIdentity, Handshakes, Identity,
     IdentityFiles, Pins, ServerStream, Servers, SpkiPin, TlsError,
