@@ -20,6 +20,8 @@ mod channel;
 mod engine;
 mod evidence;
 mod harness;
+mod router;
+mod verify;
 
 /// A part of the figures: those that it may print, and what prints them.
 struct Part {
@@ -30,6 +32,8 @@ struct Part {
 /// All parts, in the order in which they run: each a module with `NAMES` and `figures`, and one line here.
 const PARTS: &[Part] = &[
     Part { names: channel::NAMES, figures: channel::figures },
+    Part { names: verify::NAMES, figures: verify::figures },
+    Part { names: router::NAMES, figures: router::figures },
     Part { names: engine::NAMES, figures: engine::figures },
 ];
 
