@@ -12,6 +12,7 @@ use attestation::{Sha256, UnixTime};
 use clap::Parser;
 use enclave::{Boot, Clock, Config, event, model};
 use engine::Engine;
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::filter_fn;
@@ -34,6 +35,9 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    if let Err(error) = keep_memory() {
+        return complain(&error, EXIT_UNAVAILABLE);
+    }
     let arguments = Arguments::parse();
     let config = match read(&arguments.config) {
         Ok(config) => config,
@@ -47,6 +51,14 @@ fn main() -> ExitCode {
         (run(config, &folder), EXIT_UNAVAILABLE)
     };
     done.map_or_else(|error| complain(&error, failed), |()| ExitCode::SUCCESS)
+}
+
+/// A core would hold prompts and keys: the kernel writes none, to a file or to a program that catches them, and lets nobody else of
+/// the same user look.
+fn keep_memory() -> anyhow::Result<()> {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    setrlimit(Resource::Core, none).context("cores cannot be forbidden")?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).context("memory cannot be closed")
 }
 
 fn read(path: &Path) -> anyhow::Result<Config> {
@@ -146,3 +158,18 @@ fn complain(error: &anyhow::Error, code: u8) -> ExitCode {
 const EXIT_USAGE: u8 = 2;
 /// The model, the platform or the address cannot be had; a retry may help.
 const EXIT_UNAVAILABLE: u8 = 20;
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{dumpable_behavior, getrlimit};
+
+    use super::*;
+
+    #[test]
+    fn memory_is_kept_from_cores_and_neighbours() {
+        keep_memory().unwrap();
+        let Rlimit { current, maximum } = getrlimit(Resource::Core);
+        assert_eq!((current, maximum), (Some(0), Some(0)));
+        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+    }
+}

@@ -1,14 +1,16 @@
 //! The load: every kind of request, well-meant and not, and what must become of each.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use attestation::{Secret, UnixTime};
+use bytes::Bytes;
 use client::{Client, Clock, Family};
-use http::StatusCode;
+use http::{Request, StatusCode};
+use http_body_util::Full;
 use serde_json::Value;
-use tests::wire::{Answer, request, send, with_key};
+use tests::wire::{Answer, request, send, send_by, with_key};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
     time::{Instant, sleep, timeout},
 };
@@ -17,7 +19,7 @@ use crate::{
     figures::{Figures, WHOLE},
     oracle::Known,
     random::Random,
-    stack::{Slot, Stack},
+    stack::{Slot, Stack, read_authorities},
 };
 
 /// Everything that a request needs.
@@ -60,9 +62,10 @@ impl Load {
         known: Vec<Known>,
     ) -> Self {
         let policy = client::load_policy(stack.policy.as_ref()).expect("the policy was just made");
-        let router = format!("http://{}", stack.router.address);
+        let router = format!("https://{}", stack.router.address);
         let client = Client::builder(&router, policy, Clock::new(now))
             .authorization(Secret::new(stack.key.clone()))
+            .authorities(read_authorities(&stack.place))
             .build()
             .expect("the router is on loopback");
         Self { stack, figures, random, known, client }
@@ -97,10 +100,7 @@ impl Load {
             }
             97 => ("stalled upload", router, self.limited(self.stalled(router)).await),
             98 => ("no key", router, self.limited(self.keyless()).await),
-            _ => {
-                let enclave = self.random.of(&self.stack.enclaves);
-                ("veritee verify", enclave, self.limited(self.verify(enclave)).await)
-            }
+            _ => ("veritee verify", router, self.limited(self.verify()).await),
         };
         self.judge(kind, asked, begun, end);
     }
@@ -126,6 +126,10 @@ impl Load {
                 self.figures.count(kind, "wrong");
             }
         }
+    }
+
+    async fn ask_router(&self, asked: Request<Full<Bytes>>) -> Result<Answer, String> {
+        send_by(Some(&self.stack.connector), self.stack.router.address, asked).await
     }
 
     /// Whatever happens, a request ends.
@@ -270,7 +274,7 @@ impl Load {
         let challenge = hex::encode(self.random.octets(32));
         let body = format!("{{\"challenge\":\"{challenge}\"}}");
         let asked = request(&format!("/v1/nodes/{node}/evidence"), Some(&body));
-        match send(self.stack.router.address, with_key(asked, &self.stack.key)).await {
+        match self.ask_router(with_key(asked, &self.stack.key)).await {
             Ok(answer) if answer.status == StatusCode::OK => match answer.whole().await {
                 Ok(body) if String::from_utf8_lossy(&body).contains("\"cpu0\"") => End::Expected,
                 Ok(_) => End::Wrong("evidence without a report".to_owned()),
@@ -294,10 +298,10 @@ impl Load {
         body.extend(self.random.octets(1040));
         let mut asked = request(&format!("/v1/nodes/{node}/ohttp"), None);
         *asked.method_mut() = http::Method::POST;
-        *asked.body_mut() = http_body_util::Full::new(body.into());
+        *asked.body_mut() = Full::new(body.into());
         let media_type = http::HeaderValue::from_static("message/ohttp-chunked-req");
         asked.headers_mut().insert(http::header::CONTENT_TYPE, media_type);
-        match send(self.stack.router.address, with_key(asked, &self.stack.bogus_key)).await {
+        match self.ask_router(with_key(asked, &self.stack.bogus_key)).await {
             Ok(answer) if answer.status == StatusCode::OK => {
                 End::Wrong("a bogus ciphertext was answered".to_owned())
             }
@@ -320,12 +324,21 @@ impl Load {
             2 => b"POST /v1/chat/completions HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n".to_vec(),
             _ => format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(70_000)).into_bytes(),
         };
-        match converse(slot.address, &octets).await {
-            Ok(said) if said.is_empty() || said.starts_with(b"HTTP/1.1 4") => End::Expected,
-            Ok(said) => {
-                End::Wrong(format!("not HTTP was answered {:?}", String::from_utf8_lossy(&said)))
-            }
-            Err(why) => End::Gone(why),
+        // Inside TLS, where there is some, or in its place.
+        let inside = slot.label == self.stack.router.label && self.random.below(2) == 0;
+        let said = match TcpStream::connect(slot.address).await {
+            Ok(_) if inside => match self.secured().await {
+                Ok(stream) => converse(stream, &octets).await,
+                Err(why) => return End::Gone(why),
+            },
+            Ok(stream) => converse(stream, &octets).await,
+            Err(why) => return End::Gone(why.to_string()),
+        };
+        // An alert is what TLS says to what is none.
+        if said.is_empty() || said.starts_with(b"HTTP/1.1 4") || said[0] == ALERT {
+            End::Expected
+        } else {
+            End::Wrong(format!("not HTTP was answered {:?}", String::from_utf8_lossy(&said)))
         }
     }
 
@@ -340,31 +353,43 @@ impl Load {
              content-type: message/ohttp-chunked-req\r\ncontent-length: 4096\r\n\r\nabc",
             slot.address, self.stack.bogus_key
         );
-        match converse(slot.address, head.as_bytes()).await {
-            Ok(said) if said.is_empty() || said.starts_with(b"HTTP/1.1 408") => End::Expected,
-            Ok(said) => {
-                let said = String::from_utf8_lossy(&said);
-                let code = said.split("problem:").nth(1).and_then(|rest| rest.split('"').next());
-                code.map_or_else(
-                    || End::Wrong(format!("half a request was answered {said:?}")),
-                    |code| End::Typed(code.to_owned()),
-                )
-            }
-            Err(why) => End::Gone(why),
+        let said = match self.secured().await {
+            Ok(stream) => converse(stream, head.as_bytes()).await,
+            Err(why) => return End::Gone(why),
+        };
+        if said.is_empty() || said.starts_with(b"HTTP/1.1 408") {
+            return End::Expected;
         }
+        let said = String::from_utf8_lossy(&said);
+        let code = said.split("problem:").nth(1).and_then(|rest| rest.split('"').next());
+        code.map_or_else(
+            || End::Wrong(format!("half a request was answered {said:?}")),
+            |code| End::Typed(code.to_owned()),
+        )
+    }
+
+    /// A connection to the router, by TLS.
+    async fn secured(&self) -> Result<tls::ClientStream<TcpStream>, String> {
+        let address = self.stack.router.address;
+        let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+        let host = address.ip().to_string();
+        self.stack.connector.connect(&host, stream).await.map_err(|error| error.to_string())
     }
 
     async fn keyless(&self) -> End {
-        match send(self.stack.router.address, request(NOBODY, None)).await {
+        match self.ask_router(request(NOBODY, None)).await {
             Ok(answer) if answer.status == StatusCode::UNAUTHORIZED => End::Expected,
             Ok(answer) => End::Wrong(format!("without a key: {}", answer.status)),
             Err(why) => End::Gone(why),
         }
     }
 
-    async fn verify(&self, enclave: &Slot) -> End {
-        let url = format!("http://{}", enclave.address);
-        let asked = ["verify", &url, "--policy", &self.stack.policy, "--json"];
+    async fn verify(&self) -> End {
+        let url = format!("https://{}", self.stack.router.address);
+        let [authority, key] = ["ca.pem", "client.key"].map(|name| self.stack.place.path(name));
+        let access = ["--router-ca", &authority, "--key-file", &key];
+        let asked =
+            [&["verify", &url, "--policy", &self.stack.policy, "--json"], &access[..]].concat();
         match self.stack.place.run("veritee", &asked).await.status.code() {
             Some(0) => End::Expected,
             Some(20) => End::Typed("exit 20".to_owned()),
@@ -396,10 +421,7 @@ impl Load {
     async fn until_key(&self, key: &str, status: StatusCode) -> bool {
         for _ in 0..100 {
             let asked = with_key(request(NOBODY, None), key);
-            if send(self.stack.router.address, asked)
-                .await
-                .is_ok_and(|answer| answer.status == status)
-            {
+            if self.ask_router(asked).await.is_ok_and(|answer| answer.status == status) {
                 return true;
             }
             sleep(Duration::from_millis(100)).await;
@@ -410,7 +432,7 @@ impl Load {
     /// An enclave that the router calls ready.
     async fn node(&self) -> Result<String, End> {
         let asked = with_key(request("/v1/fleet", None), &self.stack.key);
-        let answer = send(self.stack.router.address, asked).await.map_err(End::Gone)?;
+        let answer = self.ask_router(asked).await.map_err(End::Gone)?;
         if answer.status != StatusCode::OK {
             return Err(problem(answer).await);
         }
@@ -558,10 +580,13 @@ fn typed(error: &client::Error) -> End {
 }
 
 /// Sends octets, and reads what is said until the other side hangs up.
-async fn converse(address: SocketAddr, octets: &[u8]) -> Result<Vec<u8>, String> {
-    let mut stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+async fn converse<S>(mut stream: S, octets: &[u8]) -> Vec<u8>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     // Whoever hangs up early may do so before everything is sent.
     drop(stream.write_all(octets).await);
+    drop(stream.flush().await);
     let mut said = Vec::new();
     let mut buffer = vec![0; 4096];
     while let Ok(length @ 1..) = stream.read(&mut buffer).await {
@@ -570,7 +595,7 @@ async fn converse(address: SocketAddr, octets: &[u8]) -> Result<Vec<u8>, String>
             break;
         }
     }
-    Ok(said)
+    said
 }
 
 #[expect(
@@ -582,6 +607,9 @@ fn now() -> UnixTime {
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     UnixTime::from_secs(since.as_secs())
 }
+
+/// The first octet of an alert (RFC 8446 §5.1).
+const ALERT: u8 = 21;
 
 /// An enclave that no fleet has.
 const NOBODY: &str = "/v1/nodes/00000000000000000000000000000000/evidence";

@@ -32,6 +32,8 @@ pub(crate) struct Stack {
     figures: Arc<Figures>,
     kills: Mutex<BTreeMap<String, u64>>,
     platform: Mutex<Option<Running>>,
+    /// For connections to the router.
+    pub(crate) connector: tls::Connector,
 }
 
 /// One program: where it is, and when it was not.
@@ -57,9 +59,11 @@ impl Stack {
         let [first, second, router, one, two] = addresses[..] else { panic!("five programs") };
         // A key ends after a few thousand requests, so that keys rotate by number and, in a long run, by time.
         let limits = "requests_per_key = 4000\nupload_s = 5\nstall_s = 20\ndrain_s = 5";
+        place.certificates();
+        let limits = format!("{limits}\n[tls]\nrouter_spki = [\"{}\"]", place.identity().await);
         for (label, address, padding) in [("enclave-1", first, "p1"), ("enclave-2", second, "p2")] {
             let top = format!("epoch = \"10m\"\npadding = \"{padding}\"");
-            let config = place.enclave_config(&format!("{label}.toml"), address, &top, limits);
+            let config = place.enclave_config(&format!("{label}.toml"), address, &top, &limits);
             accepted.push(place.digests(&config).await);
         }
         let policy = place.policy(&accepted).await;
@@ -71,7 +75,10 @@ impl Stack {
         place.write(
             "router.toml",
             format!(
-                "listen = \"{router}\"\n[[enclaves]]\nurl = \"http://{first}\"\n[[enclaves]]\nurl = \"http://{second}\"\n\
+                "listen = \"{router}\"\n[tls]\ncertificate = \"router.pem\"\nkey = \"router.key\"\n\
+                 [identity]\ncertificate = \"identity.pem\"\nkey = \"identity.key\"\n\
+                 [[enclaves]]\nurl = \"https://{first}\"\nspki_file = \"enclave-1.pins\"\n\
+                 [[enclaves]]\nurl = \"https://{second}\"\nspki_file = \"enclave-2.pins\"\n\
                  [keys]\nfile = \"keys.toml\"\nreload_ms = 500\nunauthorized_per_minute = 100000\n\
                  [timeouts]\nupload_ms = 5000\nresponse_head_ms = 20000\nidle_ms = 20000\ndrain_ms = 5000\npoll_ms = 500\n"
             ),
@@ -82,11 +89,14 @@ impl Stack {
             Slot::new("enclave-1", "veritee-enclave", first, config("enclave-1")),
             Slot::new("enclave-2", "veritee-enclave", second, config("enclave-2")),
         ];
+        let authorities = place.path("ca.pem");
         let options = |address: SocketAddr| {
             [
                 "proxy",
                 "--router",
-                &format!("http://{router}"),
+                &format!("https://{router}"),
+                "--router-ca",
+                &authorities,
                 "--policy",
                 &policy,
                 "--key-file",
@@ -103,6 +113,9 @@ impl Stack {
         ];
         let router = Slot::new("router", "veritee-router", router, config("router"));
         let platform = Mutex::new(Some(platform));
+        let connector = tls::Servers::Authorities(read_authorities(&place));
+        let connector = tls::Connector::new(connector, None, Duration::from_secs(10));
+        let connector = connector.expect("an authority is one");
         let kills = Mutex::default();
         let stack = Self {
             place,
@@ -115,12 +128,13 @@ impl Stack {
             figures,
             kills,
             platform,
+            connector,
         };
         for slot in &stack.enclaves {
             stack.bring_up(slot).await;
         }
         stack.bring_up(&stack.router).await;
-        until_ready(stack.router.address, Some(&stack.key), 2).await;
+        until_ready(stack.router.address, Some(&stack.connector), 2).await;
         for slot in &stack.proxies {
             stack.bring_up(slot).await;
         }
@@ -163,6 +177,12 @@ impl Stack {
                 self.place.start_as(slot.label, slot.program, &arguments, Cores::Default);
             match running.try_line().await {
                 Ok(line) if line.starts_with("ready ") => {
+                    if let Some((_, pin)) = line.split_once(" spki=") {
+                        // What starts an enclave tells the router its new key; at once, so that no half of it is read.
+                        let pins = self.place.write(&format!("{}.pins.new", slot.label), pin);
+                        let place = self.place.path(&format!("{}.pins", slot.label));
+                        std::fs::rename(pins, place).expect("a story's folder can be written to");
+                    }
                     self.figures.born(slot.label);
                     slot.put(running);
                     return;
@@ -226,6 +246,12 @@ impl Stack {
     pub(crate) fn kills(&self) -> BTreeMap<String, u64> {
         lock(&self.kills).clone()
     }
+}
+
+/// Who vouches for the router's name.
+pub(crate) fn read_authorities(place: &Place) -> tls::Authorities {
+    let pem = std::fs::read(place.path("ca.pem")).expect("the authority was just made");
+    tls::Authorities::from_pem(&pem).expect("an authority is one")
 }
 
 impl Slot {

@@ -2,7 +2,8 @@
 //!
 //! [`relay`] stands where the operator stands, and does to the traffic whatever a [`script::Script`] says. [`framing`] lets
 //! it cut sealed bodies at their chunks without a key. [`fleet`] is the honest rest, in process; [`programs`] starts it as programs,
-//! and [`wire`] asks them and puts down what passes.
+//! and [`wire`] asks them and puts down what passes. [`scan`] looks for secrets
+//! where they must not be.
 //! [`parsers`] says what every parser owes to any bytes; the fuzz targets beside the tests share it.
 #![forbid(unsafe_code)]
 #![expect(
@@ -18,5 +19,6 @@ pub mod framing;
 pub mod parsers;
 pub mod programs;
 pub mod relay;
+pub mod scan;
 pub mod script;
 pub mod wire;

@@ -12,6 +12,7 @@ use std::{
 };
 
 use attestation::Sha256;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::Value;
 use tokio::{
     process::{Child, Command},
@@ -95,7 +96,7 @@ impl Place {
     }
 
     /// The configuration of an enclave with the tiny model, at `listen`; `top` are lines before its tables, `limits` lines of that
-    /// table.
+    /// table and, below it, more tables.
     pub fn enclave_config(
         &self,
         name: &str,
@@ -159,6 +160,33 @@ impl Place {
         let rendered = self.run("veritee-sim", &arguments).await;
         assert!(rendered.status.success(), "{rendered:?}");
         self.path("pki/simulation.toml")
+    }
+
+    /// Makes an authority, and a certificate by it for a router at 127.0.0.1: `ca.pem`, `router.pem` and `router.key`.
+    pub fn certificates(&self) {
+        let [ca_key, key] = [0; 2].map(|_| KeyPair::generate().expect("keys are made"));
+        let mut ca = CertificateParams::new(Vec::<String>::new()).expect("no names");
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let root = ca.self_signed(&ca_key).expect("an authority signs for itself");
+        let named = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("a name");
+        let signed = named.signed_by(&key, &Issuer::new(ca, ca_key)).expect("an authority signs");
+        self.write("ca.pem", root.pem());
+        self.write("router.pem", signed.pem());
+        self.write("router.key", key.serialize_pem());
+    }
+
+    /// Makes the certificate by which enclaves know the router, `identity.pem` and `identity.key`: its pin.
+    pub async fn identity(&self) -> String {
+        let [certificate, key] = ["identity.pem", "identity.key"].map(|name| self.path(name));
+        let arguments = ["identity", "new", "--certificate", &certificate, "--key", &key];
+        let made = self.run("veritee-router", &arguments).await;
+        assert!(made.status.success(), "{made:?}");
+        let said = String::from_utf8_lossy(&made.stdout).into_owned();
+        let at = said.find("sha256:").unwrap_or_else(|| panic!("no pin in {said:?}"));
+        said[at..]
+            .chars()
+            .take_while(|letter| letter.is_ascii_alphanumeric() || *letter == ':')
+            .collect()
     }
 
     /// Adds an API key called `name` to the file `keys.toml`: its id and the key.
@@ -240,6 +268,8 @@ impl Place {
             fs::create_dir_all(&folder).expect("a story's folder can be written to");
             command.env(variable, folder);
         }
+        // What makes other programs say more makes ours say nothing more; what they say is looked at.
+        command.env("RUST_LOG", "trace").env("RUST_BACKTRACE", "full");
         command
     }
 }
@@ -348,10 +378,10 @@ pub fn quiet_port() -> SocketAddr {
     panic!("no port of loopback is free");
 }
 
-/// Waits until the router at `address` has `count` enclaves that serve; `key` is for one that asks for keys.
-pub async fn until_ready(address: SocketAddr, key: Option<&str>, count: usize) {
+/// Waits until the router at `address` has `count` enclaves that serve; `connector` is for one that speaks TLS.
+pub async fn until_ready(address: SocketAddr, connector: Option<&tls::Connector>, count: usize) {
     for _ in 0..3_000 {
-        if ready(address, key).await >= count {
+        if ready(address, connector).await >= count {
             return;
         }
         sleep(Duration::from_millis(20)).await;
@@ -360,13 +390,9 @@ pub async fn until_ready(address: SocketAddr, key: Option<&str>, count: usize) {
 }
 
 /// How many enclaves serve behind the router at `address`.
-async fn ready(address: SocketAddr, key: Option<&str>) -> usize {
+async fn ready(address: SocketAddr, connector: Option<&tls::Connector>) -> usize {
     let asked = wire::request("/v1/fleet", None);
-    let asked = match key {
-        Some(key) => wire::with_key(asked, key),
-        None => asked,
-    };
-    let Ok(answer) = wire::send(address, asked).await else { return 0 };
+    let Ok(answer) = wire::send_by(connector, address, asked).await else { return 0 };
     let body = answer.whole().await.unwrap_or_default();
     let fleet: Value = serde_json::from_slice(&body).unwrap_or_default();
     let nodes = fleet["nodes"].as_array().cloned().unwrap_or_default();
@@ -375,7 +401,7 @@ async fn ready(address: SocketAddr, key: Option<&str>) -> usize {
 
 /// The address in a line like `ready router=http://127.0.0.1:8080`.
 pub fn address_in(ready: &str) -> SocketAddr {
-    let rest = ready.split_once("http://").map_or("", |(_, rest)| rest);
+    let rest = ready.split_once("://").map_or("", |(_, rest)| rest);
     let address = rest.split(['/', ' ']).next().unwrap_or_default();
     address.parse().unwrap_or_else(|_| panic!("no address in {ready:?}"))
 }

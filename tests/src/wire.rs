@@ -12,7 +12,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{
         TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
@@ -69,11 +69,36 @@ pub fn with_key(mut request: Request<Full<Bytes>>, key: &str) -> Request<Full<By
 ///
 /// # Errors
 /// Why there is none, for people.
-pub async fn send(
+pub async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> Result<Answer, String> {
+    let stream = TcpStream::connect(address).await.map_err(|error| format!("connect: {error}"))?;
+    send_over(stream, address, request).await
+}
+
+/// Sends a request by TLS, or without where there is no connector.
+///
+/// # Errors
+/// Why there is no answer, for people.
+pub async fn send_by(
+    connector: Option<&tls::Connector>,
+    address: SocketAddr,
+    request: Request<Full<Bytes>>,
+) -> Result<Answer, String> {
+    let Some(connector) = connector else { return send(address, request).await };
+    let stream = TcpStream::connect(address).await.map_err(|error| format!("connect: {error}"))?;
+    let host = address.ip().to_string();
+    let stream =
+        connector.connect(&host, stream).await.map_err(|error| format!("connect: {error}"))?;
+    send_over(stream, address, request).await
+}
+
+async fn send_over<S>(
+    stream: S,
     address: SocketAddr,
     mut request: Request<Full<Bytes>>,
-) -> Result<Answer, String> {
-    let stream = TcpStream::connect(address).await.map_err(|error| format!("connect: {error}"))?;
+) -> Result<Answer, String>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| format!("handshake: {error}"))?;

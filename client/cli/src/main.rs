@@ -17,6 +17,7 @@ mod world;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
 use crate::arguments::{Arguments, Command};
 use crate::failure::Failure;
@@ -24,9 +25,21 @@ use crate::output::Out;
 use crate::world::World;
 
 fn main() -> ExitCode {
+    if let Err(failure) = keep_memory() {
+        return failure.tell();
+    }
     let Arguments { command } = Arguments::parse();
     let world = World::read();
     run(command, &world).unwrap_or_else(|failure| failure.tell())
+}
+
+/// A core would hold prompts and answers: the kernel writes none, to a file or to a program that catches them, and lets nobody else
+/// of the same user look.
+fn keep_memory() -> Result<(), Failure> {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    setrlimit(Resource::Core, none)
+        .and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable))
+        .map_err(|error| Failure::bug(format!("memory cannot be kept private: {error}")))
 }
 
 fn run(command: Command, world: &World) -> Result<ExitCode, Failure> {
@@ -47,5 +60,20 @@ fn run(command: Command, world: &World) -> Result<ExitCode, Failure> {
             runtime.shutdown_background();
             ended
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{dumpable_behavior, getrlimit};
+
+    use super::*;
+
+    #[test]
+    fn memory_is_kept_from_cores_and_neighbours() {
+        keep_memory().unwrap();
+        let Rlimit { current, maximum } = getrlimit(Resource::Core);
+        assert_eq!((current, maximum), (Some(0), Some(0)));
+        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
     }
 }

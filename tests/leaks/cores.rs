@@ -1,0 +1,67 @@
+//! What the kernel writes when a program dies.
+
+use std::{fs, os::unix::process::ExitStatusExt as _, path::PathBuf};
+
+use tests::{
+    programs::{Place, Running},
+    scan::{Needle, Scanner},
+};
+
+use crate::hunt::Hunt;
+
+/// A core holds all that its program saw. Who sees prompts leaves none, whatever those who start it allow.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sees_prompts_leaves_no_core() {
+    let hunt = Hunt::start("cores").await;
+    let place = &hunt.place;
+    let canary = Needle::random("in memory");
+    let told = hunt.ask(&Hunt::chat(&canary, "")).await;
+    assert!(told.is_whole(), "{told:?}");
+    let scanner = Scanner::new(std::slice::from_ref(&canary));
+    for (name, program) in [("the enclave", hunt.enclave), ("the proxy", hunt.proxy)] {
+        let id = program.id();
+        assert!(scanner.memory(id).found.has(&canary, "text"), "{name} never saw the prompt");
+        assert_eq!(limit_of_cores(id), ["0", "0"], "{name}");
+        die(program).await;
+        assert_eq!(written(place), Vec::<PathBuf>::new(), "{name} left a core");
+    }
+    die(hunt.router).await;
+    if are_written() {
+        assert_eq!(
+            written(place).len(),
+            1,
+            "the control, whose limit nobody lowered, leaves a core"
+        );
+    }
+}
+
+/// Makes a program abort.
+pub(crate) async fn die(program: Running) {
+    program.signal("ABRT").await;
+    assert_eq!(program.wait().await.signal(), Some(6), "it aborted");
+}
+
+/// Whether the kernel writes cores as files into the folder in which a program runs.
+pub(crate) fn are_written() -> bool {
+    let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
+    let are = !pattern.trim().is_empty() && !pattern.contains(['/', '|']);
+    if !are {
+        let told = format!("cores go to {}, where this test does not look\n", pattern.trim());
+        drop(std::io::Write::write_all(&mut std::io::stderr(), told.as_bytes()));
+    }
+    are
+}
+
+/// The cores in a story's folder.
+pub(crate) fn written(place: &Place) -> Vec<PathBuf> {
+    let entries = fs::read_dir(place.folder()).unwrap().flatten();
+    let names = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("core"));
+    names.map(|entry| entry.path()).collect()
+}
+
+fn limit_of_cores(id: u32) -> [String; 2] {
+    let limits = fs::read_to_string(format!("/proc/{id}/limits")).unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
+    let mut fields = line.split_ascii_whitespace().map(str::to_owned);
+    [fields.next().unwrap(), fields.next().unwrap()]
+}

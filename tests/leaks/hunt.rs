@@ -1,0 +1,183 @@
+//! The stack that is hunted through: the real programs, with taps on every leg between them.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use http::header;
+use serde_json::{Value, json};
+use tests::{
+    programs::{Cores, MODEL, Place, Running, address_in, quiet_port, until_ready},
+    scan::Needle,
+    wire::{Answer, Tap, request, send},
+};
+
+/// The programs of one story, started so that the kernel may write cores, and told by their environment to say all they can.
+#[derive(Debug)]
+pub(crate) struct Hunt {
+    pub(crate) place: Place,
+    pub(crate) platform: Running,
+    pub(crate) enclave: Running,
+    pub(crate) router: Running,
+    pub(crate) proxy: Running,
+    /// Between an SDK and the proxy: the user's own machine, where all is in the clear.
+    pub(crate) local: Tap,
+    /// Between the proxy and the router.
+    pub(crate) outside: Tap,
+    /// Between the router and the enclave.
+    pub(crate) inside: Tap,
+    /// The key that the router asks for.
+    pub(crate) key: Needle,
+    /// Where the router is.
+    pub(crate) router_address: SocketAddr,
+    policy: Arc<str>,
+}
+
+/// What an SDK was told.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+    /// Why the connection broke, if it did.
+    pub(crate) broke: Option<String>,
+}
+
+impl Hunt {
+    pub(crate) async fn start(story: &str) -> Self {
+        let place = Place::new(story);
+        let platform = place.platform().await;
+        // Cells at a pace: an answer takes long enough to look at its middle.
+        let address = quiet_port();
+        let config =
+            place.enclave_config("enclave.toml", address, "padding = \"p2\"", "drain_s = 2");
+        let policy = place.policy(&[place.digests(&config).await]).await;
+        let inside = Tap::start(address).await;
+        let enclave = start_enclave(&place).await;
+
+        let (_, key) = place.add_key("hunt", &[]).await;
+        let key_file = place.write("client.key", &key);
+        place.write(
+            "router.toml",
+            format!(
+                "listen = \"127.0.0.1:0\"\n[[enclaves]]\nurl = \"http://{}\"\n[keys]\nfile = \"keys.toml\"\n[timeouts]\npoll_ms = 100\n",
+                inside.address()
+            ),
+        );
+        let config = place.path("router.toml");
+        let mut router =
+            place.start_as("router", "veritee-router", &["--config", &config], Cores::Unlimited);
+        let router_address = address_in(&router.line().await);
+        until_ready(router_address, None, 1).await;
+        let outside = Tap::start(router_address).await;
+
+        let url = format!("http://{}", outside.address());
+        let arguments = [
+            "proxy",
+            "--router",
+            &url,
+            "--policy",
+            &policy,
+            "--key-file",
+            &key_file,
+            "--listen",
+            "127.0.0.1:0",
+        ];
+        let mut proxy = place.start_as("proxy", "veritee", &arguments, Cores::Unlimited);
+        let local = Tap::start(address_in(&proxy.line().await)).await;
+        let (key, policy) = (Needle::new("the API key", &key), policy.into());
+        Self {
+            place,
+            platform,
+            enclave,
+            router,
+            proxy,
+            local,
+            outside,
+            inside,
+            key,
+            router_address,
+            policy,
+        }
+    }
+
+    /// Starts the enclave again, where it was.
+    pub(crate) async fn restart_enclave(&mut self) {
+        self.enclave = start_enclave(&self.place).await;
+        until_ready(self.router_address, None, 1).await;
+    }
+
+    /// A question that holds a canary; `more` are members of the JSON object beside it.
+    pub(crate) fn chat(canary: &Needle, more: &str) -> String {
+        let content = json!(canary.text());
+        let more = if more.is_empty() { "\"max_tokens\":24" } else { more };
+        format!(
+            "{{\"model\":\"{MODEL}\",\"messages\":[{{\"role\":\"user\",\"content\":{content}}}],\"temperature\":2,{more}}}"
+        )
+    }
+
+    /// Asks the proxy through the tap, and reads all that comes.
+    pub(crate) async fn ask(&self, body: &str) -> Told {
+        match self.begin(body).await {
+            Ok(answer) => Told::read(answer).await,
+            Err(why) => Told { status: 0, body: String::new(), broke: Some(why) },
+        }
+    }
+
+    /// Asks the proxy through the tap, and waits for the answer to begin.
+    pub(crate) async fn begin(&self, body: &str) -> Result<Answer, String> {
+        let mut asked = request("/v1/chat/completions", Some(body));
+        // What SDKs send along, and nobody but the proxy is to see.
+        let agent = http::HeaderValue::from_static("an SDK");
+        asked.headers_mut().insert(header::USER_AGENT, agent);
+        send(self.local.address(), asked).await
+    }
+
+    /// The policy's file.
+    pub(crate) fn policy(&self) -> &str {
+        &self.policy
+    }
+}
+
+impl Told {
+    pub(crate) async fn read(mut answer: Answer) -> Self {
+        let (status, mut body) = (answer.status.as_u16(), Vec::new());
+        let broke = loop {
+            match answer.next().await {
+                Ok(Some(octets)) => body.extend_from_slice(&octets),
+                Ok(None) => break None,
+                Err(why) => break Some(why),
+            }
+        };
+        Self { status, body: String::from_utf8_lossy(&body).into_owned(), broke }
+    }
+
+    /// Whether it is a whole answer, streamed or not.
+    pub(crate) fn is_whole(&self) -> bool {
+        let ended = self.body.contains("[DONE]") || self.body.contains("\"finish_reason\":\"");
+        self.status == 200 && self.broke.is_none() && ended
+    }
+
+    /// What must be seen by nobody but the user, the proxy and the enclave: the answer's random id, and its text where it came whole.
+    pub(crate) fn needles(&self, story: &str) -> Vec<Needle> {
+        let data = self.body.lines().map(|line| line.strip_prefix("data: ").unwrap_or(line));
+        let first: Value = data.flat_map(serde_json::from_str).next().unwrap_or_default();
+        let mut needles = Vec::new();
+        if let Some(id) = first["id"].as_str() {
+            needles.push(Needle::new(&format!("the answer's id, {story}"), id));
+        }
+        let text = first["choices"][0]["message"]["content"].as_str();
+        if let Some(text) = text.filter(|text| text.chars().count() >= 50) {
+            needles.push(Needle::new(&format!("the answer's text, {story}"), text));
+            let quoted = json!(text).to_string();
+            let quoted = quoted.trim_matches('"');
+            needles.push(Needle::new(&format!("the answer's text in JSON, {story}"), quoted));
+        }
+        needles
+    }
+}
+
+async fn start_enclave(place: &Place) -> Running {
+    let config = place.path("enclave.toml");
+    let mut enclave =
+        place.start_as("enclave", "veritee-enclave", &["--config", &config], Cores::Unlimited);
+    enclave.line().await;
+    enclave
+}
