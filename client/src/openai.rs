@@ -61,7 +61,7 @@ impl Request {
         // Parameters of a wrong type are the enclave's to refuse: it names the field.
         let parameters: Option<ParametersOutline> = serde_json::from_slice(body.expose()).ok();
         let parameters = parameters
-            .filter(|_| endpoint == Endpoint::ChatCompletions)
+            .filter(|_| endpoint != Endpoint::Embeddings)
             .map(ParametersOutline::into_parameters);
         Ok(Self { endpoint, body, model, stream: stream.unwrap_or(false), parameters })
     }

@@ -11,7 +11,7 @@ use attestation::Secret;
 use attestation::receipt::{FinishReason, Parameters, Usage};
 use channel::padding::TICK_MS;
 use channel::{Cadence, Opened};
-use engine::{EngineError, Generation, GenerationEvent, Request};
+use engine::{Engine, EngineError, Generation, GenerationEvent, Request, Sampling};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use zeroize::Zeroizing;
@@ -24,7 +24,7 @@ use crate::inner::{Address, Ask, Inner};
 use crate::keys::random;
 use crate::limits::Lease;
 use crate::line::{Line, Room, Stopped};
-use crate::openai::{self, ApiError, ChatRequest, Completion, Delivery, Tokens};
+use crate::openai::{self, ApiError, ChatRequest, CompletionRequest, Delivery, Form, Tokens};
 use crate::pipe::{Gone, Sender};
 use crate::receipts::{self, Draft};
 
@@ -91,26 +91,68 @@ async fn respond(
             line.whole(200, &json, FinishReason::None, Usage::default()).await
         }
         Ok(Ask::Chat { request, tenant }) => chat(line, *request, tenant).await,
+        Ok(Ask::Completion { request, tenant }) => continuation(line, *request, tenant).await,
     }
 }
 
 async fn chat(line: Line<'_>, request: ChatRequest, tenant: [u8; 32]) -> Result<Outcome, Stopped> {
-    let ChatRequest { messages, mut sampling, seeded, max_tokens, delivery, parameters } = request;
+    let ChatRequest { messages, sampling, seeded, max_tokens, delivery, parameters } = request;
+    let asked = Asked { form: Form::Chat, sampling, seeded, delivery, parameters };
+    generate(line, asked, move |engine, sampling, stop| {
+        engine.start(Request { messages, sampling, max_tokens, stop, tenant })
+    })
+    .await
+}
+
+async fn continuation(
+    line: Line<'_>,
+    request: CompletionRequest,
+    tenant: [u8; 32],
+) -> Result<Outcome, Stopped> {
+    let CompletionRequest { prompt, sampling, seeded, max_tokens, delivery, parameters } = request;
+    let asked = Asked { form: Form::Text, sampling, seeded, delivery, parameters };
+    let max_tokens = Some(max_tokens);
+    generate(line, asked, move |engine, sampling, stop| {
+        engine.complete(engine::Completion { prompt, sampling, max_tokens, stop, tenant })
+    })
+    .await
+}
+
+/// What matters of a request once its words are the engine's.
+struct Asked {
+    form: Form,
+    sampling: Sampling,
+    seeded: bool,
+    delivery: Delivery,
+    parameters: Parameters,
+}
+
+/// Answers with what the generation that `start` starts comes to.
+async fn generate(
+    line: Line<'_>,
+    asked: Asked,
+    start: impl FnOnce(&dyn Engine, Sampling, Vec<String>) -> Result<Generation, EngineError>
+    + Send
+    + 'static,
+) -> Result<Outcome, Stopped> {
+    let Asked { form, mut sampling, seeded, delivery, parameters } = asked;
     if !seeded {
         sampling.seed = u64::from_ne_bytes(random());
     }
     let Parameters { model, stop, .. } = parameters;
     let id = random();
     let (state, started) = (Arc::clone(line.state()), line.started());
-    let completion = Completion::new(id, started, &model, &state.fingerprint);
+    let completion = openai::Completion::new(form, id, started, &model, &state.fingerprint);
     let engine = Arc::clone(&state.engine);
     // Rendering and counting a long prompt takes a while.
-    let begun = tokio::task::spawn_blocking(move || {
-        engine.start(Request { messages, sampling, max_tokens, stop, tenant })
-    });
+    let begun = tokio::task::spawn_blocking(move || start(&*engine, sampling, stop));
     let generation = match begun.await {
         Ok(Ok(generation)) => generation,
-        Ok(Err(error)) => return line.error(&error.into()).await,
+        Ok(Err(error)) => {
+            let error = ApiError::from(error);
+            let error = if form == Form::Text { error.of_completion() } else { error };
+            return line.error(&error).await;
+        }
         Err(_) => return line.error(&ApiError::internal()).await,
     };
     match (delivery, state.config.padding) {
@@ -145,7 +187,7 @@ impl Finished {
 /// One JSON object, once the generation has ended.
 async fn whole(
     line: Line<'_>,
-    completion: &Completion,
+    completion: &openai::Completion,
     mut generation: Generation,
 ) -> Result<Outcome, Stopped> {
     let mut text = Secret::new(String::new());
@@ -174,14 +216,16 @@ async fn whole(
 /// P1: every event leaves at once, in cells of its own.
 async fn stream(
     line: Line<'_>,
-    completion: &Completion,
+    completion: &openai::Completion,
     with_usage: bool,
     mut generation: Generation,
 ) -> Result<Outcome, Stopped> {
     let mut open = line.open(200, "text/event-stream").await?;
     let mut event = Zeroizing::new(Vec::with_capacity(EVENT_LEN));
     completion.role_event(&mut event);
-    open.event(&mut event).await?;
+    if !event.is_empty() {
+        open.event(&mut event).await?;
+    }
     let mut said = 0;
     let ended = loop {
         match next(open.sender(), &mut generation).await? {
@@ -210,7 +254,7 @@ async fn stream(
 /// P2: one cell per tick from the first token on, whatever has come.
 async fn paced(
     line: Line<'_>,
-    completion: &Completion,
+    completion: &openai::Completion,
     with_usage: bool,
     mut generation: Generation,
 ) -> Result<Outcome, Stopped> {
@@ -267,7 +311,7 @@ struct Last {
 }
 
 fn last_events(
-    completion: &Completion,
+    completion: &openai::Completion,
     with_usage: bool,
     prompt: u32,
     said: u32,

@@ -9,7 +9,7 @@ use channel::{Fields, Request, names};
 
 use crate::config::Unbound;
 use crate::keys::random;
-use crate::openai::{ApiError, ChatRequest};
+use crate::openai::{ApiError, ChatRequest, CompletionRequest};
 
 /// A sealed request, read as far as it goes.
 #[derive(Debug)]
@@ -32,6 +32,13 @@ pub(crate) enum Ask {
         /// Whose it is, as far as isolation and fairness go.
         tenant: [u8; 32],
     },
+    /// `POST /v1/completions`.
+    Completion {
+        /// The request.
+        request: Box<CompletionRequest>,
+        /// Whose it is, as far as isolation and fairness go.
+        tenant: [u8; 32],
+    },
     /// `GET /v1/models`.
     Models,
 }
@@ -41,6 +48,7 @@ impl Ask {
     pub(crate) fn parameters(&self) -> Option<&Parameters> {
         match self {
             Self::Chat { request, .. } => Some(&request.parameters),
+            Self::Completion { request, .. } => Some(&request.parameters),
             Self::Models => None,
         }
     }
@@ -102,27 +110,43 @@ fn binding(request: &Request, address: &Address<'_>) -> Result<bool, ApiError> {
 fn ask(request: &Request, address: &Address<'_>) -> Result<Ask, ApiError> {
     match (request.path.as_str(), request.method.as_str()) {
         ("/v1/chat/completions", "POST") => chat(request, address),
+        ("/v1/completions", "POST") => completion(request, address),
         ("/v1/models", "GET") => Ok(Ask::Models),
-        ("/v1/chat/completions" | "/v1/models", _) => Err(ApiError::method_not_allowed()),
-        ("/v1/completions", _) => Err(ApiError::resource_unsupported("/v1/completions")),
+        ("/v1/chat/completions" | "/v1/completions" | "/v1/models", _) => {
+            Err(ApiError::method_not_allowed())
+        }
         ("/v1/embeddings", _) => Err(ApiError::resource_unsupported("/v1/embeddings")),
         _ => Err(ApiError::not_found()),
     }
 }
 
 fn chat(request: &Request, address: &Address<'_>) -> Result<Ask, ApiError> {
+    let tenant = taken(request)?;
+    let request = ChatRequest::parse(request.content.expose())?;
+    served(&request.parameters, address)?;
+    Ok(Ask::Chat { request: Box::new(request), tenant })
+}
+
+fn completion(request: &Request, address: &Address<'_>) -> Result<Ask, ApiError> {
+    let tenant = taken(request)?;
+    let request = CompletionRequest::parse(request.content.expose())?;
+    served(&request.parameters, address)?;
+    Ok(Ask::Completion { request: Box::new(request), tenant })
+}
+
+fn served(parameters: &Parameters, address: &Address<'_>) -> Result<(), ApiError> {
+    let is_served = address.names.contains(&parameters.model);
+    is_served.then_some(()).ok_or_else(ApiError::model_not_found)
+}
+
+/// Whose a request is that says that it is JSON.
+fn taken(request: &Request) -> Result<[u8; 32], ApiError> {
     let media = only(&request.fields, "content-type")?.unwrap_or_default();
     let essence = media.split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("application/json") {
         return Err(ApiError::media_type());
     }
-    let tenant = tenant(&request.fields)?;
-    let request = ChatRequest::parse(request.content.expose())?;
-    if address.names.contains(&request.parameters.model) {
-        Ok(Ask::Chat { request: Box::new(request), tenant })
-    } else {
-        Err(ApiError::model_not_found())
-    }
+    tenant(&request.fields)
 }
 
 /// 32 octets in hex or base64url; a fresh tenant for a request that names none.
@@ -188,6 +212,11 @@ mod tests {
             request.path = "/v1/models".to_owned();
         });
         assert!(matches!(models.ask, Ok(Ask::Models)));
+        let completion = read(Unbound::Refused, |request| {
+            request.path = "/v1/completions".to_owned();
+            request.content = Secret::new(br#"{"model":"m","prompt":"hi"}"#.to_vec());
+        });
+        assert!(matches!(completion.ask, Ok(Ask::Completion { .. })));
     }
 
     #[test]
@@ -196,7 +225,8 @@ mod tests {
         let cases: [(Edit, u16, Option<&str>); 13] = [
             (|r| r.path = "/v1/other".into(), 404, Some("not_found")),
             (|r| r.path = "/v1/chat/completions?x".into(), 404, Some("not_found")),
-            (|r| r.path = "/v1/completions".into(), 404, Some("unsupported_resource")),
+            // A chat is no completion.
+            (|r| r.path = "/v1/completions".into(), 400, Some("unknown_parameter")),
             (|r| r.path = "/v1/embeddings".into(), 404, Some("unsupported_resource")),
             (|r| r.method = "GET".into(), 405, Some("method_not_allowed")),
             (|r| r.method = "DELETE".into(), 405, Some("method_not_allowed")),

@@ -9,6 +9,6 @@ mod request;
 mod response;
 
 pub use error::ApiError;
-pub use request::{ChatRequest, Delivery, Usage};
-pub use response::{Completion, Tokens, models};
+pub use request::{ChatRequest, CompletionRequest, Delivery, Usage};
+pub use response::{Completion, Form, Tokens, models};
 pub(crate) use response::{DONE, error_event};

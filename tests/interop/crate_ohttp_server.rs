@@ -13,7 +13,7 @@ use channel::{
 };
 use futures_util::io::{AsyncReadExt as _, AsyncWriteExt as _, Cursor};
 use hpke::{
-    Deserializable as _, Kem as _, OpModeS, Serializable as _,
+    Deserializable as _, OpModeS, Serializable as _,
     aead::{AeadCtxS, AesGcm128},
     kdf::HkdfSha256,
     kem::XWing,
@@ -72,9 +72,9 @@ async fn it_opens_our_chunks_and_we_open_its() {
             sealed.extend([framed, ciphertext].concat());
         }
 
-        let mut opened = server.decapsulate_stream(Cursor::new(sealed));
+        let mut theirs = server.decapsulate_stream(Cursor::new(sealed));
         let mut received = Vec::new();
-        opened.read_to_end(&mut received).await.unwrap();
+        theirs.read_to_end(&mut received).await.unwrap();
         assert_eq!(received, plain);
         let message = bhttp::Message::read_bhttp(&mut io::Cursor::new(&received)).unwrap();
         assert_eq!(message.content(), PROMPT.as_bytes());
@@ -83,7 +83,7 @@ async fn it_opens_our_chunks_and_we_open_its() {
 
         // Written in pieces; that crate makes a chunk of each.
         let sink = Sink::default();
-        let mut answer = opened.response(sink.clone()).unwrap();
+        let mut answer = theirs.response(sink.clone()).unwrap();
         for piece in PROMPT.as_bytes().chunks(PROMPT.len().div_ceil(pieces)) {
             answer.write_all(piece).await.unwrap();
             answer.flush().await.unwrap();
@@ -92,12 +92,12 @@ async fn it_opens_our_chunks_and_we_open_its() {
 
         let exports = Exports::derive(SUITE, |label, out| context.export(label, out)).unwrap();
         let (reply, _) = ReplyKeys::new(&header, exports);
-        let mut opener = reply.into_opener(1 << 20);
+        let mut ours = reply.into_opener(1 << 20);
         let mut heard = Vec::new();
         for octet in sink.take() {
-            opener.push(&[octet], |chunk| heard.extend_from_slice(chunk)).unwrap();
+            ours.push(&[octet], |chunk| heard.extend_from_slice(chunk)).unwrap();
         }
-        heard.extend_from_slice(&opener.finish().unwrap());
+        heard.extend_from_slice(&ours.finish().unwrap());
         assert_eq!(String::from_utf8(heard).unwrap(), PROMPT);
     }
 }

@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use engine::EchoEngine;
+use engine::{EchoEngine, EmbeddedEngine, EngineOptions, VerifiedModel};
 use serde_json::{Value, json};
 use tests::fleet::{Fleet, MODEL, Plan};
 
-use crate::{Local, PROMPT, Sdk, chat};
+use crate::{Local, PROMPT, Sdk, chat, with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_come_streamed_and_whole_with_their_counts() {
@@ -109,6 +109,92 @@ async fn thirty_two_calls_at_once_get_each_its_own_answer() {
         let seen = seen.as_array().unwrap();
         assert_eq!(seen.len(), 32);
         seen.iter().enumerate().for_each(|(at, seen)| assert_whole(seen, &prompt(at)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_older_api_continues_a_text() {
+    let fleet = Fleet::start(Plan::default()).await;
+    let proxy = Local::before(&fleet).await;
+    let prompt = u32::try_from(PROMPT.len()).unwrap();
+    for sdk in Sdk::ALL {
+        let mut sdk = sdk.at(&proxy);
+        let counted = json!({"stream": true, "stream_options": {"include_usage": true}});
+        for more in [json!({}), counted, json!({"stream": true})] {
+            let plain = more["stream"] == true && more["stream_options"].is_null();
+            let params = with(json!({"model": MODEL, "prompt": PROMPT}), more);
+            let seen = sdk.call(json!({"do": "completion", "params": params})).await;
+            assert_whole(&seen, PROMPT);
+            let usage = json!([prompt, 8, prompt + 8]);
+            assert_eq!(seen["usage"], if plain { Value::Null } else { usage }, "{params}");
+            assert!(seen["id"].as_str().unwrap().starts_with("cmpl-"), "{seen}");
+            let path = format!("/receipts/{}", seen["id"].as_str().unwrap());
+            let receipt = sdk.call(json!({"do": "get", "path": path})).await;
+            assert_eq!(receipt["claims"]["usage"]["completion"], 8, "{receipt}");
+        }
+        let params = json!({"model": MODEL, "prompt": PROMPT, "max_tokens": 2});
+        let cut = sdk.call(json!({"do": "completion", "params": params})).await;
+        assert_eq!((&cut["finish"], &cut["usage"][1]), (&json!("length"), &json!(2)));
+        let params = json!({"model": MODEL, "prompt": ["one", "two"]});
+        let several = sdk.call(json!({"do": "completion", "params": params})).await;
+        let error = &several["error"];
+        assert_eq!(
+            (&error["class"], &error["param"]),
+            (&json!("BadRequestError"), &json!("prompt[1]"))
+        );
+    }
+}
+
+/// Nothing of an echo: the numbers, the bytes and the stop texts are a model's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_answers_the_same_however_it_is_asked() {
+    let bytes = engine::tiny::model(engine::TensorType::Q8_0);
+    let digest = attestation::Sha256::of(&bytes).0;
+    let model = VerifiedModel::check(bytes, digest).unwrap();
+    let options = EngineOptions { threads: 1, slots: 4, queue: 64, context: 512 };
+    let engine = Arc::new(EmbeddedEngine::load(model, options).unwrap());
+    let fleet = Fleet::start(Plan { engine, ..Plan::default() }).await;
+    let proxy = Local::before(&fleet).await;
+    for sdk in Sdk::ALL {
+        let mut sdk = sdk.at(&proxy);
+        let asked = |more| with(json!({"seed": 7, "max_tokens": 60}), more);
+        let whole = sdk.chat("Hello", asked(json!({}))).await;
+        assert!(whole["error"].is_null(), "{whole}");
+        let text = whole["text"].as_str().unwrap().to_owned();
+        // Tokens are bytes here, so that letters come in parts; most are of no letter at all.
+        assert!(!text.is_ascii(), "{text:?}");
+        let streamed = json!({"stream": true, "stream_options": {"include_usage": true}});
+        let streamed = sdk.chat("Hello", asked(streamed)).await;
+        for member in ["text", "finish", "usage"] {
+            assert_eq!(streamed[member], whole[member], "{member}");
+        }
+        let other = sdk.chat("Hello", json!({"seed": 8, "max_tokens": 60})).await;
+        assert_ne!(other["text"], whole["text"], "a seed decides");
+
+        let letters: Vec<char> = text.chars().collect();
+        let stop: String = letters[letters.len() / 2..][..3].iter().collect();
+        let before = &text[..text.find(&stop).unwrap()];
+        for stream in [false, true] {
+            let more = asked(json!({"stop": [stop], "stream": stream}));
+            let stopped = sdk.chat("Hello", more).await;
+            let seen = (stopped["text"].as_str().unwrap(), &stopped["finish"]);
+            assert_eq!(seen, (before, &json!("stop")), "{stop:?}");
+        }
+
+        let params = asked(json!({"model": MODEL, "prompt": "Hello", "stream": true}));
+        let continued = sdk.call(json!({"do": "completion", "params": params})).await;
+        assert!(continued["error"].is_null() && continued["events"] != 0, "{continued}");
+        assert_ne!(continued["text"], whole["text"], "a text has no template around it");
+        let long = "long ".repeat(2_000);
+        for (call, param) in [
+            (json!({"do": "chat", "params": chat(&long, json!({}))}), "messages"),
+            (json!({"do": "completion", "params": {"model": MODEL, "prompt": long}}), "prompt"),
+        ] {
+            let error = sdk.call(call).await["error"].clone();
+            let seen = (&error["status"], &error["code"], &error["param"]);
+            let code = json!("context_length_exceeded");
+            assert_eq!(seen, (&json!(400), &code, &json!(param)), "{error}");
+        }
     }
 }
 

@@ -142,10 +142,10 @@ impl Site {
         let mut browser = Browser::open(&format!("http://{host}/page?{query}"));
         let report = timeout(PATIENCE, self.reports.recv()).await;
         let said = browser.close().await;
-        match report {
-            Ok(report) => serde_json::from_str(&report.unwrap()).unwrap(),
-            Err(_) => panic!("the page reported nothing; the browser said:\n{said}"),
-        }
+        let Ok(Some(report)) = report else {
+            panic!("the page reported nothing; the browser said:\n{said}");
+        };
+        serde_json::from_str(&report).unwrap()
     }
 }
 

@@ -160,19 +160,17 @@ struct Heard {
 
 impl Heard {
     fn read(output: &Output) -> Self {
-        let mut rest = String::from_utf8(output.stdout.clone()).unwrap();
+        let said = String::from_utf8(output.stdout.clone()).unwrap();
+        let mut rest = said.as_str();
         // Of several heads, of an interim response say, the last is the answer's.
         let head = loop {
             let Some((head, after)) = rest.split_once("\r\n\r\n") else {
-                panic!("no answer: {rest:?} {}", String::from_utf8_lossy(&output.stderr));
+                panic!("no answer: {said:?} {}", String::from_utf8_lossy(&output.stderr));
             };
-            if after.starts_with("HTTP/") {
-                rest = after.to_owned();
-                continue;
-            }
-            let (head, after) = (head.to_owned(), after.to_owned());
             rest = after;
-            break head;
+            if !rest.starts_with("HTTP/") {
+                break head;
+            }
         };
         let mut lines = head.split("\r\n");
         let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
@@ -183,7 +181,7 @@ impl Heard {
             headers: headers
                 .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
                 .collect(),
-            body: rest,
+            body: rest.to_owned(),
         }
     }
 

@@ -29,6 +29,7 @@ async fn a_request_that_is_wrong_is_told_what_is_wrong_with_it_and_is_sent_once(
             (json!({"messages": image}), unsupported, "messages[0].content[0].type"),
             (json!({"stop": ["a", "b", "c", "d", "e"]}), "invalid_value", "stop"),
             (json!({"n": 2}), unsupported, "n"),
+            (json!({"logprobs": true, "top_logprobs": 2}), unsupported, "logprobs"),
             (json!({"tools": function}), unsupported, "tools"),
             (json!({"response_format": {"type": "json_object"}}), unsupported, "response_format"),
         ] {
@@ -192,8 +193,9 @@ async fn again(session: &mut Session, fleet: &Fleet, asked: usize) -> Value {
     let before = fleet.relay.sealed().len();
     let call = json!({"do": "chat", "retries": 2, "params": chat(PROMPT, json!({}))});
     let seen = session.call(call).await;
-    let carried = fleet.relay.until_sealed(before + asked).await.len();
-    assert_eq!(carried - before, asked, "{seen}");
+    let expected = before.saturating_add(asked);
+    let carried = fleet.relay.until_sealed(expected).await.len();
+    assert_eq!(carried, expected, "{seen}");
     seen
 }
 

@@ -3,12 +3,7 @@
 //! The whole stack is behind the proxy, with the hostile operator in between where a story has one. What a program says of itself
 //! goes to standard error, so that a failure shows it.
 #![forbid(unsafe_code)]
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a story that cannot go on fails"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a story that cannot go on fails")]
 
 mod answers;
 mod browser;
@@ -73,7 +68,7 @@ impl Drop for Local {
 /// An SDK of the `OpenAI` API.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Sdk {
-    /// `openai` of PyPI.
+    /// `openai` of Python.
     Python,
     /// `openai` of npm.
     Node,

@@ -16,6 +16,16 @@ pub trait Engine: Send + Sync + 'static {
     /// The request cannot be served: see [`EngineError`].
     fn start(&self, request: Request) -> Result<Generation, EngineError>;
 
+    /// Starts to continue a text as it stands, with no conversation around it; else as [`start`](Self::start).
+    ///
+    /// # Errors
+    /// As [`start`](Self::start); an engine for conversations alone refuses every text.
+    fn complete(&self, completion: Completion) -> Result<Generation, EngineError> {
+        drop(completion);
+        let why = "cannot be a bare text: this engine continues conversations alone";
+        Err(EngineError::BadRequest { field: "prompt", why })
+    }
+
     /// What the model manifest is made of.
     fn description(&self) -> &ModelDescription;
 }
@@ -40,6 +50,32 @@ impl fmt::Debug for Request {
         let Self { messages, sampling, max_tokens, stop, tenant: _ } = self;
         f.debug_struct("Request")
             .field("messages", &messages.len())
+            .field("sampling", sampling)
+            .field("max_tokens", max_tokens)
+            .field("stop", &stop.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A text to continue.
+pub struct Completion {
+    /// The text. What it spells of control tokens is control tokens: there is nobody else's word in it.
+    pub prompt: Secret<String>,
+    /// How the next token is chosen.
+    pub sampling: Sampling,
+    /// The most tokens to generate; without it, what the context has left.
+    pub max_tokens: Option<u32>,
+    /// Texts that end the answer; they are never part of it.
+    pub stop: Vec<String>,
+    /// Who asks, as far as fairness goes; an opaque value of the server's making.
+    pub tenant: [u8; 32],
+}
+
+impl fmt::Debug for Completion {
+    /// Shows no client's words; stop texts are some.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { prompt: _, sampling, max_tokens, stop, tenant: _ } = self;
+        f.debug_struct("Completion")
             .field("sampling", sampling)
             .field("max_tokens", max_tokens)
             .field("stop", &stop.len())
@@ -282,6 +318,14 @@ mod tests {
         };
         let event = GenerationEvent::Delta(Secret::new("canary".to_owned()), 1);
         assert!(!format!("{request:?} {:?} {event:?}", request.messages).contains("canary"));
+        let completion = Completion {
+            prompt: Secret::new("canary".to_owned()),
+            sampling: Sampling::GREEDY,
+            max_tokens: None,
+            stop: vec!["canary".to_owned()],
+            tenant: [0; 32],
+        };
+        assert!(!format!("{completion:?}").contains("canary"));
     }
 
     #[test]

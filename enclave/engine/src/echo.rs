@@ -7,7 +7,8 @@ use attestation::{Secret, Sha256};
 use tokio::sync::mpsc;
 
 use crate::api::{
-    Engine, EngineError, FinishReason, Generation, GenerationEvent, ModelDescription, Request, Role,
+    Completion, Engine, EngineError, FinishReason, Generation, GenerationEvent, ModelDescription,
+    Request, Role,
 };
 
 /// Echoes the last user message in a given number of events at a given pace.
@@ -56,10 +57,7 @@ impl Engine for EchoEngine {
         for message in &request.messages {
             prompt = prompt.saturating_add(message.content.expose().chars().count());
         }
-        let prompt_tokens = u32::try_from(prompt).unwrap_or(u32::MAX);
-        if prompt_tokens >= ECHO_CONTEXT {
-            return Err(EngineError::ContextTooLong { prompt_tokens, limit: ECHO_CONTEXT });
-        }
+        let prompt_tokens = count(prompt)?;
         let said = request.messages.iter().rev().find(|message| message.role == Role::User);
         let Some(said) = said else {
             return Err(EngineError::BadRequest {
@@ -67,9 +65,29 @@ impl Engine for EchoEngine {
                 why: "must hold a user message",
             });
         };
-        let mut echo = split(said.content.expose(), self.events);
-        let limit =
-            request.max_tokens.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
+        self.echo(said.content.expose(), prompt_tokens, request.max_tokens)
+    }
+
+    fn complete(&self, completion: Completion) -> Result<Generation, EngineError> {
+        completion.sampling.check()?;
+        let prompt = completion.prompt.expose();
+        self.echo(prompt, count(prompt.chars().count())?, completion.max_tokens)
+    }
+
+    fn description(&self) -> &ModelDescription {
+        &self.description
+    }
+}
+
+impl EchoEngine {
+    fn echo(
+        &self,
+        said: &str,
+        prompt_tokens: u32,
+        max_tokens: Option<u32>,
+    ) -> Result<Generation, EngineError> {
+        let mut echo = split(said, self.events);
+        let limit = max_tokens.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
         let reason = if echo.len() > limit { FinishReason::Length } else { FinishReason::Stop };
         echo.truncate(limit);
 
@@ -89,10 +107,15 @@ impl Engine for EchoEngine {
         }
         Ok(Generation { prompt_tokens, events })
     }
+}
 
-    fn description(&self) -> &ModelDescription {
-        &self.description
+/// So many tokens, where they leave room for an answer.
+fn count(prompt: usize) -> Result<u32, EngineError> {
+    let prompt_tokens = u32::try_from(prompt).unwrap_or(u32::MAX);
+    if prompt_tokens >= ECHO_CONTEXT {
+        return Err(EngineError::ContextTooLong { prompt_tokens, limit: ECHO_CONTEXT });
     }
+    Ok(prompt_tokens)
 }
 
 impl fmt::Debug for EchoEngine {

@@ -7,12 +7,14 @@ use attestation::Secret;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
-use crate::api::{Engine, EngineError, Generation, Message, ModelDescription, Request, Sampling};
+use crate::api::{
+    Completion, Engine, EngineError, Generation, Message, ModelDescription, Request, Sampling,
+};
 use crate::gguf::{Gguf, LoadError};
 use crate::kernels::{Instructions, Isa, PROFILE, Team};
 use crate::model::Model;
 use crate::scheduler::{Door, Job, ROWS_MAX, Scheduler};
-use crate::template::ChatTemplate;
+use crate::template::{ChatTemplate, Prompt};
 use crate::tokenizer::Tokenizer;
 use crate::verified::VerifiedModel;
 
@@ -142,6 +144,17 @@ impl EmbeddedEngine {
         Ok(tokens)
     }
 
+    /// A text that cannot fit is not worth the time of finding out by how much.
+    fn fits(&self, bytes: usize, turns: usize) -> Result<(), EngineError> {
+        let limit = self.description.context_length;
+        let least = self.tokenizer.tokens_at_least(bytes).max(turns);
+        let prompt_tokens = u32::try_from(least).unwrap_or(u32::MAX);
+        if prompt_tokens >= limit {
+            return Err(EngineError::ContextTooLong { prompt_tokens, limit });
+        }
+        Ok(())
+    }
+
     fn enter(
         &self,
         prompt: Zeroizing<Vec<u32>>,
@@ -175,47 +188,51 @@ impl EmbeddedEngine {
 impl Engine for EmbeddedEngine {
     fn start(&self, request: Request) -> Result<Generation, EngineError> {
         let Request { messages, sampling, max_tokens, stop, tenant } = request;
-        sampling.check()?;
-        let bad = |field, why| Err(EngineError::BadRequest { field, why });
         if messages.is_empty() {
-            return bad("messages", "must not be empty");
+            return Err(EngineError::BadRequest { field: "messages", why: "must not be empty" });
         }
-        if max_tokens == Some(0) {
-            return bad("max_tokens", "must be at least 1");
-        }
-        if stop.len() > STOPS_MAX
-            || stop.iter().any(|stop| stop.is_empty() || stop.len() > STOP_BYTES_MAX)
-        {
-            return bad("stop", "must be at most 16 texts of 1 to 1024 bytes");
-        }
-        let limit = self.description.context_length;
+        check(&sampling, max_tokens, &stop)?;
         let bytes = messages
             .iter()
             .map(|message| message.content.expose().len())
             .fold(0, usize::saturating_add);
-        // A text that cannot fit is not worth the time of finding out by how much.
-        let bound =
-            |bytes| u32::try_from(self.tokenizer.tokens_at_least(bytes)).unwrap_or(u32::MAX);
-        // Neither is a crowd of turns: a template writes at least one token for each that it shows.
-        let turns = u32::try_from(messages.len()).unwrap_or(u32::MAX);
-        let least = bound(bytes).max(turns);
-        if least >= limit {
-            return Err(EngineError::ContextTooLong { prompt_tokens: least, limit });
-        }
+        // A crowd of turns is not worth counting either: a template writes at least one token for each that it shows.
+        self.fits(bytes, messages.len())?;
         self.door.has_place(self.slots)?;
         let prompt = self.template.render(&self.tokenizer, &messages)?;
-        if bound(prompt.length()) >= limit {
-            return Err(EngineError::ContextTooLong {
-                prompt_tokens: bound(prompt.length()),
-                limit,
-            });
-        }
+        self.fits(prompt.length(), 0)?;
         self.enter(prompt.encode(&self.tokenizer), sampling, max_tokens, stop, tenant, None)
+    }
+
+    fn complete(&self, completion: Completion) -> Result<Generation, EngineError> {
+        let Completion { prompt, sampling, max_tokens, stop, tenant } = completion;
+        if prompt.expose().is_empty() {
+            return Err(EngineError::BadRequest { field: "prompt", why: "must not be empty" });
+        }
+        check(&sampling, max_tokens, &stop)?;
+        self.fits(prompt.expose().len(), 0)?;
+        self.door.has_place(self.slots)?;
+        let prompt = Prompt::bare(prompt).encode(&self.tokenizer);
+        self.enter(prompt, sampling, max_tokens, stop, tenant, None)
     }
 
     fn description(&self) -> &ModelDescription {
         &self.description
     }
+}
+
+fn check(sampling: &Sampling, max_tokens: Option<u32>, stop: &[String]) -> Result<(), EngineError> {
+    sampling.check()?;
+    let bad = |field, why| Err(EngineError::BadRequest { field, why });
+    if max_tokens == Some(0) {
+        return bad("max_tokens", "must be at least 1");
+    }
+    if stop.len() > STOPS_MAX
+        || stop.iter().any(|stop| stop.is_empty() || stop.len() > STOP_BYTES_MAX)
+    {
+        return bad("stop", "must be at most 16 texts of 1 to 1024 bytes");
+    }
+    Ok(())
 }
 
 impl Drop for EmbeddedEngine {

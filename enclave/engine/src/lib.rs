@@ -22,8 +22,8 @@ mod tokenizer;
 mod verified;
 
 pub use api::{
-    Engine, EngineError, FinishReason, Generation, GenerationEvent, Message, ModelDescription,
-    Request, Role, Sampling, TemplateFault,
+    Completion, Engine, EngineError, FinishReason, Generation, GenerationEvent, Message,
+    ModelDescription, Request, Role, Sampling, TemplateFault,
 };
 pub use attestation::Secret;
 pub use echo::EchoEngine;

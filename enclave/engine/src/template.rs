@@ -38,6 +38,11 @@ pub(crate) struct Prompt {
 }
 
 impl Prompt {
+    /// A text as it stands, with no template around it.
+    pub(crate) const fn bare(text: Secret<String>) -> Self {
+        Self { text, mark: None }
+    }
+
     /// The prompt's tokens.
     pub(crate) fn encode(&self, tokenizer: &Tokenizer) -> Zeroizing<Vec<u32>> {
         let controls = self.mark.map_or(Controls::Parsed, Controls::ParsedUnlessMarked);

@@ -81,8 +81,7 @@ impl ApiError {
 
     /// 404: no such resource inside the seal.
     pub fn not_found() -> Self {
-        let message =
-            "No such resource. This enclave answers POST /v1/chat/completions and GET /v1/models.";
+        let message = "No such resource. This enclave answers POST /v1/chat/completions, POST /v1/completions and GET /v1/models.";
         Self::request(404, Some("not_found"), None, message.into())
     }
 
@@ -117,6 +116,15 @@ impl ApiError {
     /// 500: our defect.
     pub fn internal() -> Self {
         Self::server(500, "internal_error", "The enclave failed; the request may be sent again.")
+    }
+
+    /// The same of a completion: what a conversation has in `messages` it has in `prompt`.
+    #[must_use]
+    pub fn of_completion(mut self) -> Self {
+        if self.param.as_deref() == Some("messages") {
+            self.param = Some("prompt".to_owned());
+        }
+        self
     }
 
     /// Whether asking again, at this enclave or another, makes sense.

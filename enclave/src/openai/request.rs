@@ -25,6 +25,22 @@ pub struct ChatRequest {
     pub parameters: Parameters,
 }
 
+/// A text to continue as it was asked for: the older of `OpenAI`'s two APIs for text.
+pub struct CompletionRequest {
+    /// The text.
+    pub prompt: Secret<String>,
+    /// How tokens are chosen; without a `seed`, the seed is the caller's to draw.
+    pub sampling: Sampling,
+    /// Whether the request named a seed.
+    pub seeded: bool,
+    /// The most tokens to generate.
+    pub max_tokens: u32,
+    /// How the answer is delivered.
+    pub delivery: Delivery,
+    /// What was asked for, as the receipt's `par_mac` commits to it.
+    pub parameters: Parameters,
+}
+
 /// How an answer is delivered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Delivery {
@@ -49,42 +65,77 @@ impl ChatRequest {
     /// # Errors
     /// What `OpenAI`'s API would answer, with the field's name where it is about one.
     pub fn parse(json: &[u8]) -> Result<Self, ApiError> {
-        let object: Object<'_> = serde_json::from_slice(json).map_err(|_| {
-            ApiError::invalid("The request body is not a JSON object, or repeats a key.")
-        })?;
-        refuse_unsupported(&object)?;
+        let object = object(json)?;
+        refuse_unsupported(&object, &SUPPORTED, &UNSUPPORTED)?;
         let model: String = object.required("model", "a string")?;
         let messages = messages(&object)?;
+        let max_tokens = max_tokens(&object)?;
+        let Common { sampling, seeded, delivery, parameters } =
+            Common::read(&object, model, max_tokens)?;
+        Ok(Self { messages, sampling, seeded, max_tokens: clamp(max_tokens), delivery, parameters })
+    }
+}
+
+impl CompletionRequest {
+    /// Reads the JSON of a request.
+    ///
+    /// # Errors
+    /// What `OpenAI`'s API would answer, with the field's name where it is about one.
+    pub fn parse(json: &[u8]) -> Result<Self, ApiError> {
+        let object = object(json)?;
+        refuse_unsupported(&object, &COMPLETION_SUPPORTED, &COMPLETION_UNSUPPORTED)?;
+        let model: String = object.required("model", "a string")?;
+        let prompt = prompt(&object)?;
+        let max_tokens = object.count("max_tokens")?;
+        let Common { sampling, seeded, delivery, parameters } =
+            Common::read(&object, model, max_tokens)?;
+        let max_tokens = clamp(max_tokens).unwrap_or(COMPLETION_TOKENS);
+        Ok(Self { prompt, sampling, seeded, max_tokens, delivery, parameters })
+    }
+}
+
+/// What all requests for text have in common.
+struct Common {
+    sampling: Sampling,
+    seeded: bool,
+    delivery: Delivery,
+    parameters: Parameters,
+}
+
+impl Common {
+    fn read(object: &Object<'_>, model: String, max_tokens: Option<u64>) -> Result<Self, ApiError> {
         let temperature = object.number("temperature", 0.0, 2.0)?;
         let top_p = object.number("top_p", 0.0, 1.0)?;
         let top_k = object.count("top_k")?;
         let seed: Option<i64> = object.optional("seed", "an integer")?;
-        let max_tokens = max_tokens(&object)?;
-        let stop = stop(&object)?;
-        let delivery = delivery(&object)?;
+        let stop = stop(object)?;
+        let delivery = delivery(object)?;
         let sampling = Sampling {
             temperature: narrow(temperature.unwrap_or(1.0)),
             top_p: narrow(top_p.unwrap_or(1.0)),
             top_k: top_k.map(|k| u32::try_from(k).unwrap_or(u32::MAX)),
             seed: u64::from_ne_bytes(seed.unwrap_or(0).to_ne_bytes()),
         };
-        Ok(Self {
-            messages,
-            sampling,
-            seeded: seed.is_some(),
-            max_tokens: max_tokens.map(|max| u32::try_from(max).unwrap_or(u32::MAX)),
-            delivery,
-            parameters: Parameters {
-                model,
-                temperature,
-                top_p,
-                top_k,
-                seed,
-                max_tokens,
-                stop,
-                stream: delivery != Delivery::Whole,
-            },
-        })
+        let stream = delivery != Delivery::Whole;
+        let parameters =
+            Parameters { model, temperature, top_p, top_k, seed, max_tokens, stop, stream };
+        Ok(Self { sampling, seeded: seed.is_some(), delivery, parameters })
+    }
+}
+
+/// More tokens than a context has room for are as many as it has.
+fn clamp(max_tokens: Option<u64>) -> Option<u32> {
+    max_tokens.map(|max| u32::try_from(max).unwrap_or(u32::MAX))
+}
+
+fn object(json: &[u8]) -> Result<Object<'_>, ApiError> {
+    serde_json::from_slice(json)
+        .map_err(|_| ApiError::invalid("The request body is not a JSON object, or repeats a key."))
+}
+
+impl fmt::Debug for CompletionRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CompletionRequest(..)")
     }
 }
 
@@ -95,12 +146,16 @@ impl fmt::Debug for ChatRequest {
 }
 
 /// Fields of `OpenAI`'s API that this enclave does not support, with the values that ask for nothing.
-fn refuse_unsupported(object: &Object<'_>) -> Result<(), ApiError> {
+fn refuse_unsupported(
+    object: &Object<'_>,
+    supported: &[&str],
+    unsupported: &[(&str, &[&str])],
+) -> Result<(), ApiError> {
     for (name, value) in &object.0 {
-        if SUPPORTED.contains(&name.as_ref()) || IGNORED.contains(&name.as_ref()) {
+        if supported.contains(&name.as_ref()) || IGNORED.contains(&name.as_ref()) {
             continue;
         }
-        let Some((_, neutral)) = UNSUPPORTED.iter().find(|(field, _)| field == name) else {
+        let Some((_, neutral)) = unsupported.iter().find(|(field, _)| field == name) else {
             return Err(ApiError::unknown(cut(name)));
         };
         if !is_neutral(value, neutral) {
@@ -173,6 +228,23 @@ fn text(json: &str, at: &str) -> Result<Secret<String>, ApiError> {
         whole.append(text.expose());
     }
     Ok(whole)
+}
+
+/// A text, or a list of one: several would be several answers.
+fn prompt(object: &Object<'_>) -> Result<Secret<String>, ApiError> {
+    let value = object.get("prompt").ok_or_else(|| ApiError::missing("prompt"))?;
+    if let Ok(text) = serde_json::from_str::<String>(value.get()) {
+        return Ok(Secret::new(text));
+    }
+    let mut texts: Vec<&RawValue> = serde_json::from_str(value.get())
+        .map_err(|_| ApiError::invalid_type("prompt", "a string"))?;
+    match (texts.pop(), texts.is_empty()) {
+        (Some(text), true) => serde_json::from_str(text.get())
+            .map(Secret::new)
+            .map_err(|_| ApiError::invalid_type("prompt", "a string, not tokens")),
+        (Some(_), false) => Err(ApiError::unsupported("prompt[1]")),
+        (None, _) => Err(ApiError::invalid_value("prompt", "Invalid 'prompt': empty array.")),
+    }
 }
 
 fn max_tokens(object: &Object<'_>) -> Result<Option<u64>, ApiError> {
@@ -276,6 +348,32 @@ const UNSUPPORTED: [(&str, &[&str]); 23] = [
     ("top_logprobs", &["0"]),
     ("verbosity", &["\"medium\""]),
     ("web_search_options", &[]),
+];
+
+/// Tokens of a completion that names no limit (`OpenAI`'s API reference).
+const COMPLETION_TOKENS: u32 = 16;
+const COMPLETION_SUPPORTED: [&str; 10] = [
+    "model",
+    "prompt",
+    "temperature",
+    "top_p",
+    "top_k",
+    "seed",
+    "max_tokens",
+    "stop",
+    "stream",
+    "stream_options",
+];
+/// As [`UNSUPPORTED`], of a completion.
+const COMPLETION_UNSUPPORTED: [(&str, &[&str]); 8] = [
+    ("best_of", &["1"]),
+    ("echo", &["false"]),
+    ("frequency_penalty", &["0", "0.0"]),
+    ("logit_bias", &["{}"]),
+    ("logprobs", &[]),
+    ("n", &["1"]),
+    ("presence_penalty", &["0", "0.0"]),
+    ("suffix", &["\"\""]),
 ];
 
 #[cfg(test)]
@@ -489,6 +587,55 @@ mod tests {
         let said: Vec<_> =
             whole.messages.iter().map(|m| (m.role, m.content.expose().as_str())).collect();
         assert_eq!(said, [(Role::System, "s"), (Role::Assistant, "a"), (Role::User, "xäy")]);
+    }
+
+    #[test]
+    fn a_completion_is_read_as_strictly() {
+        let parse = |more: &str| {
+            CompletionRequest::parse(format!(r#"{{"model":"m","prompt":"hi"{more}}}"#).as_bytes())
+        };
+        let plain = parse("").unwrap();
+        assert_eq!((plain.prompt.expose().as_str(), plain.max_tokens), ("hi", 16));
+        let default = Parameters { model: "m".into(), ..Parameters::default() };
+        assert_eq!(plain.parameters, default);
+        let neutral = r#","n":1,"best_of":1,"echo":false,"logprobs":null,"suffix":"","user":"u""#;
+        assert_eq!(parse(neutral).unwrap().parameters, default);
+        let given = parse(r#","max_tokens":7,"seed":1,"stop":"x","stream":true"#).unwrap();
+        assert_eq!((given.max_tokens, given.seeded), (7, true));
+        assert_eq!(given.delivery, Delivery::Stream(Usage::Omitted));
+        assert_eq!(given.parameters.max_tokens, Some(7));
+        for (more, code, param) in [
+            (r#","best_of":2"#, "unsupported_parameter", "best_of"),
+            (r#","echo":true"#, "unsupported_parameter", "echo"),
+            (r#","frequency_penalty":1"#, "unsupported_parameter", "frequency_penalty"),
+            (r#","logit_bias":{"1":2}"#, "unsupported_parameter", "logit_bias"),
+            (r#","logprobs":1"#, "unsupported_parameter", "logprobs"),
+            (r#","n":2"#, "unsupported_parameter", "n"),
+            (r#","presence_penalty":1"#, "unsupported_parameter", "presence_penalty"),
+            (r#","suffix":"x""#, "unsupported_parameter", "suffix"),
+            (r#","max_tokens":0"#, "invalid_value", "max_tokens"),
+            (r#","temperature":3"#, "invalid_value", "temperature"),
+            (r#","messages":[]"#, "unknown_parameter", "messages"),
+            (r#","max_completion_tokens":1"#, "unknown_parameter", "max_completion_tokens"),
+        ] {
+            let error = parse(more).unwrap_err();
+            assert_eq!((error.code(), error.param()), (Some(code), Some(param)), "{more}");
+        }
+        for (prompt, code, param) in [
+            ("[]", "invalid_value", "prompt"),
+            ("null", "missing_required_parameter", "prompt"),
+            ("1", "invalid_type", "prompt"),
+            ("[1,2]", "unsupported_parameter", "prompt[1]"),
+            ("[1]", "invalid_type", "prompt"),
+            (r#"["a","b"]"#, "unsupported_parameter", "prompt[1]"),
+        ] {
+            let json = format!(r#"{{"model":"m","prompt":{prompt}}}"#);
+            let error = CompletionRequest::parse(json.as_bytes()).unwrap_err();
+            assert_eq!((error.code(), error.param()), (Some(code), Some(param)), "{prompt}");
+        }
+        let one = CompletionRequest::parse(br#"{"model":"m","prompt":["one"]}"#).unwrap();
+        assert_eq!(one.prompt.expose(), "one");
+        assert!(!format!("{one:?}").contains("one"));
     }
 
     #[test]

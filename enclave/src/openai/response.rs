@@ -1,9 +1,19 @@
 use attestation::UnixTime;
 use serde::Serialize;
 
-/// One chat completion in the making: what all its objects have in common.
+/// Which of `OpenAI`'s two APIs for text an answer is of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Form {
+    /// `/v1/chat/completions`.
+    Chat,
+    /// `/v1/completions`.
+    Text,
+}
+
+/// One completion in the making: what all its objects have in common.
 #[derive(Debug)]
 pub struct Completion {
+    form: Form,
     id: String,
     created: u64,
     model: String,
@@ -15,9 +25,20 @@ impl Completion {
     /// A completion with a name that nobody can guess.
     ///
     /// `model` is the name that was asked for; `fingerprint` tells what computes.
-    pub fn new(id: [u8; 12], created: UnixTime, model: &str, fingerprint: &str) -> Self {
+    pub fn new(
+        form: Form,
+        id: [u8; 12],
+        created: UnixTime,
+        model: &str,
+        fingerprint: &str,
+    ) -> Self {
+        let prefix = match form {
+            Form::Chat => "chatcmpl",
+            Form::Text => "cmpl",
+        };
         Self {
-            id: format!("chatcmpl-{}", hex::encode(id)),
+            form,
+            id: format!("{prefix}-{}", hex::encode(id)),
             created: created.as_secs(),
             model: model.to_owned(),
             fingerprint: fingerprint.to_owned(),
@@ -32,24 +53,31 @@ impl Completion {
         self
     }
 
-    /// The whole answer: a `chat.completion` object.
+    /// The whole answer.
     pub fn whole(&self, content: &str, finish: &str, usage: Tokens) -> Vec<u8> {
-        let message = Said { role: "assistant", content, refusal: None };
-        let choice = Choice { index: 0, message, logprobs: None, finish_reason: finish };
-        json(&Object {
-            id: &self.id,
-            kind: "chat.completion",
-            created: self.created,
-            model: &self.model,
-            choices: [choice],
-            usage: Counts::Given(usage),
-            system_fingerprint: &self.fingerprint,
-        })
+        let usage = Counts::Given(usage);
+        match self.form {
+            Form::Chat => {
+                let message = Said { role: "assistant", content, refusal: None };
+                let choice = Choice { index: 0, message, logprobs: None, finish_reason: finish };
+                json(&self.object("chat.completion", [choice], usage))
+            }
+            Form::Text => {
+                let choice = Continued::new(content, Some(finish));
+                json(&self.object("text_completion", [choice], usage))
+            }
+        }
     }
 
-    /// The first event of a stream: who speaks.
+    /// The first event of a stream, where it has one: who speaks.
     pub fn role_event(&self, out: &mut Vec<u8>) {
-        self.event(Some((Delta { role: Some("assistant"), content: Some("") }, None)), None, out);
+        if self.form == Form::Chat {
+            self.event(
+                Some((Delta { role: Some("assistant"), content: Some("") }, None)),
+                None,
+                out,
+            );
+        }
     }
 
     /// More of the text.
@@ -73,26 +101,41 @@ impl Completion {
         usage: Option<Tokens>,
         out: &mut Vec<u8>,
     ) {
-        let choice = choice.map(|(delta, finish_reason)| ChunkChoice {
-            index: 0,
-            delta,
-            logprobs: None,
-            finish_reason,
-        });
-        let chunk = Object {
+        let usage = match usage {
+            Some(usage) => Counts::Given(usage),
+            None if self.with_usage => Counts::Null,
+            None => Counts::Absent,
+        };
+        let event = match self.form {
+            Form::Chat => {
+                let choice = choice.map(|(delta, finish_reason)| ChunkChoice {
+                    index: 0,
+                    delta,
+                    logprobs: None,
+                    finish_reason,
+                });
+                json(&self.object("chat.completion.chunk", choice.as_slice(), usage))
+            }
+            Form::Text => {
+                let choice = choice.map(|(delta, finish_reason)| {
+                    Continued::new(delta.content.unwrap_or_default(), finish_reason)
+                });
+                json(&self.object("text_completion", choice.as_slice(), usage))
+            }
+        };
+        write_event(&event, out);
+    }
+
+    fn object<C: Serialize>(&self, kind: &'static str, choices: C, usage: Counts) -> Object<'_, C> {
+        Object {
             id: &self.id,
-            kind: "chat.completion.chunk",
+            kind,
             created: self.created,
             model: &self.model,
-            choices: choice.as_slice(),
-            usage: match usage {
-                Some(usage) => Counts::Given(usage),
-                None if self.with_usage => Counts::Null,
-                None => Counts::Absent,
-            },
+            choices,
+            usage,
             system_fingerprint: &self.fingerprint,
-        };
-        write_event(&json(&chunk), out);
+        }
     }
 }
 
@@ -166,6 +209,21 @@ struct Choice<'a> {
     message: Said<'a>,
     logprobs: Option<()>,
     finish_reason: &'a str,
+}
+
+/// The choice of a completion, whole or in part.
+#[derive(Serialize)]
+struct Continued<'a> {
+    text: &'a str,
+    index: u8,
+    logprobs: Option<()>,
+    finish_reason: Option<&'a str>,
+}
+
+impl<'a> Continued<'a> {
+    const fn new(text: &'a str, finish_reason: Option<&'a str>) -> Self {
+        Self { text, index: 0, logprobs: None, finish_reason }
+    }
 }
 
 #[derive(Serialize)]
