@@ -27,7 +27,7 @@ fn keys() -> (ReplyKeys, Blinds) {
 /// An answer that has begun, and the buffer that its caller sends from.
 fn begun() -> (Answer, Vec<u8>) {
     let (reply, blinds) = keys();
-    let mut out = Vec::with_capacity(2 * CELL_LEN);
+    let mut out = Vec::with_capacity(4 * CELL_LEN);
     let sealer = reply.into_sealer(&[7; 32]).0;
     let answer = Answer::begin(sealer, &blinds, 200, &Fields::new(), &mut out).unwrap();
     (answer, out)
@@ -53,7 +53,8 @@ fn sealing_a_cell_allocates_nothing() {
 
 #[test]
 fn sealing_what_is_in_a_cell_already_allocates_nothing() {
-    let (mut sealer, mut out) = (keys().0.into_sealer(&[7; 32]).0, Vec::with_capacity(2 * CELL_LEN));
+    let (mut sealer, mut out) =
+        (keys().0.into_sealer(&[7; 32]).0, Vec::with_capacity(2 * CELL_LEN));
     let plain = [b'x'; CELL_LEN];
     let counted = measure(|| {
         for _ in 0..CELLS {

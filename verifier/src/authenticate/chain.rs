@@ -99,7 +99,7 @@ pub(super) fn verify(
     let crls = crls(inputs, findings);
     let chain = follow_report(inputs, &given, &crls, findings)?;
     // Of several signing keys it is the report that chooses, so that the chain is that report's.
-    let is_the_only = given.iter().filter(is_vek).count() == 1;
+    let is_the_only = given.iter().filter(|given| is_vek(given)).count() == 1;
     if is_the_only && findings.len() == before {
         chains.keep(key, Window::around(inputs.now, periods(inputs, &given, &crls)), &chain);
     }
@@ -291,7 +291,7 @@ fn crls<'a>(inputs: Inputs<'a>, findings: &mut Vec<Finding>) -> Vec<Crl<'a>> {
 }
 
 /// Whether a certificate may be a signing key's.
-fn is_vek(certificate: &&Certificate<'_>) -> bool {
+fn is_vek(certificate: &Certificate<'_>) -> bool {
     matches!(certificate.key(), Key::P384(_))
 }
 
@@ -303,7 +303,7 @@ fn signing_keys<'a, 'b>(
     given: &'b [Certificate<'a>],
     findings: &mut Vec<Finding>,
 ) -> Option<(Vec<&'b Certificate<'a>>, bool)> {
-    let mut candidates = given.iter().filter(is_vek);
+    let mut candidates = given.iter().filter(|given| is_vek(given));
     let Some(first) = candidates.next() else {
         let what = match inputs.report.key_info().signing_key() {
             SigningKey::Vlek => "VLEK",
@@ -322,7 +322,7 @@ fn signing_keys<'a, 'b>(
         Key::P384(point) => super::report::is_signed_by(inputs.report, point),
         Key::Rsa4096(_) | Key::Other => false,
     };
-    let signer = given.iter().filter(is_vek).find(signs);
+    let signer = given.iter().filter(|given| is_vek(given)).find(signs);
     let Some(signer) = signer else { return Some((vec![first], false)) };
     let same_key = |certificate: &&Certificate<'_>| certificate.key() == signer.key();
     Some((given.iter().filter(same_key).take(ATTEMPTS_MAX).collect(), true))
