@@ -15,7 +15,7 @@ use channel::names;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use seal::OpenStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use verifier::receipt::{Claim, ReceiptRefused, Transcript, VerifiedReceipt};
 
 use crate::attest::Enclave;
@@ -246,7 +246,10 @@ impl fmt::Debug for AnswerStream {
 pub(crate) struct Arriving {
     body: Incoming,
     open: OpenStream,
+    /// The longest wait for the next chunk.
     idle: Duration,
+    /// How long this chunk was waited for: octets that complete none are no answer.
+    waited: Duration,
     enclave: Arc<Enclave>,
     sealed_at: UnixTime,
 }
@@ -284,7 +287,7 @@ impl Arriving {
         enclave: Arc<Enclave>,
         sealed_at: UnixTime,
     ) -> Self {
-        Self { body, open, idle, enclave, sealed_at }
+        Self { body, open, idle, waited: Duration::ZERO, enclave, sealed_at }
     }
 
     /// Reads the head, and with it the rest of an answer that is not streamed.
@@ -367,9 +370,12 @@ impl Arriving {
 
     /// The next pieces that authenticate; none at the end of the body.
     async fn next(&mut self) -> Result<Option<Vec<seal::Event>>, BrokeOff> {
-        let frame = timeout(self.idle, self.body.frame()).await.map_err(|_| {
+        let start = Instant::now();
+        let left = self.idle.saturating_sub(self.waited);
+        let frame = timeout(left, self.body.frame()).await.map_err(|_| {
             (Vec::new(), Error::unreachable("waiting for the answer", "nothing came in time"))
         })?;
+        self.waited = self.waited.saturating_add(start.elapsed());
         let data = match frame {
             None => return Ok(None),
             Some(Err(_)) => return Err((Vec::new(), Error::ConnectionDied)),
@@ -377,7 +383,12 @@ impl Arriving {
         };
         let mut events = Vec::new();
         match self.open.push(&data, &mut events) {
-            Ok(()) => Ok(Some(events)),
+            Ok(()) => {
+                if !events.is_empty() {
+                    self.waited = Duration::ZERO;
+                }
+                Ok(Some(events))
+            }
             Err(broken) => Err((events, broke(&broken))),
         }
     }

@@ -1,15 +1,17 @@
 //! One request of an SDK, sealed, and its answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use attestation::{NodeId, Secret};
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes, HttpBody as _, to_bytes};
 use axum::extract::Request as HttpRequest;
 use axum::response::Response;
 use client::{Answer, AnswerStream, Endpoint, Request, WholeAnswer};
 use futures_util::stream;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::LengthLimitError;
+use tokio::time::timeout;
 
 use crate::Shared;
 use crate::problem::Problem;
@@ -22,7 +24,13 @@ pub(crate) async fn ask(
     endpoint: Endpoint,
     request: HttpRequest,
 ) -> Result<Response, Problem> {
-    let body = to_bytes(request.into_body(), BODY_LEN_MAX).await.map_err(|error| {
+    // Nobody waits for octets that are too many anyway.
+    let announced = request.body().size_hint().lower();
+    if usize::try_from(announced).unwrap_or(usize::MAX) > BODY_LEN_MAX {
+        return Err(Problem::TooLarge);
+    }
+    let body = timeout(UPLOAD_TIME_MAX, to_bytes(request.into_body(), BODY_LEN_MAX)).await;
+    let body = body.map_err(|_| Problem::TooSlow)?.map_err(|error| {
         let source = std::error::Error::source(&error);
         let is_long = source.is_some_and(<dyn std::error::Error>::is::<LengthLimitError>);
         if is_long { Problem::TooLarge } else { Problem::BodyBroke }
@@ -138,5 +146,8 @@ fn describe(headers: &mut HeaderMap, shared: &Shared, node: NodeId, media_type: 
 /// Longest request (`docs/protocol.md` §5.4).
 const BODY_LEN_MAX: usize = 2 << 20;
 
+/// Longest upload (`docs/protocol.md` §5.4).
+const UPLOAD_TIME_MAX: Duration = Duration::from_secs(30);
+
 /// How long an error event may take to leave before the connection breaks.
-const BREAK_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+const BREAK_PAUSE: Duration = Duration::from_millis(50);

@@ -39,6 +39,8 @@ impl Guard {
         }
         match origin {
             Some(origin) if !self.allows(&origin) => Err(Problem::Origin),
+            // An image or a script of a page has no origin; what browsers say of it is where it is from.
+            None if !is_own_site(headers) => Err(Problem::CrossSite),
             origin => Ok(origin),
         }
     }
@@ -50,20 +52,20 @@ impl Guard {
 
 /// Refuses what must not be answered; the rest goes on.
 pub(crate) async fn check(guard: Arc<Guard>, request: Request, next: Next) -> Response {
-    let origin = match guard.admit(&request) {
-        Ok(origin) => origin,
-        Err(problem) => return problem.into_response(),
+    let admitted = guard.admit(&request);
+    let mut response = match &admitted {
+        Err(problem) => problem.clone().into_response(),
+        Ok(Some(_)) if request.method() == Method::OPTIONS => preflight(),
+        Ok(_) if request.method() == Method::POST && !is_json(request.headers()) => {
+            Problem::MediaType.into_response()
+        }
+        Ok(_) => next.run(request).await,
     };
-    let is_preflight = request.method() == Method::OPTIONS && origin.is_some();
-    let mut response = if is_preflight {
-        preflight()
-    } else if request.method() == Method::POST && !is_json(request.headers()) {
-        Problem::MediaType.into_response()
-    } else {
-        next.run(request).await
-    };
-    if let Some(origin) = origin {
-        let headers = response.headers_mut();
+    let headers = response.headers_mut();
+    // For browsers that do not say where a request is from: no page may use this as its own.
+    headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Ok(Some(origin)) = admitted {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(header::VARY, HeaderValue::from_static("origin"));
         headers.insert(
@@ -82,6 +84,18 @@ fn preflight() -> Response {
         (header::ACCESS_CONTROL_MAX_AGE, "600"),
     ];
     (StatusCode::NO_CONTENT, allow).into_response()
+}
+
+/// Whether no browser says that another site asks (Fetch Metadata, `Sec-Fetch-Site`).
+///
+/// Who types an address has `none`; what is no browser says nothing.
+fn is_own_site(headers: &HeaderMap) -> bool {
+    let mut sites = headers.get_all("sec-fetch-site").iter();
+    match (sites.next(), sites.next()) {
+        (None, _) => true,
+        (Some(site), None) => site == "none" || site == "same-origin",
+        (Some(_), Some(_)) => false,
+    }
 }
 
 /// Whether the body says that it is JSON, in no coding that would have to be undone.
@@ -152,6 +166,22 @@ mod tests {
         }
         let twice = [host, ("origin", "http://localhost:3000"), ("origin", "null")];
         assert_eq!(admit(&twice), Err(Problem::Origin));
+    }
+
+    #[test]
+    fn what_a_browser_says_comes_from_another_site_is_refused() {
+        let host = ("host", "127.0.0.1");
+        let site = |site| ("sec-fetch-site", site);
+        for own in ["none", "same-origin"] {
+            assert_eq!(admit(&[host, site(own)]), Ok(None), "{own}");
+        }
+        for other in ["cross-site", "same-site", "", "None", "none, cross-site"] {
+            assert_eq!(admit(&[host, site(other)]), Err(Problem::CrossSite), "{other}");
+        }
+        assert_eq!(admit(&[host, site("none"), site("none")]), Err(Problem::CrossSite));
+        let allowed = ("origin", "http://localhost:3000");
+        assert!(admit(&[host, allowed, site("same-site")]).is_ok());
+        assert!(admit(&[host, allowed, site("cross-site")]).is_ok());
     }
 
     #[test]

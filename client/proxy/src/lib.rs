@@ -2,8 +2,8 @@
 //!
 //! It listens on loopback, verifies enclaves, seals every request to one of them and checks every
 //! receipt. It is no open door: it answers to a loopback `Host` alone, which stops DNS rebinding,
-//! refuses every `Origin` that it was not told of, which stops web pages, and takes JSON alone,
-//! which stops forms.
+//! refuses every `Origin` that it was not told of and whatever a browser says comes from another
+//! site, which stops web pages, and takes JSON alone, which stops forms.
 //!
 //! No header of a request is sealed, and none of a sealed answer comes out but its content type, so
 //! a copy of `x-veritee-*` from outside never passes; the proxy's own describe the evidence verdict.
@@ -12,7 +12,8 @@
 //! - `answer`: one request, sealed, and its answer;
 //! - `problem`: every failure as an error of the `OpenAI` API with a stable code;
 //! - `receipts`: the receipts of the latest answers;
-//! - `inspect`: models, verdicts and receipts.
+//! - `inspect`: models, verdicts and receipts;
+//! - `serve`: connections, and their bounds.
 #![forbid(unsafe_code)]
 
 mod answer;
@@ -20,11 +21,11 @@ mod guard;
 mod inspect;
 mod problem;
 mod receipts;
+mod serve;
 
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
@@ -32,7 +33,6 @@ use axum::middleware;
 use axum::routing::{get, post};
 use client::{Client, Endpoint};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 
 use crate::guard::Guard;
 use crate::problem::Problem;
@@ -55,31 +55,18 @@ pub(crate) struct Shared {
 /// Serves on `listener` until `shutdown` resolves, then lets open answers end for a while.
 ///
 /// # Errors
-/// A listener that is not on loopback, or that fails.
+/// A listener that is not on loopback.
 pub async fn serve(
     listener: TcpListener,
     client: Client,
     options: Options,
-    shutdown: impl Future<Output = ()> + Send + 'static,
+    shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
     if !listener.local_addr()?.ip().is_loopback() {
         return Err(io::Error::other("the proxy listens on loopback only: it speaks plain HTTP"));
     }
-    let (stop, mut stopped) = watch::channel(());
-    let drained = async move {
-        shutdown.await;
-        drop(stop);
-    };
-    let serving = axum::serve(listener, app(client, options)).with_graceful_shutdown(drained);
-    let overdue = async move {
-        // An error: the sender is gone, which is the signal.
-        drop(stopped.changed().await);
-        tokio::time::sleep(DRAIN_MAX).await;
-    };
-    tokio::select! {
-        served = serving.into_future() => served,
-        () = overdue => Ok(()),
-    }
+    serve::run(listener, app(client, options), shutdown).await;
+    Ok(())
 }
 
 /// The proxy without its listener.
@@ -105,6 +92,3 @@ pub fn app(client: Client, options: Options) -> Router {
             guard::check(Arc::clone(&guard), request, next)
         }))
 }
-
-/// How long open answers have to end after a signal to stop.
-const DRAIN_MAX: Duration = Duration::from_secs(5);

@@ -12,12 +12,16 @@ pub(crate) enum Problem {
     Host,
     /// The `Origin` was not allowed.
     Origin,
+    /// A browser asks for a page of another site.
+    CrossSite,
     /// The body is not JSON.
     MediaType,
     /// The body is too long.
     TooLarge,
     /// The body did not arrive.
     BodyBroke,
+    /// The body did not arrive in time.
+    TooSlow,
     /// No such path.
     NotFound,
     /// The path takes another method.
@@ -48,9 +52,11 @@ impl Problem {
         match self {
             Self::Host => "host-not-loopback",
             Self::Origin => "origin-not-allowed",
+            Self::CrossSite => "cross-site",
             Self::MediaType => "content-type-not-json",
             Self::TooLarge => "request-too-large",
             Self::BodyBroke => "request-broke-off",
+            Self::TooSlow => "request-too-slow",
             Self::NotFound => "path-not-found",
             Self::MethodNotAllowed => "method-not-allowed",
             Self::NoModel(_) => "model-not-allowed",
@@ -61,7 +67,8 @@ impl Problem {
 
     fn status(&self) -> StatusCode {
         match self {
-            Self::Host | Self::Origin => StatusCode::FORBIDDEN,
+            Self::Host | Self::Origin | Self::CrossSite => StatusCode::FORBIDDEN,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyBroke => StatusCode::BAD_REQUEST,
@@ -83,10 +90,11 @@ impl Problem {
                 (_, Family::Unavailable) => ("veritee_unavailable", None),
                 (_, Family::Bug) => ("veritee_bug", None),
             },
-            Self::Host | Self::Origin => ("permission_error", None),
+            Self::Host | Self::Origin | Self::CrossSite => ("permission_error", None),
             Self::MediaType
             | Self::TooLarge
             | Self::BodyBroke
+            | Self::TooSlow
             | Self::NotFound
             | Self::MethodNotAllowed
             | Self::NoReceipt => ("invalid_request_error", None),
@@ -101,6 +109,12 @@ impl Problem {
                 "This web page may not use the proxy; allow its origin with --allow-origin."
                     .to_owned()
             }
+            Self::CrossSite => {
+                "A page of another site may not use the proxy; allow its origin with --allow-origin \
+                 and let it use fetch."
+                    .to_owned()
+            }
+            Self::TooSlow => "The request did not arrive within 30 seconds.".to_owned(),
             Self::MediaType => "Send content-type application/json, not compressed.".to_owned(),
             Self::TooLarge => "The request is longer than 2 MiB.".to_owned(),
             Self::BodyBroke => "The request broke off before its end.".to_owned(),
@@ -173,6 +187,8 @@ mod tests {
         let outer = |status| Error::Outer { status, code: "x", retry_after: Some(3) };
         for (problem, status, code, retry) in [
             (Problem::Host, 403, "host-not-loopback", "false"),
+            (Problem::CrossSite, 403, "cross-site", "false"),
+            (Problem::TooSlow, 408, "request-too-slow", "false"),
             (Problem::MediaType, 415, "content-type-not-json", "false"),
             (Problem::NotFound, 404, "path-not-found", "false"),
             (Error::Request("x").into(), 400, "request-invalid", "false"),

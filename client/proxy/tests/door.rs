@@ -7,6 +7,10 @@ use axum::body::{Body, to_bytes};
 use client::{Client, Clock};
 use http::{Request, Response, StatusCode};
 use proxy::{Options, app};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 use tower::ServiceExt as _;
 use verifier::Policy;
 
@@ -61,6 +65,12 @@ async fn strangers_are_refused_before_anything_is_read() {
             vec![("host", "localhost"), json, ("origin", "null")],
             403,
             "origin-not-allowed",
+        ),
+        (
+            "script tag",
+            vec![("host", "localhost"), json, ("sec-fetch-site", "cross-site")],
+            403,
+            "cross-site",
         ),
         (
             "form",
@@ -135,4 +145,87 @@ async fn verification_says_why_nobody_is_verified() {
     assert_eq!(value.pointer("/policy/name").unwrap(), "test");
     assert_eq!(value.pointer("/error/code").unwrap(), "unreachable");
     assert_eq!(value.pointer("/nodes").unwrap(), &serde_json::json!([]));
+}
+
+/// What a browser gets may be used by no page that was not allowed to.
+#[tokio::test]
+async fn every_answer_is_for_its_own_site_alone() {
+    for (host, path) in [
+        ("localhost", "/v1/verification"),
+        ("localhost", "/v1/models"),
+        ("localhost", "/nowhere"),
+        ("evil.example", "/v1/models"),
+    ] {
+        let request = Request::get(path).header("host", host);
+        let response = ask(request.body(Body::empty()).unwrap()).await;
+        let header = |name: &str| response.headers().get(name).unwrap().to_str().unwrap();
+        assert_eq!(header("cross-origin-resource-policy"), "same-origin", "{path}");
+        assert_eq!(header("x-content-type-options"), "nosniff", "{path}");
+        assert!(!response.headers().contains_key("access-control-allow-origin"), "{path}");
+    }
+}
+
+/// A listener on loopback that serves a proxy whose router nobody listens at.
+async fn serving() -> std::net::SocketAddr {
+    let policy = Policy::parse(POLICY, &|_: &str| Err("no files".to_owned())).unwrap();
+    let clock = Clock::new(|| UnixTime::from_secs(1_800_000_000));
+    let client = Client::builder("http://127.0.0.1:1", policy, clock).build().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(proxy::serve(listener, client, Options::default(), std::future::pending()));
+    address
+}
+
+/// All that comes before the connection ends.
+async fn to_the_end(mut stream: TcpStream) -> String {
+    let mut said = Vec::new();
+    let ended = timeout(Duration::from_mins(5), stream.read_to_end(&mut said)).await;
+    assert!(ended.is_ok(), "the connection was never closed");
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+/// The clock of the test jumps to the next thing that waits, so slow callers are cut off at once.
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_is_slow_is_cut_off() {
+    let address = serving().await;
+    for part in ["", "POST /v1/chat", "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n"] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(part.as_bytes()).await.unwrap();
+        let said = to_the_end(stream).await;
+        assert!(said.is_empty() || said.starts_with("HTTP/1.1 408"), "{part:?}: {said}");
+    }
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n\
+        content-type: application/json\r\ncontent-length: 9\r\n\r\n{";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let said = to_the_end(stream).await;
+    assert!(said.starts_with("HTTP/1.1 408") && said.contains("request-too-slow"), "{said}");
+}
+
+/// Before a single octet of it has come.
+#[tokio::test]
+async fn a_body_that_says_it_is_too_long_is_not_waited_for() {
+    let mut stream = TcpStream::connect(serving().await).await.unwrap();
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n\
+        content-type: application/json\r\ncontent-length: 2097153\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut start = [0; 12];
+    let read = timeout(Duration::from_secs(20), stream.read_exact(&mut start)).await;
+    assert!(read.is_ok() && &start == b"HTTP/1.1 413", "{read:?} {start:?}");
+}
+
+#[tokio::test]
+async fn a_caller_with_too_long_a_head_is_cut_off() {
+    let address = serving().await;
+    for flood in ["x: y\r\n".repeat(200), format!("x: {}\r\n", "y".repeat(100 << 10))] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let head = format!("GET /v1/models HTTP/1.1\r\nhost: localhost\r\n{flood}\r\n");
+        // It may be closed before everything was written.
+        drop(stream.write_all(head.as_bytes()).await);
+        let mut start = [0; 12];
+        let read = stream.read(&mut start).await;
+        // Whatever was not read of the head, closing on it may reset the connection under the answer.
+        let closed = matches!(read, Ok(0) | Err(_));
+        assert!(closed || &start == b"HTTP/1.1 431", "{read:?} {start:?}");
+    }
 }
