@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::crypto::{CryptoProvider, aws_lc_rs as provider};
 use serde_json::Value;
-use tests::programs::{MODEL, Place, Running};
+use tests::programs::{MODEL, Place, Running, quiet_port};
 use tls::{
     Authorities, Connector, CurrentIdentity, Identity, IdentityFiles, Pins, Servers, TlsError,
 };
@@ -40,8 +40,7 @@ impl Stack {
         assert!(made.status.success(), "{made:?}");
         let pin = String::from_utf8(made.stdout).unwrap();
         let tls = format!("tls.router_spki = [\"{}\"]", pin.trim());
-        let listen = "127.0.0.1:0".parse().unwrap();
-        let enclave_config = place.enclave_config("enclave.toml", listen, &tls, "");
+        let enclave_config = place.enclave_config("enclave.toml", quiet_port(), &tls, "");
         let policy = place.policy(&[place.digests(&enclave_config).await]).await;
         let mut enclave = place.start("veritee-enclave", &["--config", &enclave_config]);
         let (enclave_url, spki) = announced(&enclave.line().await);
@@ -182,23 +181,17 @@ async fn a_user_asks_over_tls_on_both_legs_and_is_told_what_is_missing() {
     let verdict: Value = serde_json::from_str(&verdict).unwrap();
     assert_eq!(code, 20);
     assert_eq!(verdict["findings"][0]["code"], "tls-certificate-refused");
-    let explain =
-        stack.place.run("veritee", &[&["explain", &stack.router_url], &access[..]].concat());
-    let explained = String::from_utf8(explain.await.stdout).unwrap();
+    let explain = [&["explain", &stack.router_url], &access[..]].concat();
+    let explained = stack.place.run("veritee", &explain).await;
+    let explained = String::from_utf8(explained.stdout).unwrap();
     assert!(explained.contains(stack.spki.strip_prefix("sha256:").unwrap()), "{explained}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_enclave_that_restarts_is_unknown_until_its_new_key_is_pinned() {
     let mut stack = Stack::start("tls-restart").await;
-    let listen = stack.enclave();
-    let text = std::fs::read_to_string(&stack.enclave_config).unwrap();
-    let again = text.replace("127.0.0.1:0", &listen.to_string());
-    let again = stack.place.write("again.toml", again);
-    let digests = stack.place.digests(&again).await;
-    stack.policy = stack.place.policy(&[digests]).await;
     assert!(stack.enclave.take().unwrap().stop().await.success());
-    let mut enclave = stack.place.start("veritee-enclave", &["--config", &again]);
+    let mut enclave = stack.place.start("veritee-enclave", &["--config", &stack.enclave_config]);
     let (url, spki) = announced(&enclave.line().await);
     stack.enclave = Some(enclave);
     assert_eq!(url, stack.enclave_url);
