@@ -10,7 +10,7 @@ use std::{
     future::{Future as _, poll_fn},
     io,
     pin::{Pin, pin},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -45,7 +45,7 @@ pub(crate) struct Upstream {
     /// None where the enclave is reached by plain HTTP, on loopback.
     guard: Option<Arc<Guard>>,
     connect_max: Duration,
-    kept: Mutex<Vec<Kept>>,
+    kept: Mutex<Kept>,
 }
 
 /// What is sent: a client's request, or a question of the router's own.
@@ -74,15 +74,19 @@ struct Link {
     sender: SendRequest<Outgoing>,
     /// None once the connection has ended.
     driver: Option<Driver>,
+    /// Of [`Kept`], when the connection was made.
+    epoch: u64,
 }
 
 /// What moves a connection's octets whenever it is polled.
 type Driver = Pin<Box<Connection<TokioIo<Stream>, Outgoing>>>;
 
-/// A connection that nobody uses.
+/// The connections that nobody uses, and since when.
+#[derive(Default)]
 struct Kept {
-    link: Link,
-    since: Instant,
+    links: Vec<(Link, Instant)>,
+    /// Grows whenever other keys are pinned: what was made before is not kept any more, wherever it is.
+    epoch: u64,
 }
 
 impl Upstream {
@@ -162,7 +166,9 @@ impl Upstream {
         if let Some(guard) = &self.guard
             && guard.refresh().await == PinsNow::Others
         {
-            self.kept.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            let mut kept = self.kept();
+            kept.links.clear();
+            kept.epoch = kept.epoch.saturating_add(1);
         }
     }
 
@@ -174,6 +180,8 @@ impl Upstream {
     }
 
     async fn connect(&self) -> io::Result<Link> {
+        // Before it is asked who is pinned: this can be too old, and never too new.
+        let epoch = self.kept().epoch;
         let connected = timeout(self.connect_max, TcpStream::connect(self.authority.as_str()));
         let tcp = connected.await??;
         tcp.set_nodelay(true)?;
@@ -186,7 +194,7 @@ impl Upstream {
             .handshake(TokioIo::new(stream))
             .await;
         let (sender, driver) = handshake.map_err(io::Error::other)?;
-        Ok(Link { sender, driver: Some(Box::pin(driver)) })
+        Ok(Link { sender, driver: Some(Box::pin(driver)), epoch })
     }
 
     fn arriving(self: &Arc<Self>, response: Response<Incoming>, link: Link) -> Response<Arriving> {
@@ -203,22 +211,25 @@ impl Upstream {
 
     /// Closes the connections that have been idle for too long.
     pub(crate) fn prune(&self, now: Instant) {
-        let recent = |kept: &Kept| now.saturating_duration_since(kept.since) < IDLE_MAX;
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).retain(recent);
+        self.kept().links.retain(|(_, since)| now.saturating_duration_since(*since) < IDLE_MAX);
     }
 
     /// The connection that was used last: those that are not needed grow old.
     fn take(&self) -> Option<Link> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).pop().map(|kept| kept.link)
+        self.kept().links.pop().map(|(link, _)| link)
     }
 
     /// Nothing is left of the connection where it came from, whether or not there is room for it here.
     fn keep(&self, link: Link) -> Option<Link> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() < KEPT_MAX {
-            kept.push(Kept { link, since: Instant::now() });
+        let mut kept = self.kept();
+        if kept.links.len() < KEPT_MAX && link.epoch == kept.epoch {
+            kept.links.push((link, Instant::now()));
         }
         None
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

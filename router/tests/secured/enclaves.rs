@@ -224,7 +224,8 @@ async fn a_file_of_pins_that_others_can_write_is_not_believed() {
     served.until("/readyz", StatusCode::OK).await;
 }
 
-/// Once a key is not pinned any more, connections that were made to it before carry no new request.
+/// Once a key is not pinned any more, connections that were made to it before carry no new request: neither those that
+/// were idle then, nor those whose answers end later.
 #[tokio::test]
 async fn a_key_that_is_no_longer_pinned_gets_no_further_request() {
     let (router, known) = (Shown::new(), another());
@@ -233,15 +234,27 @@ async fn a_key_that_is_no_longer_pinned_gets_no_further_request() {
     let acceptor = Acceptor::new(Arc::clone(&shown), Clients::Anyone, handshakes).unwrap();
     let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = tcp.local_addr().unwrap();
+    let (mut arrived, answer) = fed();
     // Connections stay open after an answer here.
-    let app = app(Arc::new(Mutex::new(NODE.to_owned())), echo);
+    let app = app(Arc::new(Mutex::new(NODE.to_owned())), answer);
     tokio::spawn(async move { axum::serve(Listening { tcp, acceptor }, app).await.unwrap() });
     let file = router.folder.join("one.pins");
     std::fs::write(&file, known.spki().to_string()).unwrap();
     let source = PinSource { pins: Vec::new(), file: Some(file.clone()) };
     let served = Served::start(address, |config| pinned(config, address, &router, source)).await;
-    assert_eq!(served.seal(b"x").await.status(), StatusCode::OK);
+    let (mut response, feed) = tokio::join!(served.seal(b"x"), arrived.recv());
+    let feed = feed.unwrap();
+    feed.send(Ok(Bytes::from("one"))).await.unwrap();
+    assert_eq!(next(&mut response).await.unwrap().unwrap(), "one");
+
     std::fs::write(&file, another().spki().to_string()).unwrap();
     served.until("/readyz", StatusCode::SERVICE_UNAVAILABLE).await;
+    feed.send(Ok(Bytes::from("two"))).await.unwrap();
+    assert_eq!(next(&mut response).await.unwrap().unwrap(), "two", "what is on its way goes on");
+    drop(feed);
+    assert!(next(&mut response).await.is_none(), "a clean end");
+    // Several looks later.
+    sleep(Duration::from_millis(300)).await;
+    assert_eq!(served.get("/readyz").await.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(problem(served.seal(b"x").await).await, "node-not-ready");
 }

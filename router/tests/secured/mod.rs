@@ -27,7 +27,7 @@ use tokio::{
 
 use crate::{
     SHORT, echo, fed,
-    support::{NODE, PATIENCE, Served, app, enclave, evidence, problem, raw_head, text},
+    support::{NODE, PATIENCE, Served, app, enclave, evidence, next, problem, raw_head, text},
 };
 
 mod clients;
