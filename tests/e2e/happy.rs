@@ -1,10 +1,6 @@
 //! Everybody is honest.
 
-use std::{
-    io::{self, Write},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use attestation::UnixTime;
 use client::{Answer, Chat, Request};
@@ -12,9 +8,11 @@ use tests::{
     fleet::{Fleet, MODEL, Plan, question},
     framing::{Framed, RESPONSE_HEAD},
 };
-use tracing_subscriber::fmt::MakeWriter;
 
-use crate::told::{PROMPT, Told};
+use crate::{
+    logs::Logs,
+    told::{PROMPT, Told},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_streamed_answer_arrives_whole_with_its_receipt() {
@@ -95,12 +93,7 @@ async fn sizes_on_the_wire_say_little() {
 /// Requests and answers are ciphertext on the operator's side, and logs of every level hold neither.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_log_holds_the_prompt_or_the_answer() {
-    let logs = Logs::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(logs.clone())
-        .finish();
-    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let logs = Logs::capture();
     let canary = "canary-7f3d1c55e0a94b21";
     let fleet = Fleet::start(Plan::default()).await;
     let told = Told::by(&fleet.client(), canary).await;
@@ -119,35 +112,6 @@ async fn no_log_holds_the_prompt_or_the_answer() {
         for body in [&exchange.request, &exchange.response] {
             assert!(!body.windows(6).any(|window| window == b"canary"), "{:?}", exchange.asked);
         }
-    }
-}
-
-/// All that is logged in this process.
-#[derive(Clone, Default)]
-struct Logs(Arc<Mutex<Vec<u8>>>);
-
-impl Logs {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
-    }
-}
-
-impl Write for Logs {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Logs {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
     }
 }
 

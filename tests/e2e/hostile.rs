@@ -1,107 +1,140 @@
 //! The operator lies: the client yields no byte that the enclave did not send in that position, and takes no broken answer
 //! for whole.
 
-use std::time::Duration;
+mod evidence;
+mod listeners;
+mod replays;
+mod sdk;
 
 use attestation::{SealingKey, Sha256};
 use http::StatusCode;
-use serde_json::Value;
 use tests::{
     fleet::{Fleet, MODEL, Plan, question},
     framing::{Framed, RESPONSE_HEAD},
+    lies::{self, Lie},
     relay::Exchange,
-    script::{Script, Step, every_tampering},
+    script::{Script, Step},
 };
 
+use self::listeners::{Overheard, Trust, tell};
 use crate::told::{PROMPT, Told, refusals};
-
-/// A fleet, and two honest exchanges that its relay has seen.
-async fn overheard() -> (Fleet, Exchange, Exchange) {
-    let fleet = Fleet::start(Plan::default()).await;
-    let client = fleet.client();
-    for prompt in [PROMPT, "something else entirely, and as long as the first one was, or longer"] {
-        assert_eq!(Told::by(&client, prompt).await.code(), "accepted");
-    }
-    let [first, second] = <[Exchange; 2]>::try_from(fleet.relay.until_sealed(2).await).unwrap();
-    (fleet, first, second)
-}
 
 fn framed(exchange: &Exchange) -> Framed {
     Framed::parse(&exchange.response, RESPONSE_HEAD)
 }
 
-/// Plays every tampering whose name `wanted` accepts, each to a request of its own.
-async fn tamper(wanted: impl Fn(&str) -> bool) {
-    let (fleet, first, second) = overheard().await;
-    let client = fleet.client();
-    assert_eq!(Told::by(&client, PROMPT).await.code(), "accepted");
-    let all = every_tampering(&framed(&first), &framed(&second));
-    let all: Vec<_> = all.into_iter().filter(|(name, _)| wanted(name)).collect();
-    assert!(all.len() > 2, "only {} scripts", all.len());
-    for (story, script) in all {
-        fleet.relay.play(script);
-        Told::by(&client, PROMPT).await.assert_broken(PROMPT, &story);
-    }
-    fleet.relay.play(Script::Honest);
-    assert_eq!(Told::by(&client, PROMPT).await.code(), "accepted", "the lies were the reason");
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_cut_at_any_chunk_is_never_whole() {
+    tell(Trust::Old, |overheard| {
+        chunks(overheard, &["ends cleanly", "dies", "end", "as the last"])
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_cut_at_any_chunk_is_never_whole() {
-    tamper(|name| {
-        name.contains("ends cleanly")
-            || name.contains("dies")
-            || name.contains("nothing")
-            || name.contains("cut")
+async fn reordered_chunks_yield_nothing_out_of_place() {
+    tell(Trust::Old, |overheard| chunks(overheard, &["swapped", "twice", "without", "as chunk"]))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spliced_answer_yields_nothing() {
+    tell(Trust::Old, |overheard| chunks(overheard, &["another exchange", "the other direction"]))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn misframed_chunks_yield_nothing() {
+    tell(Trust::Old, |overheard| {
+        chunks(overheard, &["empty", "length", "mark", "16 KiB", "octet by octet", "flipped"])
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_cut_at_any_octet_is_never_whole() {
-    let (fleet, first, _) = overheard().await;
-    let client = fleet.client();
-    let length = first.response.len();
-    for octets in (0..length).step_by(97).chain([1, 31, 32, 33, length.saturating_sub(1)]) {
-        fleet.relay.play(Script::cut_at(octets));
-        Told::by(&client, PROMPT).await.assert_broken(PROMPT, &format!("cut at {octets}"));
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn reordered_chunks_yield_nothing_out_of_place() {
-    tamper(|name| {
-        name.contains("swapped")
-            || name.contains("twice")
-            || name.contains("without")
-            || name.contains("as the last")
-    })
-    .await;
+    tell(Trust::Old, |overheard| octets(overheard, "cut")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flipped_octet_yields_nothing() {
-    tamper(|name| {
-        name.contains("flipped") || name.contains("empty chunk") || name.contains("after the end")
-    })
-    .await;
-    let (fleet, first, _) = overheard().await;
-    let client = fleet.client();
-    let length = first.response.len();
-    for position in (0..length).step_by(61).chain(0..40).chain([length.saturating_sub(1)]) {
-        fleet.relay.play(Script::flip_response(position));
-        Told::by(&client, PROMPT).await.assert_broken(PROMPT, &format!("octet {position} flipped"));
-    }
+    tell(Trust::Old, |overheard| octets(overheard, "flipped")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_spliced_answer_yields_nothing() {
-    tamper(|name| name.contains("another response")).await;
-    let (fleet, _, _) = overheard().await;
-    fleet.relay.play(Script::ReplayResponse);
-    let told = Told::by(&fleet.client(), PROMPT).await;
-    told.assert_broken(PROMPT, "an earlier response");
-    assert_eq!(told.text, "");
+async fn what_stands_around_an_answer_convinces_nobody() {
+    tell(Trust::Old, |_| lies::about_heads()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_come_is_given_up_on() {
+    tell(Trust::Hasty, |_| lies::about_stalls()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_done_to_requests_convinces_nobody() {
+    tell(Trust::Old, |_| lies::about_requests()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_of_the_fleet_selects_nobody() {
+    tell(Trust::New, |_| lies::about_fleets()).await;
+}
+
+/// Every member, changed, left out, and taken from another enclave's genuine bundle.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_with_any_member_changed_is_refused() {
+    tell(Trust::New, |overheard| lies::about_evidence(overheard.foreign())).await;
+}
+
+/// On the same connection, on others, past the router, later, and after a restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replayed_request_is_refused() {
+    replays::everywhere().await;
+}
+
+/// Every lie about chunks is in one of the tests above.
+#[test]
+fn no_lie_is_left_out() {
+    let framed =
+        Framed { head: vec![7; 32], chunks: vec![vec![1; 17]; 3], last: Some(vec![4; 20]) };
+    let all = lies::about_chunks(&framed, &framed, &framed);
+    assert!(all.len() > 60, "{}", all.len());
+    for Lie { story, .. } in all {
+        let told = [
+            "ends cleanly",
+            "dies",
+            "end",
+            "as the last",
+            "swapped",
+            "twice",
+            "without",
+            "as chunk",
+            "another exchange",
+            "the other direction",
+            "empty",
+            "length",
+            "mark",
+            "16 KiB",
+            "octet by octet",
+            "flipped",
+        ];
+        assert!(told.iter().any(|part| story.contains(part)), "{story}");
+    }
+}
+
+fn chunks(overheard: &Overheard, parts: &[&str]) -> Vec<Lie> {
+    let [first, second] = overheard.answers();
+    let mut all = lies::about_chunks(&first, &second, &overheard.request());
+    all.retain(|lie| parts.iter().any(|part| lie.story.contains(part)));
+    all
+}
+
+fn octets(overheard: &Overheard, what: &str) -> Vec<Lie> {
+    let [first, _] = overheard.answers();
+    let mut all = lies::about_octets(&first, lies::positions(&first, 331).into_iter());
+    all.retain(|lie| lie.story.contains(what));
+    all
 }
 
 /// An answer that is not streamed comes whole or not at all; this one has chunks enough to lose some.
@@ -122,9 +155,10 @@ async fn a_whole_answer_is_released_whole_or_not_at_all() {
     let sealed = fleet.relay.until_sealed(2).await;
     let [first, second] = [framed(&sealed[0]), framed(&sealed[1])];
     assert!(first.chunks.len() > 2, "only {} chunks", first.chunks.len());
-    for (story, script) in every_tampering(&first, &second) {
+    for Lie { story, script, code } in lies::about_chunks(&first, &second, &first) {
         fleet.relay.play(script);
-        assert!(client.send(&request).await.is_err(), "{story}");
+        let said = client.send(&request).await.map_or_else(|error| error.code(), |_| "accepted");
+        assert_eq!(said, code, "{story}");
     }
 }
 
@@ -136,46 +170,6 @@ async fn swapped_keys_are_refused() {
     let told = Told::by(&fleet.client(), PROMPT).await;
     assert_eq!(refusals(told.end.as_ref().unwrap_err()), ["member-mismatch"]);
     assert!(fleet.relay.sealed().is_empty(), "nothing was sealed to the swapped key");
-}
-
-/// Every member, changed and taken from another enclave's genuine bundle.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_bundle_with_any_member_changed_is_refused() {
-    // The other fleet has the same vendor, measurement, model and configuration: its evidence is as good, and not this one's.
-    let (fleet, other) = (Fleet::start(Plan::default()).await, Fleet::start(Plan::default()).await);
-    let (_, genuine) = fleet.relay.get(&format!("/v1/nodes/{}/evidence", fleet.nodes[0])).await;
-    let (_, foreign) = other.relay.get(&format!("/v1/nodes/{}/evidence", other.nodes[0])).await;
-    let (bundle, foreign_bundle): (Value, Value) =
-        (serde_json::from_slice(&genuine).unwrap(), serde_json::from_slice(&foreign).unwrap());
-    let members =
-        ["statement", "ohttp_keys", "receipt_key", "manifest", "config", "freshness", "cpu0"];
-    for member in members {
-        assert!(bundle[member][1].is_string(), "{member} is in {bundle}");
-        fleet.relay.play(Script::swap_member(member, b"{}"));
-        let told = Told::by(&fleet.client(), PROMPT).await;
-        assert!(
-            told.end.as_ref().is_err_and(|error| error.report().is_some()),
-            "{member}: {told:?}"
-        );
-        if bundle[member] != foreign_bundle[member] {
-            fleet.relay.play(Script::take_member(member, &foreign));
-            let told = Told::by(&fleet.client(), PROMPT).await;
-            assert!(
-                told.end.as_ref().is_err_and(|error| !refusals(error).is_empty()),
-                "{member}: {told:?}"
-            );
-        }
-    }
-    for position in (0..genuine.len()).step_by(997) {
-        fleet.relay.play(Script::flip_evidence(position));
-        let told = Told::by(&fleet.client(), PROMPT).await;
-        // A flip in what is no part of any claim, like the endorsements' white space, may leave genuine evidence.
-        if told.end.is_ok() {
-            assert_eq!(told.text, PROMPT);
-        }
-    }
-    fleet.relay.play(Script::Honest);
-    assert_eq!(Told::by(&fleet.client(), PROMPT).await.code(), "accepted");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -198,45 +192,6 @@ async fn stale_evidence_is_refused() {
     fleet.relay.play(Script::StaleEvidence);
     let told = Told::by(&fleet.client(), PROMPT).await;
     assert_eq!(refusals(told.end.as_ref().unwrap_err()), ["challenge-not-answered"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn evidence_that_answers_no_challenge_is_refused() {
-    let fleet = Fleet::start(Plan::default()).await;
-    let (_, cached) = fleet.relay.get(&format!("/v1/nodes/{}/evidence", fleet.nodes[0])).await;
-    fleet.relay.play(Script::Evidence(std::sync::Arc::new(move |_| cached.to_vec())));
-    let told = Told::by(&fleet.client(), PROMPT).await;
-    assert_eq!(refusals(told.end.as_ref().unwrap_err()), ["challenge-not-answered"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_replayed_request_is_refused() {
-    let (fleet, first, second) = overheard().await;
-    let (status, body) = fleet.relay.send_again(&first).await;
-    assert_eq!(status, StatusCode::BAD_REQUEST);
-    let problem: Value = serde_json::from_slice(&body).unwrap();
-    assert_eq!(problem["type"], "https://iana.org/assignments/http-problem-types#ohttp-key");
-    assert_eq!(fleet.relay.send_again(&second).await, (status, body), "one constant answer");
-    fleet.relay.play(Script::ReplayRequest);
-    let told = Told::by(&fleet.client(), PROMPT).await;
-    told.assert_broken(PROMPT, "the answer to a replay");
-    assert_eq!(told.text, "");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_changed_request_is_refused_like_any_other() {
-    let (fleet, first, _) = overheard().await;
-    let client = fleet.client();
-    let (_, constant) = fleet.relay.send_again(&first).await;
-    for position in [0, 1, 7, 600, 1127, 1128, 1200, usize::MAX] {
-        fleet.relay.play(Script::flip_request(position));
-        let told = Told::by(&client, PROMPT).await;
-        told.assert_broken(PROMPT, &format!("octet {position} of the request flipped"));
-        assert_eq!(told.text, "");
-        let refused = fleet.relay.sealed().pop().unwrap();
-        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{position}");
-        assert_eq!(refused.response, constant, "{position}: one constant answer");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -285,57 +240,6 @@ async fn a_model_that_the_policy_does_not_name_is_refused() {
         fleet.client_under(fleet.read_policy(&policy)).chat(&question(PROMPT)).await.unwrap_err();
     assert_eq!(refusals(&error), ["model-not-allowed"]);
     assert!(fleet.relay.sealed().is_empty());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_nobody_sealed_is_refused() {
-    let (fleet, _, _) = overheard().await;
-    let client = fleet.client();
-    let plain = br#"{"id":"x","choices":[{"message":{"content":"trust me"}}]}"#.to_vec();
-    for (story, status, media_type, body) in [
-        ("plain JSON", 200, "application/json", plain.clone()),
-        ("plain JSON under the sealed type", 200, "message/ohttp-chunked-res", plain.clone()),
-        ("the unchunked form", 200, "message/ohttp-res", plain),
-        (
-            "plain events",
-            200,
-            "text/event-stream",
-            b"data: {\"choices\":[]}\n\ndata: [DONE]\n\n".to_vec(),
-        ),
-        ("nothing", 200, "message/ohttp-chunked-res", Vec::new()),
-        ("a page", 500, "text/html", b"<html>".to_vec()),
-    ] {
-        let status = StatusCode::from_u16(status).unwrap();
-        fleet.relay.play(Script::Answer { status, media_type, body });
-        let told = Told::by(&client, PROMPT).await;
-        told.assert_broken(PROMPT, story);
-        assert_eq!(told.text, "", "{story}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_the_head_says_changes_no_answer() {
-    let fleet = Fleet::start(Plan::default()).await;
-    let forged = vec![
-        ("x-veritee-verdict", "accepted"),
-        ("veritee-receipt", "forged"),
-        ("set-cookie", "a=b"),
-    ];
-    fleet.relay.play(Script::Head { status: StatusCode::OK, headers: forged });
-    let told = Told::by(&fleet.client(), PROMPT).await;
-    assert_eq!((told.code(), told.text.as_str()), ("accepted", PROMPT));
-    for status in [201, 206, 302, 400, 500] {
-        let status = StatusCode::from_u16(status).unwrap();
-        fleet.relay.play(Script::Head { status, headers: Vec::new() });
-        Told::by(&fleet.client(), PROMPT).await.assert_broken(PROMPT, status.as_str());
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_stalls_is_given_up_on() {
-    let (fleet, _, _) = overheard().await;
-    fleet.relay.play(Script::cut_after(3, Some(Step::Stall(Duration::from_mins(10)))));
-    Told::by(&fleet.client(), PROMPT).await.assert_broken(PROMPT, "stalled");
 }
 
 /// A request is sealed anew at most twice, and no ciphertext goes out twice.

@@ -9,7 +9,12 @@
 
 mod happy;
 mod hostile;
+mod logs;
+mod malformed;
+mod pitfalls;
 mod policies;
 mod programs;
+mod rebinding;
 mod sdk;
+mod tls;
 mod told;

@@ -54,6 +54,27 @@ async fn every_shipped_policy_but_the_simulation_refuses_the_simulated_platform(
     assert!(codes.contains(&"root-not-trusted"), "{codes:?}");
 }
 
+/// Somebody is handed the simulation's policy for a router elsewhere, under whatever name and purpose.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copied_simulation_policy_is_for_this_machine_alone() {
+    let fleet = Fleet::start(Plan::default()).await;
+    let renamed = fleet.policy.replace("name = \"", "name = \"snp-production-");
+    assert_ne!(renamed, fleet.policy);
+    for text in [&fleet.policy, &renamed] {
+        for url in ["http://10.0.0.1:8080", "https://router.example", "https://127.0.0.1.example"] {
+            let clock = client::Clock::new(|| attestation::UnixTime::from_secs(1_800_000_000));
+            let built = client::Client::builder(url, fleet.read_policy(text), clock).build();
+            let error = built.map(drop).unwrap_err();
+            assert_eq!(error.code(), "untrusted-anchors", "{url}");
+            assert_eq!(error.family().exit_code(), 10, "{url}");
+        }
+        // On this machine it serves, and every answer says what it is worth.
+        let client = fleet.client_under(fleet.read_policy(text));
+        assert_eq!(Told::by(&client, PROMPT).await.code(), "accepted");
+        assert_eq!(client.verdict(), "accepted-untrusted-anchors");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_host_withholds_a_client_can_bring() {
     let fleet = Fleet::start(Plan { host: Host::Withholding, ..Plan::default() }).await;

@@ -54,6 +54,31 @@ impl Framed {
         pieces
     }
 
+    /// All pieces together, the length of each chunk written by `spell`, which is given the chunk's number and length.
+    pub fn spelled(&self, spell: impl Fn(usize, usize) -> Vec<u8>) -> Vec<u8> {
+        let mut body = self.head.clone();
+        for (index, chunk) in self.chunks.iter().enumerate() {
+            body.extend(spell(index, chunk.len()));
+            body.extend_from_slice(chunk);
+        }
+        if let Some(last) = &self.last {
+            body.push(0);
+            body.extend_from_slice(last);
+        }
+        body
+    }
+
+    /// Where each piece starts on the wire, and where the body ends.
+    pub fn borders(&self) -> Vec<usize> {
+        let mut at = 0_usize;
+        let mut borders = vec![at];
+        for piece in self.pieces() {
+            at = at.saturating_add(piece.len());
+            borders.push(at);
+        }
+        borders
+    }
+
     /// All pieces together.
     pub fn encode(&self) -> Vec<u8> {
         self.pieces().concat()
@@ -70,8 +95,20 @@ fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     Some((value, rest))
 }
 
+/// A length in 1, 2, 4 or 8 octets, whichever is asked for: RFC 9000 §16 does not ask for the shortest.
+pub fn long(length: u64, octets: usize) -> Vec<u8> {
+    let mut form = length.to_be_bytes()[8_usize.saturating_sub(octets)..].to_vec();
+    form[0] |= match octets {
+        1 => 0x00,
+        2 => 0x40,
+        4 => 0x80,
+        _ => 0xc0,
+    };
+    form
+}
+
 /// The shortest form of a length below 2^30.
-fn length(length: usize) -> Vec<u8> {
+pub fn length(length: usize) -> Vec<u8> {
     let value = u32::try_from(length).expect("a chunk is short");
     match value {
         0..=0x3f => vec![value.to_be_bytes()[3]],
@@ -98,6 +135,17 @@ mod tests {
             last: Some(vec![4; 16]),
         };
         assert_eq!(Framed::parse(&framed.encode(), RESPONSE_HEAD), framed);
+    }
+
+    #[test]
+    fn lengths_may_be_written_longer() {
+        let framed =
+            Framed { head: vec![7; 32], chunks: vec![vec![1; 17]; 2], last: Some(vec![4]) };
+        for octets in [1, 2, 4, 8] {
+            let body = framed.spelled(|_, length| long(u64::try_from(length).unwrap(), octets));
+            assert_eq!(Framed::parse(&body, 32), framed, "{octets}");
+        }
+        assert_eq!(framed.borders(), [0, 32, 50, 68, 70]);
     }
 
     #[test]

@@ -16,6 +16,8 @@
 
 pub mod fleet;
 pub mod framing;
+pub mod lies;
+pub mod octets;
 pub mod parsers;
 pub mod programs;
 pub mod relay;

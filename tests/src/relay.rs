@@ -12,23 +12,27 @@ use std::{
     time::Duration,
 };
 
-use axum::{
-    body::Body,
-    extract::{Request, State},
-};
+use axum::{body::Body, extract::Request};
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, Method, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited, combinators::BoxBody};
+use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
+    rt::{TokioExecutor, TokioIo},
 };
-use tokio::{net::TcpListener, task::JoinHandle, time::sleep};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{TcpListener, TcpStream},
+    task::{JoinHandle, JoinSet},
+    time::sleep,
+};
 
 use crate::{
     framing::{Framed, RESPONSE_HEAD},
-    script::{Script, Step},
+    octets::Asked,
+    script::{On, Script, Step},
 };
 
 /// What was carried: one request and its answer, as the client sent the one and the upstream the other.
@@ -92,11 +96,15 @@ impl Relay {
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
         let address = listener.local_addr().expect("a bound listener has an address");
-        let app = axum::Router::new().fallback(relay).with_state(Arc::clone(&shared));
-        let task =
-            tokio::spawn(
-                async move { axum::serve(listener, app).await.expect("the relay serves") },
-            );
+        let serving = Arc::clone(&shared);
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await.expect("the relay serves");
+                connections.spawn(converse(Arc::clone(&serving), stream));
+                while connections.try_join_next().is_some() {}
+            }
+        });
         Self { address, shared, task }
     }
 
@@ -142,9 +150,13 @@ impl Relay {
 
     /// Sends a sealed request again, as it was carried: status and body of the answer.
     pub async fn send_again(&self, exchange: &Exchange) -> (StatusCode, Bytes) {
+        self.send_instead(exchange, exchange.request.clone()).await
+    }
+
+    /// The same with another body.
+    pub async fn send_instead(&self, exchange: &Exchange, body: Bytes) -> (StatusCode, Bytes) {
         let (method, path) = &exchange.asked;
-        let whole =
-            self.shared.ask(method, path, &exchange.headers, exchange.request.clone()).await;
+        let whole = self.shared.ask(method, path, &exchange.headers, body).await;
         (whole.status, whole.body)
     }
 }
@@ -155,7 +167,42 @@ impl Drop for Relay {
     }
 }
 
-async fn relay(State(shared): State<Arc<Shared>>, request: Request) -> Response<Body> {
+/// One connection. A raw script writes the answer itself; everything else is a server's answer.
+async fn converse(shared: Arc<Shared>, mut stream: TcpStream) {
+    // Small pieces leave when they are made, as they would from a router.
+    drop(stream.set_nodelay(true));
+    let script = lock(&shared.script).clone();
+    if let Script::Raw { on, answer } = script {
+        if let Some(asked) = Asked::read(&mut stream).await {
+            let steps = shared.spell(asked, on, &*answer).await;
+            // How a client takes it is the client's business.
+            drop(write(&mut stream, steps).await);
+        }
+        return;
+    }
+    let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+        let shared = Arc::clone(&shared);
+        async move { Ok::<_, Infallible>(relay(shared, request.map(Body::new)).await) }
+    });
+    drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
+}
+
+async fn write(stream: &mut TcpStream, steps: Vec<Step>) -> io::Result<()> {
+    for step in steps {
+        match step {
+            Step::Send(octets) => stream.write_all(&octets).await?,
+            Step::Stall(time) => sleep(time).await,
+            Step::Abort => return Ok(()),
+            Step::Endless { octets, pause } => loop {
+                stream.write_all(&octets).await?;
+                sleep(pause).await;
+            },
+        }
+    }
+    stream.shutdown().await
+}
+
+async fn relay(shared: Arc<Shared>, request: Request) -> Response<Body> {
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
     let script = lock(&shared.script).clone();
@@ -245,9 +292,19 @@ impl Shared {
         let path_sent = match (kind, &script) {
             (Kind::Evidence, Script::EvidenceOf(node)) => format!("/v1/nodes/{node}/evidence"),
             (Kind::Sealed, Script::Misdeliver(node)) => format!("/v1/nodes/{node}/ohttp"),
+            (Kind::Sealed, Script::RequestHead { path: edit, .. }) => edit(path),
             (_, _) => path.to_owned(),
         };
-        let mut whole = self.ask(method, &path_sent, headers, body_sent.clone()).await;
+        let mut method_sent = method.clone();
+        let mut headers_sent = headers.clone();
+        if let (Kind::Sealed, Script::RequestHead { method, headers, .. }) = (kind, &script) {
+            method_sent = method.clone();
+            for (name, value) in headers {
+                headers_sent.insert(*name, http::HeaderValue::from_static(value));
+            }
+        }
+        let (method_sent, headers_sent) = (&method_sent, &headers_sent);
+        let mut whole = self.ask(method_sent, &path_sent, headers_sent, body_sent.clone()).await;
         self.keep(Exchange {
             asked: (method.clone(), path.to_owned()),
             headers: headers.clone(),
@@ -284,6 +341,31 @@ impl Shared {
             }
             (_, _) => whole.respond(),
         }
+    }
+
+    /// What a raw script makes of one request; what it is not about is passed on.
+    async fn spell(
+        &self,
+        asked: Asked,
+        on: On,
+        answer: &(dyn Fn(&[u8]) -> Vec<Step> + Send + Sync),
+    ) -> Vec<Step> {
+        let Asked { method, path, headers, body } = asked;
+        let whole = self.ask(&method, &path, &headers, body.clone()).await;
+        self.keep(Exchange {
+            asked: (method, path.clone()),
+            headers,
+            request: body,
+            status: whole.status,
+            response: whole.body.clone(),
+        });
+        let kind = Kind::of(&path);
+        let meant = match on {
+            On::Fleet => kind == Kind::Fleet,
+            On::Evidence => kind == Kind::Evidence,
+            On::Sealed => kind == Kind::Sealed,
+        };
+        if meant { answer(&whole.body) } else { vec![Step::Send(whole.plain())] }
     }
 
     /// Asks the upstream and reads the answer whole.
@@ -373,6 +455,20 @@ impl Whole {
     }
 }
 
+impl Whole {
+    /// The answer on the wire, with its length.
+    fn plain(&self) -> Vec<u8> {
+        let media = self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let head = format!(
+            "HTTP/1.1 {} x\r\ncontent-type: {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            self.status.as_u16(),
+            media.unwrap_or("text/plain"),
+            self.body.len()
+        );
+        [head.as_bytes(), &self.body].concat()
+    }
+}
+
 impl Kind {
     fn of(path: &str) -> Self {
         match path.rsplit('/').next() {
@@ -387,17 +483,26 @@ impl Kind {
 /// A body that does what the steps say.
 fn play(steps: Vec<Step>) -> Body {
     let steps = steps.into_iter();
-    Body::from_stream(stream::unfold(steps, |mut steps| async move {
+    Body::from_stream(stream::unfold((steps, None), |(mut steps, endless)| async move {
+        if let Some((octets, pause)) = endless {
+            sleep(pause).await;
+            return Some((Ok(Bytes::clone(&octets)), (steps, Some((octets, pause)))));
+        }
         loop {
             match steps.next()? {
                 // An empty piece would be no piece.
                 Step::Send(octets) if octets.is_empty() => {}
-                Step::Send(octets) => return Some((Ok(Bytes::from(octets)), steps)),
+                Step::Send(octets) => return Some((Ok(Bytes::from(octets)), (steps, None))),
+                Step::Endless { octets, pause } => {
+                    let octets = Bytes::from(octets);
+                    return Some((Ok(octets.clone()), (steps, Some((octets, pause)))));
+                }
                 Step::Stall(time) => sleep(time).await,
                 Step::Abort => {
                     // What was sent before has to be on the wire before the connection dies.
                     sleep(Duration::from_millis(20)).await;
-                    return Some((Err(io::Error::from(io::ErrorKind::ConnectionAborted)), steps));
+                    let died = io::Error::from(io::ErrorKind::ConnectionAborted);
+                    return Some((Err(died), (steps, None)));
                 }
             }
         }

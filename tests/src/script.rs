@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde_json::Value;
 
 use crate::framing::Framed;
@@ -28,6 +28,15 @@ pub enum Script {
     Request(Edit),
     /// Delivers sealed requests to this node.
     Misdeliver(String),
+    /// Changes method, path and headers of sealed requests and nothing else.
+    RequestHead {
+        /// The method.
+        method: Method,
+        /// Makes the path that is asked for of the one that was.
+        path: Arc<dyn Fn(&str) -> String + Send + Sync>,
+        /// Headers that replace or join those of the request.
+        headers: Vec<(&'static str, &'static str)>,
+    },
     /// Delivers each sealed request twice, and answers with the second answer.
     ReplayRequest,
     /// Answers a sealed request with the response to an earlier one, without asking anybody.
@@ -50,6 +59,24 @@ pub enum Script {
         /// Headers that replace or join those of the response.
         headers: Vec<(&'static str, &'static str)>,
     },
+    /// Writes answers itself, octet by octet: status line, headers and all. What it is given is the body of the honest one.
+    Raw {
+        /// To which requests.
+        on: On,
+        /// The answer, and how it comes.
+        answer: Arc<dyn Fn(&[u8]) -> Vec<Step> + Send + Sync>,
+    },
+}
+
+/// What a raw script is about; everything else passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum On {
+    /// The fleet.
+    Fleet,
+    /// Evidence.
+    Evidence,
+    /// Sealed requests.
+    Sealed,
 }
 
 /// One thing that a client sees of a response body. After the last step the body ends cleanly.
@@ -61,6 +88,13 @@ pub enum Step {
     Stall(Duration),
     /// The connection dies.
     Abort,
+    /// These octets, again and again, until nobody listens any more.
+    Endless {
+        /// What is repeated.
+        octets: Vec<u8>,
+        /// How long after each time.
+        pause: Duration,
+    },
 }
 
 impl Script {
@@ -77,33 +111,43 @@ impl Script {
     /// Replaces a member of evidence bundles by other octets.
     pub fn swap_member(member: &'static str, octets: &[u8]) -> Self {
         let encoded = URL_SAFE_NO_PAD.encode(octets);
-        Self::Evidence(Arc::new(move |bytes| {
-            let mut bundle: Value = json(bytes);
-            bundle[member][1] = Value::String(encoded.clone());
-            bundle.to_string().into_bytes()
-        }))
+        Self::bundle(move |bundle| bundle[member][1] = Value::String(encoded.clone()))
     }
 
     /// Takes a member of evidence bundles from another bundle.
     pub fn take_member(member: &'static str, other: &[u8]) -> Self {
         let other = json(other);
         let taken = other[member].clone();
-        Self::Evidence(Arc::new(move |bytes| {
-            let mut bundle: Value = json(bytes);
-            bundle[member] = taken.clone();
-            bundle.to_string().into_bytes()
-        }))
+        Self::bundle(move |bundle| bundle[member] = taken.clone())
     }
 
     /// Tells clients that every enclave serves `model`.
     pub fn rename_models(model: &'static str) -> Self {
-        Self::Fleet(Arc::new(move |bytes| {
-            let mut fleet: Value = json(bytes);
+        Self::fleet(move |fleet| {
             for node in fleet["nodes"].as_array_mut().into_iter().flatten() {
                 node["models"] = serde_json::json!([model]);
             }
-            fleet.to_string().into_bytes()
-        }))
+        })
+    }
+
+    /// Writes the answers to sealed requests itself.
+    pub fn raw(answer: impl Fn(&[u8]) -> Vec<Step> + Send + Sync + 'static) -> Self {
+        Self::raw_on(On::Sealed, answer)
+    }
+
+    /// Writes the answers to some requests itself.
+    pub fn raw_on(on: On, answer: impl Fn(&[u8]) -> Vec<Step> + Send + Sync + 'static) -> Self {
+        Self::Raw { on, answer: Arc::new(answer) }
+    }
+
+    /// Changes bundles as JSON.
+    pub fn bundle(edit: impl Fn(&mut Value) + Send + Sync + 'static) -> Self {
+        Self::Evidence(Arc::new(move |bytes| edited(bytes, &edit)))
+    }
+
+    /// Changes the fleet as JSON.
+    pub fn fleet(edit: impl Fn(&mut Value) + Send + Sync + 'static) -> Self {
+        Self::Fleet(Arc::new(move |bytes| edited(bytes, &edit)))
     }
 
     /// Sends what `tamper` makes of a sealed response's parts.
@@ -142,92 +186,19 @@ impl Script {
     }
 }
 
-/// Everything that can be done to one response at its chunks, each with a name: cuts, swaps, repetitions, omissions,
-/// flips, false endings, and chunks of `other`, a response to another request.
-pub fn every_tampering(response: &Framed, other: &Framed) -> Vec<(String, Script)> {
-    let chunks = response.chunks.len();
-    let pieces = response.pieces().len();
-    let mut all = Vec::new();
-    for kept in 0..pieces {
-        all.push((format!("ends cleanly after {kept} pieces"), Script::cut_after(kept, None)));
-        all.push((format!("dies after {kept} pieces"), Script::cut_after(kept, Some(Step::Abort))));
-    }
-    for at in 0..chunks {
-        all.push((
-            format!("chunk {at} twice"),
-            Script::reframed(move |framed| framed.chunks.insert(at, framed.chunks[at].clone())),
-        ));
-        all.push((
-            format!("without chunk {at}"),
-            Script::reframed(move |framed| drop(framed.chunks.remove(at))),
-        ));
-        all.push((
-            format!("chunk {at} flipped"),
-            Script::reframed(move |framed| framed.chunks[at][0] ^= 1),
-        ));
-        all.push((
-            format!("an empty chunk as {at}, sealed by nobody"),
-            Script::reframed(move |framed| framed.chunks.insert(at, vec![0; 16])),
-        ));
-        all.push((
-            format!("chunk {at} as the last"),
-            Script::reframed(move |framed| {
-                framed.last = Some(framed.chunks[at].clone());
-                framed.chunks.truncate(at);
-            }),
-        ));
-        if let Some(foreign) = other.chunks.get(at).cloned() {
-            all.push((
-                format!("chunk {at} of another response"),
-                Script::reframed(move |framed| framed.chunks[at].clone_from(&foreign)),
-            ));
-        }
-        for later in at.saturating_add(1)..chunks.min(at.saturating_add(3)) {
-            all.push((
-                format!("chunks {at} and {later} swapped"),
-                Script::reframed(move |framed| framed.chunks.swap(at, later)),
-            ));
-        }
-    }
-    let foreign = other.clone();
-    all.push((
-        "another response's nonce".to_owned(),
-        Script::reframed(move |framed| framed.head.clone_from(&foreign.head)),
-    ));
-    let foreign = other.last.clone();
-    all.push((
-        "another response's end".to_owned(),
-        Script::reframed(move |framed| framed.last.clone_from(&foreign)),
-    ));
-    let foreign = other.clone();
-    all.push((
-        "another response".to_owned(),
-        Script::reframed(move |framed| framed.clone_from(&foreign)),
-    ));
-    all.push((
-        "the end flipped".to_owned(),
-        Script::reframed(|framed| framed.last.iter_mut().for_each(|last| last[0] ^= 1)),
-    ));
-    all.push((
-        "the end cut short".to_owned(),
-        Script::reframed(|framed| {
-            framed.last.iter_mut().for_each(|last| last.truncate(last.len().saturating_sub(1)));
-        }),
-    ));
-    all.push((
-        "octets after the end".to_owned(),
-        Script::reframed(|framed| framed.last.iter_mut().for_each(|last| last.push(0))),
-    ));
-    all.push(("nothing".to_owned(), Script::cut_at(0)));
-    all
-}
-
 /// Bundles and fleets are JSON; anything else is a mistake of the test's.
 fn json(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).expect("the relay was asked to edit JSON")
 }
 
-fn flipped(bytes: &[u8], position: usize) -> Vec<u8> {
+fn edited(bytes: &[u8], edit: &impl Fn(&mut Value)) -> Vec<u8> {
+    let mut value = json(bytes);
+    edit(&mut value);
+    value.to_string().into_bytes()
+}
+
+/// One bit of the octet at `position` is another, or of the last octet.
+pub fn flipped(bytes: &[u8], position: usize) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     if let Some(end) = bytes.len().checked_sub(1) {
         bytes[position.min(end)] ^= 1;
@@ -250,28 +221,8 @@ impl fmt::Debug for Script {
             Self::Response(_) => "Response",
             Self::Answer { .. } => "Answer",
             Self::Head { .. } => "Head",
+            Self::RequestHead { .. } => "RequestHead",
+            Self::Raw { .. } => "Raw",
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_tampering_differs_from_the_response() {
-        let framed = |octet| Framed {
-            head: vec![octet; 32],
-            chunks: vec![vec![octet, 1], vec![octet, 2], vec![octet, 3]],
-            last: Some(vec![octet, 9]),
-        };
-        let honest: Vec<Step> = framed(7).pieces().into_iter().map(Step::Send).collect();
-        let all = every_tampering(&framed(7), &framed(8));
-        assert!(all.len() > 30, "{}", all.len());
-        for (name, script) in all {
-            let Script::Response(tamper) = script else { panic!("{name}") };
-            let steps = tamper(framed(7));
-            assert_ne!(steps, honest, "{name}");
-        }
     }
 }

@@ -124,6 +124,12 @@ fn claims_name_their_tests() {
             }
         }
     }
+    for (file, test) in quoted(&page).into_iter().filter_map(|name| name.split_once(".rs::")) {
+        if !tests.get(&format!("{file}.rs")).is_some_and(|known| known.contains(test)) {
+            complaints.push(format!("docs/threat-model.md: there is no test {test} in {file}.rs"));
+        }
+    }
+    complaints.dedup();
     none(&complaints);
 }
 
