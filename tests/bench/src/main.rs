@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use harness::{Bench, Outcome};
 
 mod channel;
+mod e2e;
 mod engine;
 mod evidence;
 mod harness;
@@ -32,6 +33,7 @@ struct Part {
 /// All parts, in the order in which they run: each a module with `NAMES` and `figures`, and one line here.
 const PARTS: &[Part] = &[
     Part { names: channel::NAMES, figures: channel::figures },
+    Part { names: e2e::NAMES, figures: e2e::figures },
     Part { names: verify::NAMES, figures: verify::figures },
     Part { names: router::NAMES, figures: router::figures },
     Part { names: engine::NAMES, figures: engine::figures },
