@@ -4,6 +4,7 @@
 //! neither the answer nor its moment tells why. What is wrong inside the seal is answered inside.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
 use axum::extract::{Request, State as Shared};
@@ -14,7 +15,7 @@ use channel::names::{MEDIA_REQUEST, MEDIA_RESPONSE};
 use channel::{HEADER_LEN, Limit, Opened, Recipient, Refused, RequestHeader, RequestOpener};
 use futures_util::StreamExt as _;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::answer::{self, Job};
 use crate::boot::State;
@@ -33,15 +34,27 @@ pub(crate) async fn handle(Shared(state): Shared<Arc<State>>, request: Request) 
         left: wire_limit(&state),
         lease: state.budget.lease(),
     };
-    let admitted = timeout(state.config.limits.upload, async {
-        let admitted = admit(&state, &head.headers, &mut upload).await;
-        if admitted.is_err() {
-            upload.discard().await;
+    let now = Instant::now();
+    let until = now.checked_add(state.config.limits.upload).unwrap_or(now);
+    let too_slow = Refusal { problem: Problem::TooSlow, reason: "upload-slow" };
+    let admitted = timeout_at(until, admit(&state, &head.headers, &mut upload)).await;
+    let mut admitted = admitted.unwrap_or(Err(too_slow));
+    if let Err(refusal) = &admitted {
+        // What is refused is not kept, and so is no part of what all requests may keep together.
+        upload.lease = state.budget.lease();
+        match refusal.problem {
+            Problem::TooSlow => {}
+            Problem::Key => {
+                if timeout_at(until, upload.discard()).await.is_err() {
+                    admitted = Err(too_slow);
+                }
+            }
+            // The moment of these tells nothing of the seal. They are read on for a while because many
+            // clients listen only after they have spoken.
+            _ => drop(timeout(DISCARD_TIME_MAX, upload.discard()).await),
         }
-        admitted
-    });
-    let too_slow = Err(Refusal { problem: Problem::TooSlow, reason: "upload-slow" });
-    match admitted.await.unwrap_or(too_slow) {
+    }
+    match admitted {
         Ok(Admitted { opened, epoch, place }) => {
             state.metrics.opened();
             let octets = wire_limit(&state).saturating_sub(upload.left);
@@ -174,9 +187,9 @@ impl Upload {
 
     /// Reads what is left and keeps none of it.
     async fn discard(&mut self) {
-        while let Some(Ok(octets)) = self.body.next().await {
-            let Some(left) = self.left.checked_sub(octets.len()) else { return };
-            self.left = left;
+        while self.left > 0 {
+            let Some(Ok(octets)) = self.body.next().await else { return };
+            self.left = self.left.saturating_sub(octets.len());
         }
     }
 }
@@ -197,6 +210,9 @@ fn sealed(body: Body) -> Response<Body> {
     set(header::CACHE_CONTROL, "no-store");
     response
 }
+
+/// How long the rest of a body is read that is refused for another reason than its seal.
+const DISCARD_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Octets of a sealed body: the plaintext, the header, and the framing of as many chunks as a
 /// request may have, at most 8 octets of length and 16 of tag each.

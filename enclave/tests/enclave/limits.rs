@@ -81,6 +81,47 @@ async fn octets_of_arriving_requests_are_bounded_together() {
     assert_eq!(post(&serving, body).await.status(), StatusCode::OK, "the share came back");
 }
 
+/// Who is told to come back is told so before the end of the upload, and what was sent is not kept.
+#[tokio::test]
+async fn refused_upload_is_answered_soon_and_keeps_nothing() {
+    let end = "[limits]\nrequest_bytes = 4096\nbuffered_bytes = 7000\nrequests = 1";
+    let (engine, mut stage) = Played::new();
+    let serving = start_with(engine, "", end).await;
+    let peer = Peer::of(&serving).await;
+    let body = peer.seal_chat(&user(&"a".repeat(2000), "")).body;
+    let answered = post(&serving, peer.seal_chat(&user("first", "")).body).await;
+    let (_, events) = stage.recv().await.unwrap();
+    tokio::time::pause();
+    let before = tokio::time::Instant::now();
+    let refused = post(&serving, stalled(&body[..body.len() - 1])).await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(before.elapsed().as_secs(), 1);
+
+    // Its size says enough: no octet is waited for.
+    let mut declared = sealed_request(stalled(&[]));
+    declared.headers_mut().insert("content-length", "3000000".parse().unwrap());
+    let before = tokio::time::Instant::now();
+    let refused = serving.router().oneshot(declared).await.unwrap();
+    assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    assert!(before.elapsed().is_zero());
+    drop((answered, events));
+}
+
+/// A body that could not be opened is read to its end, but no part of the budget any more.
+#[tokio::test]
+async fn refused_upload_gives_its_share_back() {
+    let end = "[limits]\nrequest_bytes = 4096\nbuffered_bytes = 7000";
+    let serving = start_with(echo(), "", end).await;
+    let peer = Peer::of(&serving).await;
+    let body = peer.seal_chat(&user(&"a".repeat(2000), "")).body;
+    let (other, garbage) = (serving.clone(), [vec![0; 7], vec![9; 5000]].concat());
+    let hog = tokio::spawn(async move { post(&other, stalled(&garbage)).await.status() });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!hog.is_finished(), "it is still at it");
+    assert_eq!(post(&serving, body).await.status(), StatusCode::OK);
+    hog.abort();
+}
+
 #[tokio::test]
 async fn upload_has_a_time_limit_whatever_was_sent() {
     let serving = start(1).await;
