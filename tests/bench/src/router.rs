@@ -47,14 +47,20 @@ pub(crate) fn figures(bench: &mut Bench) -> Outcome {
         if !bench.wants(name) {
             continue;
         }
-        let mut rounds = Vec::new();
-        for _ in 0..ROUNDS {
-            rounds.push(runtime.block_on(round(leg))?);
+        let (mut rounds, mut spoilt) = (Vec::new(), 0);
+        while rounds.len() < ROUNDS {
+            match runtime.block_on(round(leg)) {
+                Ok(kib) => rounds.push(kib),
+                // On a busy machine not every stream gets its cell in time, and then the round says nothing.
+                Err(why) if spoilt >= ROUNDS => return Err(why),
+                Err(_) => spoilt = usize::saturating_add(spoilt, 1),
+            }
         }
         let mut figure = Figure::alone(name, "KiB", rounds);
         if leg == Leg::Plain {
             figure.notes.push("target: at most 40".to_owned());
         }
+        figure.notes.push(format!("{spoilt} rounds were taken again"));
         figure.notes.push(format!(
             "{STREAMS} streams of at least a cell a second, every {SLOW_EVERY}th reads 64 octets a second and is fed without end"
         ));
