@@ -63,7 +63,6 @@ impl Stack {
         let ready = router.line().await;
         let router_url = ready.strip_prefix("ready router=").unwrap().to_owned();
         assert!(router_url.starts_with("https://"), "{ready}");
-        let (_router, _platform) = (router, platform);
         let stack = Self {
             place,
             policy,
@@ -72,8 +71,8 @@ impl Stack {
             spki,
             enclave_config,
             enclave: Some(enclave),
-            _router,
-            _platform,
+            _router: router,
+            _platform: platform,
         };
         stack.until(0).await;
         stack
