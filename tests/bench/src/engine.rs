@@ -9,11 +9,12 @@
 //! There is no peer yet.
 
 use std::path::Path;
+use std::rc::Rc;
 
 use attestation::Sha256;
 use engine::{EmbeddedEngine, EngineOptions, Sampling, VerifiedModel};
 
-use crate::harness::{Bench, Clock, Failed, Figure, Outcome, number};
+use crate::harness::{Bench, Clock, Failed, Figure, Outcome, Samples, number};
 
 pub(crate) const NAMES: &[&str] = &[
     "engine.q4_1.pp512.t1",
@@ -31,7 +32,7 @@ const ANSWER: u32 = 64;
 
 pub(crate) fn figures(bench: &mut Bench) -> Outcome {
     let model = bench.model.clone().ok_or("the engine's figures need --model FILE")?;
-    let mut tasks = Vec::new();
+    let mut tasks: Vec<Task> = Vec::new();
     for threads in [1, 2] {
         let wanted = TASKS.iter().filter_map(|(task, work)| {
             let name = format!("engine.q4_1.{task}.t{threads}");
@@ -41,33 +42,42 @@ pub(crate) fn figures(bench: &mut Bench) -> Outcome {
         if wanted.is_empty() {
             continue;
         }
-        let engine = std::rc::Rc::new(load(&model, threads)?);
-        tasks.extend(
-            wanted.into_iter().map(|(name, work)| (name, work, engine.clone(), Vec::new())),
-        );
+        let engine = Rc::new(load(&model, threads)?);
+        tasks.extend(wanted.into_iter().map(|(name, work)| {
+            let (engine, rates, paid) = (Rc::clone(&engine), Vec::new(), Vec::new());
+            Task { name, work, engine, rates, paid }
+        }));
     }
     // One round more than counts, to warm up.
     for round in 0..=ROUNDS {
         tasks.rotate_left(1);
-        for (_, work, engine, rates) in &mut tasks {
-            let (mut tokens, mut failed) = (0, None);
-            let took = Clock::Wall.time(|| match work(engine) {
-                Ok(count) => tokens = count,
-                Err(why) => failed = Some(why),
-            });
-            if let Some(why) = failed {
-                return Err(why);
-            }
+        for Task { work, engine, rates, paid, .. } in &mut tasks {
+            let (wall, cpu) = (Clock::Wall.now(), Clock::Process.now());
+            let tokens = number(work(engine)?);
+            let taken = |clock: Clock, since| clock.now().saturating_sub(since).as_secs_f64();
             if round > 0 {
-                rates.push(number(tokens) / took.as_secs_f64());
+                rates.push(tokens / taken(Clock::Wall, wall));
+                paid.push(tokens / taken(Clock::Process, cpu));
             }
         }
     }
-    tasks.sort_by_key(|(name, ..)| NAMES.iter().position(|known| known == name));
-    for (name, _, _, rates) in tasks {
-        bench.print(&Figure::alone(&name, "tok/s", rates));
+    tasks.sort_by_key(|task| NAMES.iter().position(|known| *known == task.name));
+    for Task { name, rates, paid, .. } in tasks {
+        let mut figure = Figure::alone(&name, "tok/s", rates);
+        let paid = Samples::of(paid).unwrap_or_default().median;
+        figure.notes.push(format!("{paid:.1} tokens for each second of processor time"));
+        bench.print(&figure);
     }
     Ok(())
+}
+
+/// What is measured, and what it gave: tokens by the clock on the wall, and by processor time.
+struct Task {
+    name: String,
+    work: Work,
+    engine: Rc<EmbeddedEngine>,
+    rates: Vec<f64>,
+    paid: Vec<f64>,
 }
 
 /// Does its work and says how many tokens that were.
