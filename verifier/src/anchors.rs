@@ -27,6 +27,8 @@ pub(crate) struct TrustAnchors {
     sev_snp: Vec<Ark>,
     digest: Sha256,
     periods: Vec<Period>,
+    /// The built-in intermediates that one of the roots signed.
+    signed: Vec<&'static [u8]>,
 }
 
 /// From when to when something is good, both included.
@@ -59,9 +61,17 @@ impl TrustAnchors {
                 all.extend_from_slice(part);
             }
         }
-        let validity = |ark: &Ark| Some(Certificate::parse(&ark.der).ok()?.validity());
-        let periods = sev_snp.iter().filter_map(validity).collect();
-        Self { kind, sev_snp, digest: Sha256::of(&all), periods }
+        let roots: Vec<_> =
+            sev_snp.iter().filter_map(|ark| Certificate::parse(&ark.der).ok()).collect();
+        let periods = roots.iter().map(Certificate::validity).collect();
+        let is_signed = |intermediate: &&Certificate<'static>| {
+            roots.iter().any(|root| {
+                intermediate.names_issuer(root) && intermediate.is_signed_by(root.key())
+            })
+        };
+        let signed = intermediates().iter().filter(is_signed).map(|signed| signed.der).collect();
+        drop(roots);
+        Self { kind, sev_snp, digest: Sha256::of(&all), periods, signed }
     }
 
     /// Whose roots these are.
@@ -72,6 +82,11 @@ impl TrustAnchors {
     /// A digest of the roots, in their order.
     pub(crate) const fn digest(&self) -> Sha256 {
         self.digest
+    }
+
+    /// Whether a chain through this built-in intermediate may end at one of the roots.
+    pub(crate) fn signed(&self, built_in: &Certificate<'_>) -> bool {
+        self.signed.contains(&built_in.der)
     }
 
     /// From when to when each of the roots is good.

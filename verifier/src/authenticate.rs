@@ -13,6 +13,7 @@ use crate::result::CrlNumber;
 
 pub(crate) mod cache;
 mod chain;
+mod given;
 mod report;
 mod revocation;
 

@@ -1,10 +1,4 @@
 //! A cache of verified chains makes no difference but to the time that it takes.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "a test may fail anywhere"
-)]
 mod world;
 
 use core::time::Duration;

@@ -1,10 +1,5 @@
 //! A cell costs no memory: what an answer needs, it has from its first cells on (`docs/protocol.md` §5.7).
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "a test may fail anywhere"
-)]
+#![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 use allocation_counter::measure;
 use channel::padding::{CELL_CONTENT_LEN, CELL_LEN};

@@ -214,8 +214,12 @@ mod tests {
         let (certificate, list) = ([1_u8; 40], [2_u8; 40]);
         let endorse = |certificates: &[&[u8]], crls: &[&[u8]]| {
             let mut all = Endorsements::new();
-            certificates.iter().for_each(|der| all.add_certificate(der).unwrap());
-            crls.iter().for_each(|der| all.add_crl(der).unwrap());
+            for der in certificates {
+                all.add_certificate(der).unwrap();
+            }
+            for der in crls {
+                all.add_crl(der).unwrap();
+            }
             all
         };
         let none = Endorsements::new();

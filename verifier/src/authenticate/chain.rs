@@ -1,12 +1,13 @@
 //! The chain: VCEK or VLEK, its intermediate, and a root that is an anchor byte for byte
 //! (AMD 57230, VCEK certificate and KDS interface specification, §3).
 
+use attestation::UnixTime;
 use attestation::snp::{Product, SigningKey};
-use attestation::{Endorsements, UnixTime};
 
 use super::cache::{self, ChainCache, Window};
+use super::given::{built_in, certificates, crls, periods};
 use super::{Inputs, fails, revocation};
-use crate::anchors::{Ark, Period, ark_name, intermediates};
+use crate::anchors::{Ark, ark_name};
 use crate::crypto::P384_POINT_LEN;
 use crate::finding::{Code, Finding};
 use crate::result::CrlNumber;
@@ -106,21 +107,6 @@ pub(super) fn verify(
     Some(chain)
 }
 
-/// From when to when each thing is good that a chain may be made of.
-fn periods(
-    inputs: Inputs<'_>,
-    given: &[Certificate<'_>],
-    crls: &[Crl<'_>],
-) -> impl Iterator<Item = Period> {
-    // A list without an end is never without a finding.
-    let of_list = |crl: &Crl<'_>| {
-        let (this_update, next_update) = crl.window();
-        (this_update, next_update.unwrap_or(this_update))
-    };
-    let certificates = given.iter().chain(intermediates()).map(Certificate::validity);
-    certificates.chain(crls.iter().map(of_list)).chain(inputs.anchors.periods().iter().copied())
-}
-
 fn follow_report(
     inputs: Inputs<'_>,
     given: &[Certificate<'_>],
@@ -208,9 +194,15 @@ fn issued(
 ) -> Option<End> {
     let named = |candidate: &&Certificate<'_>| vek.names_issuer(candidate);
     let signs = |candidate: &&Certificate<'_>| vek.is_signed_by(candidate.key());
-    let candidates = pool.given.iter().filter(named).take(ATTEMPTS_MAX);
-    let candidates = candidates.chain(built_in(pool.given).filter(named));
-    let attempts = candidates.clone().filter(signs).map(|intermediate| {
+    let given = pool.given.iter().filter(named).take(ATTEMPTS_MAX);
+    let signers: Vec<_> = given.clone().filter(signs).collect();
+    // One that no anchor signed never passes, so beside another it is not worth a verification.
+    let is_worth_it =
+        |built_in: &&Certificate<'_>| signers.is_empty() || pool.inputs.anchors.signed(built_in);
+    let others = built_in(pool.given).filter(named);
+    let candidates = given.chain(others.clone());
+    let others = others.filter(is_worth_it).filter(signs);
+    let attempts = signers.iter().copied().chain(others).map(|intermediate| {
         let mut own = Vec::new();
         let end = rooted(pool, vek, intermediate, kind, product, &mut own);
         (own, end)
@@ -260,34 +252,6 @@ fn rooted(
         return (ends, None);
     };
     (ends.min(until), Some(CrlNumber { issuer: ark.id(), number }))
-}
-
-fn certificates<'a>(inputs: Inputs<'a>, findings: &mut Vec<Finding>) -> Vec<Certificate<'a>> {
-    let mut parsed = Vec::new();
-    let [given, carried] = inputs.endorsements.map(Endorsements::certificates);
-    for der in given.iter().chain(carried.iter().filter(|der| !given.contains(der))) {
-        match Certificate::parse(der) {
-            Ok(certificate) => parsed.push(certificate),
-            Err(error) => {
-                findings.push(Finding::reject(Code::EndorsementsMalformed, error.to_string()));
-            }
-        }
-    }
-    parsed
-}
-
-fn crls<'a>(inputs: Inputs<'a>, findings: &mut Vec<Finding>) -> Vec<Crl<'a>> {
-    let mut parsed = Vec::new();
-    let [given, carried] = inputs.endorsements.map(Endorsements::crls);
-    for der in given.iter().chain(carried.iter().filter(|der| !given.contains(der))) {
-        match Crl::parse(der) {
-            Ok(crl) => parsed.push(crl),
-            Err(error) => {
-                findings.push(Finding::reject(Code::EndorsementsMalformed, error.to_string()));
-            }
-        }
-    }
-    parsed
 }
 
 /// Whether a certificate may be a signing key's.
@@ -436,12 +400,6 @@ fn dates(
         );
     }
     not_after
-}
-
-/// The intermediates that are built in and were not given.
-fn built_in<'a>(given: &'a [Certificate<'a>]) -> impl Iterator<Item = &'a Certificate<'a>> + Clone {
-    let is_new = |built_in: &&Certificate<'_>| !given.iter().any(|have| have.der == built_in.der);
-    intermediates().iter().filter(is_new)
 }
 
 /// The anchor that signed the intermediate. Roots that were given are only named in the finding:
