@@ -7,6 +7,7 @@
     reason = "a story that cannot go on fails"
 )]
 
+mod floods;
 mod happy;
 mod hostile;
 mod logs;

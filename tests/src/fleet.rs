@@ -7,7 +7,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -42,6 +42,8 @@ pub struct Plan {
     pub engine: Arc<dyn Engine>,
     /// What the host hands out with its reports.
     pub host: Host,
+    /// How long the platform takes for a report.
+    pub report_takes: Duration,
     /// The API keys that the router asks for.
     pub keys: Option<router::Keys>,
 }
@@ -70,6 +72,8 @@ pub struct Fleet {
     pub policy: String,
     /// What the platform's vendor publishes.
     pub endorsements: Endorsements,
+    /// How many reports the platform has signed.
+    pub reports: Arc<AtomicUsize>,
     ark: Vec<u8>,
     clock: Arc<AtomicU64>,
     _stops: Vec<oneshot::Sender<()>>,
@@ -82,6 +86,7 @@ impl Default for Plan {
             config: "",
             engine: Arc::new(EchoEngine::new(8, Duration::ZERO)),
             host: Host::Helpful,
+            report_takes: Duration::ZERO,
             keys: None,
         }
     }
@@ -124,11 +129,12 @@ impl Fleet {
             validity.not_after,
         );
 
-        let mut stops = Vec::new();
+        let (mut stops, reports) = (Vec::new(), Arc::default());
         let (mut nodes, mut enclaves) = (Vec::new(), Vec::new());
         for _ in 0..plan.enclaves {
             let boot = Boot::new(config.clone(), enclave_clock(&clock));
-            let keyed = boot.make_keys(attester(&platform, plan.host)).expect("keys are made");
+            let attester = attester(&platform, &plan, &reports);
+            let keyed = boot.make_keys(attester).expect("keys are made");
             let loaded =
                 keyed.load(Arc::clone(&plan.engine)).expect("the engine runs the configured model");
             let serving = loaded.attest().await.expect("the platform signs");
@@ -160,6 +166,7 @@ impl Fleet {
             enclaves,
             policy,
             endorsements,
+            reports,
             ark,
             clock,
             _stops: stops,
@@ -250,14 +257,22 @@ fn accepted(config: &enclave::Config, engine: &dyn Engine) -> Accepted {
 }
 
 /// The guest's side of the simulated platform, without a socket.
-fn attester(platform: &Arc<SimulatedPlatform>, host: Host) -> Box<dyn Attester> {
-    let platform = Arc::clone(platform);
-    let endorsements = match host {
+fn attester(
+    platform: &Arc<SimulatedPlatform>,
+    plan: &Plan,
+    reports: &Arc<AtomicUsize>,
+) -> Box<dyn Attester> {
+    let (platform, reports, takes) =
+        (Arc::clone(platform), Arc::clone(reports), plan.report_takes);
+    let endorsements = match plan.host {
         Host::Helpful => platform.endorsements.clone(),
         Host::Withholding => Endorsements::new(),
     };
     Box::new(move |report_data: &ReportData| -> Result<PlatformEvidence, CollectError> {
+        // The collector gives it a thread of its own.
+        std::thread::sleep(takes);
         let report = platform.report(report_data).expect("the simulated platform signs");
+        reports.fetch_add(1, SeqCst);
         Ok(PlatformEvidence {
             platform: Platform::SevSnp,
             report,
