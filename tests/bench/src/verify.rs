@@ -85,13 +85,13 @@ struct Signature {
     algorithm: &'static dyn VerificationAlgorithm,
     key: Vec<u8>,
     message: Vec<u8>,
-    signature: Vec<u8>,
+    octets: Vec<u8>,
 }
 
 impl Signature {
     fn verify(&self) {
         let key = UnparsedPublicKey::new(self.algorithm, &self.key);
-        key.verify(&self.message, &self.signature).expect("the simulated platform signs");
+        key.verify(&self.message, &self.octets).expect("the simulated platform signs");
     }
 }
 
@@ -113,7 +113,7 @@ impl Needed {
                 algorithm: &RSA_PSS_2048_8192_SHA384,
                 key: key(issuer)?,
                 message: message.to_vec(),
-                signature: signature.to_vec(),
+                octets: signature.to_vec(),
             })
         };
         let certificate = |name, issuer: &[u8], der: &[u8]| {
@@ -135,7 +135,7 @@ impl Needed {
             algorithm: &ECDSA_P384_SHA384_FIXED,
             key: key(vek)?,
             message: report.signed_bytes().to_vec(),
-            signature: [big_endian(&r), big_endian(&s)].concat(),
+            octets: [big_endian(&r), big_endian(&s)].concat(),
         };
         let intermediate = certificate("the ASK under the ARK, RSA-4096", ark, ask)?;
         let vek = certificate("the VCEK under the ASK, RSA-4096", ask, vek)?;
