@@ -12,7 +12,7 @@ use axum::http::{Response, StatusCode, header};
 use axum::routing::post;
 use axum::serve::ListenerExt as _;
 use bytes::Bytes;
-use enclave::openai::{Completion, Tokens};
+use enclave::openai::{Completion, Form, Tokens};
 use engine::{EchoEngine, Engine as _, Generation, GenerationEvent, Message, Role, Sampling};
 use futures_util::stream;
 use serde_json::Value;
@@ -42,7 +42,8 @@ async fn answer(State(engine): State<Arc<EchoEngine>>, body: Bytes) -> Response<
         *refused.status_mut() = StatusCode::BAD_REQUEST;
         return refused;
     };
-    let completion = Completion::new([7; 12], super::moment(), MODEL, "fp_peer").with_usage();
+    let completion = Completion::new(Form::Chat, [7; 12], super::moment(), MODEL, "fp_peer");
+    let completion = completion.with_usage();
     let said = Said { completion, generation, next: Next::Role };
     let body = stream::unfold(said, |mut said| async move {
         let event = said.event().await?;
