@@ -173,6 +173,31 @@ fn a_router_that_plays_with_chunks_is_noticed() {
 }
 
 #[test]
+fn no_chunk_passes_for_the_last_nor_the_last_for_another() {
+    let len = frame_len();
+    for at in 1..5 {
+        let (pending, frames, _) = exchange();
+        // In its own position, and with the mark of the last instead of its length.
+        let bytes = [frames[..at].concat().as_slice(), &[0], &frames[at][len..]].concat();
+        let (_, end) = receive(pending, &bytes, 50);
+        assert_eq!(end.unwrap_err().code(), "response-not-authentic", "chunk {at} as the last");
+    }
+    let (pending, frames, _) = exchange();
+    let mut bytes = frames[..5].concat();
+    channel::chunks::write_len(frames[5][1..].len(), &mut bytes);
+    bytes.extend(&frames[5][1..]);
+    let (_, end) = receive(pending, &bytes, 50);
+    assert_eq!(end.unwrap_err().code(), "response-not-authentic", "the last as another");
+}
+
+/// Octets of the length that announces a cell.
+fn frame_len() -> usize {
+    let mut len = Vec::new();
+    channel::chunks::write_len(CELL_LEN + channel::TAG_LEN, &mut len);
+    len.len()
+}
+
+#[test]
 fn a_shorter_nonce_is_no_way_to_a_weaker_suite() {
     // The nonce of AES-128-GCM has 16 octets: the client knows one length, and so one key.
     let (pending, frames, _) = exchange();
@@ -209,6 +234,24 @@ fn a_break_is_final() {
     let first = stream.push(&frames[2], &mut events).unwrap_err();
     assert_eq!(stream.push(&frames[1], &mut events).unwrap_err(), first);
     assert!(events.is_empty());
+    assert_eq!(stream.finish().unwrap_err(), first);
+}
+
+#[test]
+fn a_message_that_broke_stays_broken() {
+    let to = Recipient::generate(5, 10);
+    let (sealed, pending) = seal_to(to.public(), &request(1)).unwrap();
+    let opened = open(&to, &sealed.into_bytes()).unwrap();
+    let (mut reply, mut out) = opened.reply.into_sealer(&[0; 32]);
+    let (mut stream, mut events) = (pending.open(), Vec::new());
+    // A request's first octet, and then the head of a response: both authentic, and together nothing.
+    reply.seal(b"\x00", &mut out).unwrap();
+    let first = stream.push(&out, &mut events).unwrap_err();
+    assert_eq!(first.code(), "response-malformed");
+    out.clear();
+    reply.seal(b"\x03\x40\xc8\x00", &mut out).unwrap();
+    assert_eq!(stream.push(&out, &mut events).unwrap_err(), first);
+    assert!(events.is_empty(), "{events:?}");
     assert_eq!(stream.finish().unwrap_err(), first);
 }
 
