@@ -234,6 +234,7 @@ const BROKEN: &[u16] = &[400, 408, 0];
 const LONG: &[u16] = &[400, 414, 431, 0];
 
 /// A story, its octets, and the statuses that say clearly what is wrong.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn requests() -> Vec<(String, Vec<u8>, &'static [u16])> {
     let mut all: Vec<(String, Vec<u8>, &'static [u16])> = Vec::new();
     let mut add = |story: &str, octets: Vec<u8>, expected| {

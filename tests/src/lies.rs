@@ -59,6 +59,7 @@ impl Lie {
 
 /// Everything that can be done to a sealed body of so many chunks without its key; `other` is one of another exchange in the
 /// same direction, `reflected` one of the same exchange in the other direction.
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub fn reframings(framed: &Framed, other: &Framed, reflected: &Framed) -> Vec<Reframing> {
     let mut all = Vec::new();
     let mut add = |story: String, code, make: Arc<dyn Fn(&Framed) -> Vec<u8> + Send + Sync>| {

@@ -4,7 +4,6 @@ use attestation::Secret;
 use channel::{Fields, names};
 use serde_json::Value;
 use tests::octets::{post_json, talk};
-use tokio::net::TcpStream;
 
 use super::{MARK, Servers};
 
@@ -237,13 +236,7 @@ async fn what_is_wrong_inside_the_seal_is_told_inside() {
     let mut complaints = Vec::new();
     for (story, request, expected) in cases {
         let (sealed, pending) = seal::seal(keys.sealing(), &request, servers.fleet.now()).unwrap();
-        let sealed = sealed.into_bytes();
-        let head = format!(
-            "POST /v1/ohttp HTTP/1.1\r\nhost: x\r\ncontent-type: message/ohttp-chunked-req\r\ncontent-length: {}\r\n\r\n",
-            sealed.len()
-        );
-        let stream = TcpStream::connect(servers.fleet.enclaves[0]).await.unwrap();
-        let (_, heard) = tests::octets::talk_on(stream, &[head.as_bytes(), &sealed].concat()).await;
+        let heard = talk(servers.fleet.enclaves[0], &post_sealed(&sealed.into_bytes())).await;
         assert_eq!(
             (heard.status, heard.complete),
             (200, true),
@@ -268,4 +261,13 @@ async fn what_is_wrong_inside_the_seal_is_told_inside() {
     }
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
     servers.assert_unharmed().await;
+}
+
+/// A sealed request as the router would hand it on.
+fn post_sealed(sealed: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "POST /v1/ohttp HTTP/1.1\r\nhost: x\r\ncontent-type: message/ohttp-chunked-req\r\ncontent-length: {}\r\n\r\n",
+        sealed.len()
+    );
+    [head.as_bytes(), sealed].concat()
 }
