@@ -7,12 +7,12 @@ use tests::{
     scan::{Needle, Scanner},
 };
 
-use crate::hunt::Hunt;
+use crate::hunt::{Hunt, Legs};
 
 /// A core holds all that its program saw. Who sees prompts leaves none, whatever those who start it allow.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_sees_prompts_leaves_no_core() {
-    let hunt = Hunt::start("cores").await;
+    let hunt = Hunt::start("cores", Legs::Plain).await;
     let place = &hunt.place;
     let canary = Needle::random("in memory");
     let told = hunt.ask(&Hunt::chat(&canary, "")).await;

@@ -1,11 +1,11 @@
 //! The stack that is hunted through: the real programs, with taps on every leg between them.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
 
 use http::header;
 use serde_json::{Value, json};
 use tests::{
-    programs::{Cores, MODEL, Place, Running, address_in, quiet_port, until_ready},
+    programs::{Cores, MODEL, PATIENCE, Place, Running, address_in, quiet_port, until_ready},
     scan::Needle,
     wire::{Answer, Tap, request, send},
 };
@@ -28,8 +28,30 @@ pub(crate) struct Hunt {
     pub(crate) key: Needle,
     /// Where the router is.
     pub(crate) router_address: SocketAddr,
-    policy: Arc<str>,
+    connector: Option<tls::Connector>,
+    /// How clients reach the router.
+    pub(crate) access: Access,
 }
+
+/// How the programs reach each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Legs {
+    Plain,
+    Tls,
+}
+
+/// What a client is told to reach the router.
+#[derive(Debug)]
+pub(crate) struct Access {
+    legs: Legs,
+    policy: String,
+    key_file: String,
+    authority: String,
+}
+
+/// The same as arguments.
+#[derive(Debug)]
+pub(crate) struct Arguments(Vec<String>);
 
 /// What an SDK was told.
 #[derive(Debug)]
@@ -41,48 +63,36 @@ pub(crate) struct Told {
 }
 
 impl Hunt {
-    pub(crate) async fn start(story: &str) -> Self {
+    pub(crate) async fn start(story: &str, legs: Legs) -> Self {
         let place = Place::new(story);
         let platform = place.platform().await;
         // Cells at a pace: an answer takes long enough to look at its middle.
         let address = quiet_port();
-        let config =
-            place.enclave_config("enclave.toml", address, "padding = \"p2\"", "drain_s = 2");
+        let (tables, connector) = secure(&place, legs).await;
+        let (top, limits) = ("padding = \"p2\"", format!("drain_s = 2\n{tables}"));
+        let config = place.enclave_config("enclave.toml", address, top, &limits);
         let policy = place.policy(&[place.digests(&config).await]).await;
         let inside = Tap::start(address).await;
         let enclave = start_enclave(&place).await;
 
         let (_, key) = place.add_key("hunt", &[]).await;
         let key_file = place.write("client.key", &key);
-        place.write(
-            "router.toml",
-            format!(
-                "listen = \"127.0.0.1:0\"\n[[enclaves]]\nurl = \"http://{}\"\n[keys]\nfile = \"keys.toml\"\n[timeouts]\npoll_ms = 100\n",
-                inside.address()
-            ),
-        );
+        let own =
+            "listen = \"127.0.0.1:0\"\n[keys]\nfile = \"keys.toml\"\n[timeouts]\npoll_ms = 100\n";
+        place.write("router.toml", format!("{own}{}", legs.in_router(inside.address())));
         let config = place.path("router.toml");
-        let mut router =
-            place.start_as("router", "veritee-router", &["--config", &config], Cores::Unlimited);
+        let arguments = ["--config", &config];
+        let mut router = place.start_as("router", "veritee-router", &arguments, Cores::Unlimited);
         let router_address = address_in(&router.line().await);
-        until_ready(router_address, None, 1).await;
+        until_ready(router_address, connector.as_ref(), 1).await;
         let outside = Tap::start(router_address).await;
 
-        let url = format!("http://{}", outside.address());
-        let arguments = [
-            "proxy",
-            "--router",
-            &url,
-            "--policy",
-            &policy,
-            "--key-file",
-            &key_file,
-            "--listen",
-            "127.0.0.1:0",
-        ];
+        let access = Access { legs, policy, key_file, authority: place.path("ca.pem") };
+        let arguments = access.of(&outside);
+        let arguments = [&["proxy", "--listen", "127.0.0.1:0"], &arguments.each()[..]].concat();
         let mut proxy = place.start_as("proxy", "veritee", &arguments, Cores::Unlimited);
         let local = Tap::start(address_in(&proxy.line().await)).await;
-        let (key, policy) = (Needle::new("the API key", &key), policy.into());
+        let key = Needle::new("the API key", &key);
         Self {
             place,
             platform,
@@ -94,14 +104,20 @@ impl Hunt {
             inside,
             key,
             router_address,
-            policy,
+            connector,
+            access,
         }
     }
 
     /// Starts the enclave again, where it was.
     pub(crate) async fn restart_enclave(&mut self) {
         self.enclave = start_enclave(&self.place).await;
-        until_ready(self.router_address, None, 1).await;
+        until_ready(self.router_address, self.connector.as_ref(), 1).await;
+    }
+
+    /// Whether the key is in the clear between client and router, as it is on loopback.
+    pub(crate) fn shows_its_key(&self) -> bool {
+        self.access.legs == Legs::Plain
     }
 
     /// A question that holds a canary; `more` are members of the JSON object beside it.
@@ -128,11 +144,6 @@ impl Hunt {
         let agent = http::HeaderValue::from_static("an SDK");
         asked.headers_mut().insert(header::USER_AGENT, agent);
         send(self.local.address(), asked).await
-    }
-
-    /// The policy's file.
-    pub(crate) fn policy(&self) -> &str {
-        &self.policy
     }
 }
 
@@ -174,10 +185,59 @@ impl Told {
     }
 }
 
+impl Access {
+    /// For a client that comes through this tap.
+    pub(crate) fn of(&self, tap: &Tap) -> Arguments {
+        let Self { legs, policy, key_file, authority } = self;
+        let scheme = if *legs == Legs::Tls { "https" } else { "http" };
+        let url = format!("{scheme}://{}", tap.address());
+        let mut arguments = vec!["--router", &url, "--policy", policy, "--key-file", key_file];
+        if *legs == Legs::Tls {
+            arguments.extend(["--router-ca", authority]);
+        }
+        Arguments(arguments.into_iter().map(str::to_owned).collect())
+    }
+}
+
+impl Arguments {
+    pub(crate) fn each(&self) -> Vec<&str> {
+        self.0.iter().map(String::as_str).collect()
+    }
+}
+
+impl Legs {
+    /// What the router's configuration says of them, for an enclave behind this address.
+    fn in_router(self, enclave: SocketAddr) -> String {
+        match self {
+            Self::Plain => format!("[[enclaves]]\nurl = \"http://{enclave}\"\n"),
+            Self::Tls => format!(
+                "[tls]\ncertificate = \"router.pem\"\nkey = \"router.key\"\n\
+                 [identity]\ncertificate = \"identity.pem\"\nkey = \"identity.key\"\n\
+                 [[enclaves]]\nurl = \"https://{enclave}\"\nspki_file = \"enclave.pins\"\n"
+            ),
+        }
+    }
+}
+
+/// Makes what TLS needs: tables for the enclave's configuration, and how to reach the router.
+async fn secure(place: &Place, legs: Legs) -> (String, Option<tls::Connector>) {
+    if legs == Legs::Plain {
+        return (String::new(), None);
+    }
+    place.certificates();
+    let pem = std::fs::read(place.path("ca.pem")).unwrap();
+    let servers = tls::Servers::Authorities(tls::Authorities::from_pem(&pem).unwrap());
+    let connector = tls::Connector::new(servers, None, PATIENCE).unwrap();
+    (format!("[tls]\nrouter_spki = [\"{}\"]", place.identity().await), Some(connector))
+}
+
 async fn start_enclave(place: &Place) -> Running {
     let config = place.path("enclave.toml");
-    let mut enclave =
-        place.start_as("enclave", "veritee-enclave", &["--config", &config], Cores::Unlimited);
-    enclave.line().await;
+    let arguments = ["--config", &config];
+    let mut enclave = place.start_as("enclave", "veritee-enclave", &arguments, Cores::Unlimited);
+    let ready = enclave.line().await;
+    if let Some((_, pin)) = ready.split_once(" spki=") {
+        place.write("enclave.pins", pin);
+    }
     enclave
 }

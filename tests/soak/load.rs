@@ -20,6 +20,7 @@ use crate::{
     oracle::Known,
     random::Random,
     stack::{Slot, Stack, read_authorities},
+    told::{End, Told},
 };
 
 /// Everything that a request needs.
@@ -30,19 +31,6 @@ pub(crate) struct Load {
     pub(crate) random: Arc<Random>,
     known: Vec<Known>,
     client: Client,
-}
-
-/// How a request ended.
-#[derive(Debug)]
-enum End {
-    /// As it must where nothing is disturbed: a right answer, or the right refusal.
-    Expected,
-    /// An error with a code: right while something is disturbed.
-    Typed(String),
-    /// No connection, or one that broke: right while the program that was asked is away.
-    Gone(String),
-    /// Never right.
-    Wrong(String),
 }
 
 /// What a client does with a stream.
@@ -453,89 +441,6 @@ impl Load {
             End::Typed("cut on the way".to_owned())
         } else {
             End::Wrong(why)
-        }
-    }
-}
-
-/// A stream, as far as it came.
-#[derive(Default)]
-struct Told {
-    rest: Vec<u8>,
-    text: String,
-    finish: Option<String>,
-    tokens: Option<Value>,
-    done: bool,
-    error: Option<String>,
-    strange: Option<String>,
-}
-
-impl Told {
-    fn read(&mut self, octets: &[u8]) {
-        self.rest.extend_from_slice(octets);
-        while let Some(end) = self.rest.windows(2).position(|two| two == b"\n\n") {
-            let event: Vec<u8> = self.rest.drain(..end.saturating_add(2)).collect();
-            match event.strip_prefix(b"data: ") {
-                Some(b"[DONE]\n\n") => self.done = true,
-                Some(data) => match serde_json::from_slice(data) {
-                    Ok(data) => self.event(&data),
-                    Err(_) => self.strange = Some(String::from_utf8_lossy(data).into_owned()),
-                },
-                None => self.strange = Some(String::from_utf8_lossy(&event).into_owned()),
-            }
-        }
-    }
-
-    fn event(&mut self, data: &Value) {
-        if let Some(error) = data.get("error") {
-            self.error = Some(error["code"].as_str().unwrap_or("untyped").to_owned());
-        }
-        let choice = &data["choices"][0];
-        self.text.push_str(choice["delta"]["content"].as_str().unwrap_or_default());
-        if let Some(finish) = choice["finish_reason"].as_str() {
-            self.finish = Some(finish.to_owned());
-        }
-        if let Some(tokens) = data["usage"].get("completion_tokens") {
-            self.tokens = Some(tokens.clone());
-        }
-    }
-
-    fn misplaced(&self) -> End {
-        End::Wrong(format!("text out of place: {:?}", self.text))
-    }
-
-    fn is_right(&self, known: &Known) -> bool {
-        self.text == known.text
-            && self.finish.as_deref() == Some(known.finish)
-            && self.tokens.as_ref().is_some_and(|tokens| *tokens == known.tokens)
-    }
-
-    /// The stream ended cleanly.
-    fn ended(self, known: &Known) -> End {
-        match (&self.strange, &self.error) {
-            (Some(strange), _) => End::Wrong(format!("an event that is none: {strange:?}")),
-            (None, Some(code)) => End::Wrong(format!("a clean end after the error {code}")),
-            (None, None) if self.done && self.is_right(known) => End::Expected,
-            (None, None) => End::Wrong(format!(
-                "taken for whole: done {}, finish {:?}, tokens {:?}, text {:?}",
-                self.done, self.finish, self.tokens, self.text
-            )),
-        }
-    }
-
-    /// The connection broke.
-    fn broke(self, known: &Known, why: String) -> End {
-        if let Some(strange) = self.strange {
-            return End::Wrong(format!("an event that is none: {strange:?}"));
-        }
-        let said_whole = self.done || self.finish.is_some() || self.tokens.is_some();
-        if !known.text.starts_with(&self.text) || (said_whole && self.text != known.text) {
-            return self.misplaced();
-        }
-        match self.error.as_deref() {
-            Some("untyped") => End::Wrong("an error without a code".to_owned()),
-            Some(_) if said_whole => End::Wrong("an error after a verified end".to_owned()),
-            Some(code) => End::Typed(code.to_owned()),
-            None => End::Gone(why),
         }
     }
 }

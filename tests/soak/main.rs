@@ -18,6 +18,7 @@ mod load;
 mod oracle;
 mod random;
 mod stack;
+mod told;
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 

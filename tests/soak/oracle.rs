@@ -73,6 +73,12 @@ impl Known {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn of(text: &str, finish: &'static str, tokens: u32) -> Self {
+        let (prompt, text) = (String::new(), text.to_owned());
+        Self { prompt, temperature: 0.0, seed: 0, tokens_max: 0, text, finish, tokens }
+    }
+
     /// The question as an SDK writes it.
     pub(crate) fn body(&self, stream: bool) -> Value {
         let Self { prompt, temperature, seed, tokens_max, .. } = self;
