@@ -31,6 +31,12 @@ pub struct Lie {
 /// The code of what is no lie in the end.
 pub const ACCEPTED: &str = "accepted";
 
+/// Makes the octets of a sealed body from its parts.
+pub type Make = Arc<dyn Fn(&Framed) -> Vec<u8> + Send + Sync>;
+
+/// Changes the parts of a sealed body.
+type Change = Arc<dyn Fn(&mut Framed) + Send + Sync>;
+
 /// One way to put a sealed body together wrongly, and what a client says of an answer that is.
 #[derive(Clone)]
 #[expect(missing_debug_implementations, reason = "a closure has none")]
@@ -38,7 +44,7 @@ pub struct Reframing {
     /// What is done, in words.
     pub story: String,
     /// Does it.
-    pub make: Arc<dyn Fn(&Framed) -> Vec<u8> + Send + Sync>,
+    pub make: Make,
     /// The client's code.
     pub code: &'static str,
 }
@@ -62,10 +68,10 @@ impl Lie {
 #[expect(clippy::too_many_lines, reason = "a table")]
 pub fn reframings(framed: &Framed, other: &Framed, reflected: &Framed) -> Vec<Reframing> {
     let mut all = Vec::new();
-    let mut add = |story: String, code, make: Arc<dyn Fn(&Framed) -> Vec<u8> + Send + Sync>| {
+    let mut add = |story: String, code, make: Make| {
         all.push(Reframing { story, make, code });
     };
-    let edit = |edit: Arc<dyn Fn(&mut Framed) + Send + Sync>| {
+    let edit = |edit: Change| {
         move |framed: &Framed| {
             let mut framed = framed.clone();
             edit(&mut framed);
@@ -74,7 +80,7 @@ pub fn reframings(framed: &Framed, other: &Framed, reflected: &Framed) -> Vec<Re
     };
     let chunks = framed.chunks.len();
     for at in 0..chunks {
-        let mut change = |story: String, change: Arc<dyn Fn(&mut Framed) + Send + Sync>| {
+        let mut change = |story: String, change: Change| {
             add(story, FORGED, Arc::new(edit(change)));
         };
         change(
@@ -204,7 +210,7 @@ pub fn reframings(framed: &Framed, other: &Framed, reflected: &Framed) -> Vec<Re
     add(
         "16 KiB after the end".to_owned(),
         FRAMING,
-        Arc::new(end(|last| last.extend([0; (16 << 10) + 17]))),
+        Arc::new(end(|last| last.extend(vec![0; (16 << 10) + 17]))),
     );
     all
 }

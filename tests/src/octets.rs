@@ -155,7 +155,7 @@ pub fn get(path: &str) -> Vec<u8> {
 }
 
 async fn more(stream: &mut TcpStream, octets: &mut Vec<u8>) -> io::Result<()> {
-    let mut buffer = [0; 16 << 10];
+    let mut buffer = vec![0; 16 << 10];
     let count = stream.read(&mut buffer).await?;
     if count == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());

@@ -11,6 +11,9 @@ use crate::framing::Framed;
 /// Changes octets.
 pub type Edit = Arc<dyn Fn(&[u8]) -> Vec<u8> + Send + Sync>;
 
+/// Makes an answer, octet by octet, of the body of the honest one.
+pub type Answer = Arc<dyn Fn(&[u8]) -> Vec<Step> + Send + Sync>;
+
 /// What the relay does, from the next request on.
 #[derive(Clone)]
 pub enum Script {
@@ -64,7 +67,7 @@ pub enum Script {
         /// To which requests.
         on: On,
         /// The answer, and how it comes.
-        answer: Arc<dyn Fn(&[u8]) -> Vec<Step> + Send + Sync>,
+        answer: Answer,
     },
 }
 

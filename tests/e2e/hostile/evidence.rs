@@ -33,7 +33,7 @@ async fn no_flipped_octet_of_evidence_changes_what_it_vouches_for() {
         let endorsements = Unverified::new(Endorsements::new());
         appraise(&policy, &evidence, &endorsements, &Expectation::challenged(challenge), now)
             .ok()
-            .and_then(|accepted| accepted.into_keys())
+            .and_then(verifier::AttestationResult::into_keys)
             .map(|keys| {
                 let sealing = keys.sealing().at(now).unwrap().encode();
                 (

@@ -7,7 +7,7 @@ use tests::octets::{post_json, talk};
 
 use super::{MARK, Servers};
 
-/// For each parameter of the OpenAI API values that it does not take.
+/// For each parameter of the `OpenAI` API values that it does not take.
 const WRONG: [(&str, &[&str]); 30] = [
     ("model", &["1", "null", "[]", "{}", "\"\"", "\"no-such-model\""]),
     ("messages", &["1", "\"x\"", "{}", "[]", "null", "[1]", "[[]]", "[null]", "[{}]"]),

@@ -106,6 +106,9 @@ pub fn about_heads() -> Vec<Lie> {
     all
 }
 
+/// What comes in place of a body.
+type Steps = fn(&[u8]) -> Vec<Step>;
+
 /// What never comes, or comes too slowly to be waited for.
 pub fn about_stalls() -> Vec<Lie> {
     let mut all = vec![
@@ -138,7 +141,7 @@ pub fn about_stalls() -> Vec<Lie> {
         ));
     }
     for (on, what) in [(On::Fleet, "fleet"), (On::Evidence, "evidence")] {
-        let lies: [(&str, fn(&[u8]) -> Vec<Step>); 3] = [
+        let lies: [(&str, Steps); 3] = [
             ("silence instead of", |_| vec![Step::Stall(LONG)]),
             ("silence amid", |body| {
                 vec![Step::Send([head(OK, ""), body[..9].to_vec()].concat()), Step::Stall(LONG)]
