@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use attestation::{Challenge, Endorsements, Evidence, NodeId, Secret, Unverified, evidence};
 use http::Uri;
+use http::uri::PathAndQuery;
 use serde::Deserialize;
 use tls::Authorities;
 use verifier::{AttestedKeys, ChainCache, Expectation, Policy, Report, appraise_with};
 
-use crate::config::{Clock, NO_SCHEME, RouterUrl, Scheme, Timeouts, loopback};
+use crate::config::{Clock, RouterUrl, Scheme, Timeouts, loopback, place};
 use crate::error::Error;
 use crate::memory::Memory;
 use crate::random;
@@ -151,20 +152,16 @@ pub async fn fetch_evidence(
     let Access { timeouts, authorities, authorization } = access.into();
     let bad = |why| Error::RouterUrl { url: url.to_owned(), why };
     let uri: Uri = url.parse().map_err(|_| bad("is not a URL"))?;
-    let authority = uri.authority().ok_or_else(|| bad(NO_SCHEME))?;
-    let (scheme, prefix) = match uri.scheme_str() {
-        Some("http") => (Scheme::Http, "http"),
-        Some("https") => (Scheme::Https, "https"),
-        _ => return Err(bad(NO_SCHEME)),
-    };
-    let is_seen = scheme == Scheme::Http && loopback(authority.host()).is_none();
+    let (scheme, authority) = place(&uri).map_err(bad)?;
+    let is_seen = scheme == Scheme::Http && uri.host().and_then(loopback).is_none();
     if authorization.is_some() && is_seen {
         return Err(Error::KeyInTheClear);
     }
     let authorization = authorization.as_ref().map(bearer).transpose()?;
     let transport = Transport::new(timeouts, authorization, scheme, &authorities)?;
     let below = |path: &str| -> Result<Uri, Error> {
-        format!("{prefix}://{authority}{path}").parse().map_err(|_| bad("is not a URL"))
+        let url = format!("{}://{authority}{path}", scheme.as_str());
+        url.parse().map_err(|_| bad("is not a URL"))
     };
     let target = if uri.path() == "/" {
         let doing = "asking whether this is a router";
@@ -178,7 +175,7 @@ pub async fn fetch_evidence(
             None => below("/v1/evidence")?,
         }
     } else {
-        uri.clone()
+        below(uri.path_and_query().map_or("/", PathAndQuery::as_str))?
     };
     let evidence = challenged(&transport, target.clone(), challenge).await?;
     Ok(Fetched { evidence, url: target.to_string() })
@@ -228,7 +225,50 @@ const FLEET_LEN_MAX: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    /// Who listens on this machine is asked by its address: a resolver that says otherwise gets no key.
+    #[tokio::test]
+    async fn no_resolver_says_where_this_machine_is() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = [0; 4096];
+            let len = stream.read(&mut head).await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx").await.unwrap();
+            String::from_utf8_lossy(head.get(..len).unwrap()).to_lowercase()
+        });
+        let key = Some(Secret::new("vk_0_0".to_owned()));
+        let access = Access { authorization: key, ..Access::from(Timeouts::default()) };
+        let url = format!("http://LocalHost:{port}/v1/evidence?a");
+        let fetched = fetch_evidence(&url, &Challenge([7; 32]), access).await.unwrap();
+        assert_eq!(fetched.url, format!("http://127.0.0.1:{port}/v1/evidence?a"));
+        let head = asked.await.unwrap();
+        assert!(head.starts_with("post /v1/evidence?a "), "{head}");
+        assert!(head.contains(&format!("\r\nhost: 127.0.0.1:{port}\r\n")), "{head}");
+        assert!(head.contains("\r\nauthorization: bearer vk_0_0\r\n"), "the control: {head}");
+    }
+
+    /// What is no address is not taken for another one: a port that is none is not the usual one.
+    #[tokio::test]
+    async fn evidence_is_asked_for_at_an_address_or_not_at_all() {
+        for url in [
+            "http://127.0.0.1:65536",
+            "http://127.0.0.1:",
+            "http://user@127.0.0.1:1",
+            "http://127.0.0.1@192.0.2.1/",
+            "ftp://127.0.0.1",
+            "127.0.0.1:8080",
+            "",
+        ] {
+            let fetched = fetch_evidence(url, &Challenge([7; 32]), Timeouts::default()).await;
+            assert_eq!(fetched.unwrap_err().code(), "router-url", "{url}");
+        }
+    }
 
     #[test]
     fn a_fleet_is_its_ready_and_distinct_ids() {

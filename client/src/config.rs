@@ -37,6 +37,16 @@ pub(crate) enum Scheme {
     Https,
 }
 
+impl Scheme {
+    /// As a URL has it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
 impl RouterUrl {
     /// Reads `https://HOST:PORT` or `http://HOST:PORT`, with nothing but an optional slash after it.
     ///
@@ -45,31 +55,14 @@ impl RouterUrl {
     pub fn parse(url: &str) -> Result<Self, Error> {
         let bad = |why| Error::RouterUrl { url: url.to_owned(), why };
         let uri: Uri = url.parse().map_err(|_| bad("is not a URL"))?;
-        let (scheme, port_default) = match uri.scheme_str() {
-            Some("http") => (Scheme::Http, 80),
-            Some("https") => (Scheme::Https, 443),
-            _ => return Err(bad(NO_SCHEME)),
-        };
-        let authority = uri.authority().ok_or_else(|| bad("has no host"))?;
-        if authority.as_str().contains('@') {
-            return Err(bad("has a user name, which nobody would read"));
-        }
+        let (scheme, authority) = place(&uri).map_err(bad)?;
         if !matches!(uri.path_and_query().map(http::uri::PathAndQuery::as_str), None | Some("/")) {
             return Err(bad("has a path; the router's address has none"));
         }
-        // A number that is no port must not become another one.
-        let port = match authority.port_u16() {
-            Some(port) => port,
-            None if authority.as_str() == authority.host() => port_default,
-            None => return Err(bad("has a port that is none")),
-        };
-        let host = authority.host();
-        let authority = match (scheme, loopback(host)) {
-            (Scheme::Http, None) => return Err(bad(NOT_LOOPBACK)),
-            (Scheme::Http, Some(address)) => SocketAddr::new(address, port).to_string(),
-            // The certificate is for the host as it was given.
-            (Scheme::Https, _) => format!("{}:{port}", host.to_ascii_lowercase()),
-        };
+        let host = uri.host().unwrap_or_default();
+        if scheme == Scheme::Http && loopback(host).is_none() {
+            return Err(bad(NOT_LOOPBACK));
+        }
         let is_here = scheme == Scheme::Http || address(host).is_some_and(|ip| ip.is_loopback());
         Ok(Self { scheme, authority, is_here })
     }
@@ -87,12 +80,36 @@ impl RouterUrl {
 
 impl fmt::Display for RouterUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.scheme {
-            Scheme::Http => "http",
-            Scheme::Https => "https",
-        };
-        write!(f, "{scheme}://{}", self.authority)
+        write!(f, "{}://{}", self.scheme.as_str(), self.authority)
     }
+}
+
+/// How and where a URL is connected to, or why it is none.
+pub(crate) fn place(uri: &Uri) -> Result<(Scheme, String), &'static str> {
+    let (scheme, port_default) = match uri.scheme_str() {
+        Some("http") => (Scheme::Http, 80),
+        Some("https") => (Scheme::Https, 443),
+        _ => return Err(NO_SCHEME),
+    };
+    let authority = uri.authority().ok_or("has no host")?;
+    if authority.as_str().contains('@') {
+        return Err("has a user name, which nobody would read");
+    }
+    let host = authority.host();
+    // A number that is no port must not become another one.
+    let port = match authority.port_u16() {
+        Some(port) => port,
+        None if authority.as_str() == host => port_default,
+        None => return Err("has a port that is none"),
+    };
+    let authority = match (scheme, loopback(host)) {
+        (Scheme::Http, Some(address)) => SocketAddr::new(address, port).to_string(),
+        // The certificate is for the host as it was given.
+        (Scheme::Http, None) | (Scheme::Https, _) => {
+            format!("{}:{port}", host.to_ascii_lowercase())
+        }
+    };
+    Ok((scheme, authority))
 }
 
 /// The address of a host on this machine. The name `localhost` is taken to mean what it should:
@@ -332,7 +349,7 @@ impl fmt::Display for PolicyUnusable {
 impl std::error::Error for PolicyUnusable {}
 
 const NOT_LOOPBACK: &str = "is not on this machine; other hosts need TLS, that is https://";
-pub(crate) const NO_SCHEME: &str = "does not start with https:// or http://";
+const NO_SCHEME: &str = "does not start with https:// or http://";
 
 /// Fewest candidates to draw (`docs/protocol.md` §5.3).
 const CANDIDATES_MIN: usize = 4;
