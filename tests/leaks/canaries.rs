@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::Path, process::Stdio, time::Duration};
 
 use http::{Method, header};
 use tests::{
-    programs::{MODEL, PATIENCE},
+    programs::{MODEL, PATIENCE, Running},
     scan::{Needle, Scanner},
     wire::{request, send},
 };
@@ -79,21 +79,20 @@ impl Story {
 
     /// Answers that arrive, streamed and whole.
     async fn answers(&mut self) {
+        let canary = self.canary("whole");
+        let told = self.hunt.ask(&self.hunt.lasting(&canary, 60, "").await).await;
+        assert!(told.is_whole(), "{told:?}");
+        let needles = told.needles("whole");
+        assert_eq!(needles.len(), 3, "an id, and a text in two forms: {told:?}");
+        self.secrets.extend(needles);
         for (name, more) in [
-            ("whole", "\"max_tokens\":60"),
             ("streamed", "\"max_tokens\":24,\"stream\":true"),
             ("cut by its limit", "\"max_tokens\":1"),
         ] {
             let canary = self.canary(name);
             let told = self.hunt.ask(&Hunt::chat(&canary, more)).await;
             assert!(told.is_whole(), "{name}: {told:?}");
-            if name == "whole" {
-                let needles = told.needles(name);
-                assert_eq!(needles.len(), 3, "an id, and a text in two forms: {told:?}");
-                self.secrets.extend(needles);
-            } else {
-                self.secrets.extend(told.needles(name));
-            }
+            self.secrets.extend(told.needles(name));
         }
         self.command_line().await;
         self.everywhere("after answers").await;
@@ -113,34 +112,38 @@ impl Story {
         assert!(timeout(PATIENCE, chat.wait()).await.unwrap().unwrap().success());
     }
 
-    /// While an answer is on its way: the programs stand still, and are looked at.
+    /// While a request is on its way to the enclave, and while its answer is on its way back.
     async fn in_flight(&mut self) {
-        let canary = self.canary("in flight");
-        let body = Hunt::chat(&canary, "\"max_tokens\":200,\"stream\":true");
-        let mut answer = self.hunt.begin(&body).await.unwrap();
-        let mut begun = String::new();
-        while !begun.contains("\"content\":") {
-            let octets = answer.next().await.unwrap().expect("an answer that begins");
-            begun.push_str(&String::from_utf8_lossy(&octets));
-        }
+        let canary = self.canary("on its way there");
+        let body = Hunt::chat(&canary, "");
         self.hunt.enclave.signal("STOP").await;
-        let id = Told { status: 200, body: begun, broke: None }.needles("in flight");
+        let asking = self.hunt.ask(&body);
+        let looking = async {
+            sleep(Duration::from_millis(300)).await;
+            self.assert_held(&canary, &[&self.hunt.proxy]);
+            self.everywhere("with the enclave standing still").await;
+            self.hunt.enclave.signal("CONT").await;
+        };
+        let (told, ()) = tokio::join!(asking, looking);
+        assert!(told.is_whole(), "{told:?}");
+
+        let canary = self.canary("on its way back");
+        let (answer, begun) = self.hunt.half(&canary).await;
+        let id = Told { status: 200, body: begun, broke: None }.needles("on its way back");
         self.secrets.extend(id.clone());
-        let scanner = Scanner::new(&self.secrets);
-        for (name, program) in
-            [("the enclave", &self.hunt.enclave), ("the proxy", &self.hunt.proxy)]
-        {
-            let found = scanner.memory(program.id()).found;
-            assert!(found.has(&canary, "text"), "{name} works on it, and {found:?} was found");
-        }
-        assert!(
-            scanner.memory(self.hunt.proxy.id()).found.has(&id[0], "text"),
-            "the proxy shows it"
-        );
-        self.everywhere("in flight").await;
-        self.hunt.enclave.signal("CONT").await;
+        self.assert_held(&canary, &[&self.hunt.enclave, &self.hunt.proxy]);
+        self.assert_held(&id[0], &[&self.hunt.proxy]);
+        self.everywhere("with half an answer").await;
+        self.hunt.let_pass().await;
         let told = Told::read(answer).await;
         assert!(told.is_whole(), "{told:?}");
+    }
+
+    /// The control: at least one of those who work on it holds it.
+    fn assert_held(&self, secret: &Needle, programs: &[&Running]) {
+        let scanner = Scanner::new(std::slice::from_ref(secret));
+        let held = |program: &&Running| scanner.memory(program.id()).found.has(secret, "text");
+        assert!(programs.iter().any(held), "{secret:?} is in nobody's memory");
     }
 
     /// What is refused, by the proxy or inside the seal.
@@ -191,10 +194,9 @@ impl Story {
     /// Clients that go away while they are answered, and while they ask.
     async fn halves(&mut self) {
         let canary = self.canary("abandoned");
-        let body = Hunt::chat(&canary, "\"max_tokens\":200,\"stream\":true");
-        let mut answer = self.hunt.begin(&body).await.unwrap();
-        answer.next().await.unwrap().expect("an answer that begins");
+        let (answer, _) = self.hunt.half(&canary).await;
         drop(answer);
+        self.hunt.let_pass().await;
 
         let canary = self.canary("half an upload");
         let body = Hunt::chat(&canary, "");
@@ -261,16 +263,16 @@ impl Story {
     /// The enclave dies while it answers, is away, and comes back.
     async fn a_dead_enclave(&mut self) {
         let canary = self.canary("its enclave dies");
-        let body = Hunt::chat(&canary, "\"max_tokens\":200,\"stream\":true");
-        let mut answer = self.hunt.begin(&body).await.unwrap();
-        answer.next().await.unwrap().expect("an answer that begins");
+        let (answer, _) = self.hunt.half(&canary).await;
         self.hunt.enclave.signal("KILL").await;
+        self.hunt.inside.cut();
         let told = Told::read(answer).await;
         assert!(told.broke.is_some() && told.body.contains("\"error\""), "{told:?}");
 
         let canary = self.canary("no enclave");
         let told = self.hunt.ask(&Hunt::chat(&canary, "")).await;
         assert!(told.status >= 500 && told.body.contains("veritee_unavailable"), "{told:?}");
+        self.hunt.inside.let_pass();
         self.hunt.restart_enclave().await;
 
         let canary = self.canary("another enclave");

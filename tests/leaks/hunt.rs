@@ -66,11 +66,10 @@ impl Hunt {
     pub(crate) async fn start(story: &str, legs: Legs) -> Self {
         let place = Place::new(story);
         let platform = place.platform().await;
-        // Cells at a pace: an answer takes long enough to look at its middle.
         let address = quiet_port();
         let (tables, connector) = secure(&place, legs).await;
-        let (top, limits) = ("padding = \"p2\"", format!("drain_s = 2\n{tables}"));
-        let config = place.enclave_config("enclave.toml", address, top, &limits);
+        let limits = format!("drain_s = 2\n{tables}");
+        let config = place.enclave_config("enclave.toml", address, "", &limits);
         let policy = place.policy(&[place.digests(&config).await]).await;
         let inside = Tap::start(address).await;
         let enclave = start_enclave(&place).await;
@@ -129,12 +128,42 @@ impl Hunt {
         )
     }
 
+    /// A question whose answer has so many tokens. The same question gets the same answer, streamed or not, so it is tried first.
+    pub(crate) async fn lasting(&self, canary: &Needle, tokens: u32, more: &str) -> String {
+        for seed in 0..100 {
+            let body = Self::chat(canary, &format!("\"max_tokens\":{tokens},\"seed\":{seed}"));
+            if self.ask(&body).await.body.contains("\"finish_reason\":\"length\"") {
+                return body.replace("\"seed\"", &format!("{more}\"seed\""));
+            }
+        }
+        panic!("the model never says {tokens} tokens");
+    }
+
     /// Asks the proxy through the tap, and reads all that comes.
     pub(crate) async fn ask(&self, body: &str) -> Told {
         match self.begin(body).await {
             Ok(answer) => Told::read(answer).await,
             Err(why) => Told { status: 0, body: String::new(), broke: Some(why) },
         }
+    }
+
+    /// Keeps nothing back any more, and waits until the router has noticed.
+    pub(crate) async fn let_pass(&self) {
+        self.inside.let_pass();
+        until_ready(self.router_address, self.connector.as_ref(), 1).await;
+    }
+
+    /// Asks for a long answer, and reads its beginning; the tap at the enclave keeps the rest back.
+    pub(crate) async fn half(&self, canary: &Needle) -> (Answer, String) {
+        let body = self.lasting(canary, 60, "\"stream\":true,").await;
+        self.inside.hold_after(HALF);
+        let mut answer = self.begin(&body).await.unwrap();
+        let mut begun = String::new();
+        while !begun.contains("\"content\":") {
+            let octets = answer.next().await.unwrap().expect("an answer that begins");
+            begun.push_str(&String::from_utf8_lossy(&octets));
+        }
+        (answer, begun)
     }
 
     /// Asks the proxy through the tap, and waits for the answer to begin.
@@ -241,3 +270,6 @@ async fn start_enclave(place: &Place) -> Running {
     }
     enclave
 }
+
+/// Octets of a sealed answer: its head and some cells, of many.
+const HALF: usize = 6_000;

@@ -17,6 +17,7 @@ use tokio::{
         TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
+    sync::watch,
     task::JoinHandle,
     time::timeout,
 };
@@ -43,7 +44,18 @@ pub struct Tap {
 #[derive(Debug)]
 struct Kept {
     upstream: Mutex<SocketAddr>,
+    gate: watch::Sender<Gate>,
     streams: Mutex<Vec<Arc<Mutex<Vec<u8>>>>>,
+}
+
+/// What becomes of answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gate {
+    Open,
+    /// So many more octets of each connection pass.
+    Hold(usize),
+    /// Connections end where they are.
+    Shut,
 }
 
 /// A request for `path`: POST with `json` where there is some, GET otherwise.
@@ -150,8 +162,11 @@ impl Tap {
     pub async fn start(upstream: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
         let address = listener.local_addr().expect("a bound listener has an address");
-        let shared =
-            Arc::new(Kept { upstream: Mutex::new(upstream), streams: Mutex::new(Vec::new()) });
+        let shared = Arc::new(Kept {
+            upstream: Mutex::new(upstream),
+            gate: watch::Sender::new(Gate::Open),
+            streams: Mutex::new(Vec::new()),
+        });
         let kept = Arc::clone(&shared);
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -169,6 +184,22 @@ impl Tap {
     /// Leads new connections elsewhere.
     pub fn lead_to(&self, upstream: SocketAddr) {
         *lock(&self.shared.upstream) = upstream;
+    }
+
+    /// Lets so many more octets of answers pass on each connection, and keeps the rest back.
+    pub fn hold_after(&self, octets: usize) {
+        self.shared.gate.send_replace(Gate::Hold(octets));
+    }
+
+    /// Lets everything pass again.
+    pub fn let_pass(&self) {
+        self.shared.gate.send_replace(Gate::Open);
+    }
+
+    /// Ends all connections, without what was kept back: as if who answers had died. Until [`let_pass`](Self::let_pass) no answer
+    /// comes through.
+    pub fn cut(&self) {
+        self.shared.gate.send_replace(Gate::Shut);
     }
 
     /// All that passed so far: one entry for each direction of each connection.
@@ -192,22 +223,52 @@ async fn carry(client: TcpStream, kept: Arc<Kept>) {
         (client.into_split(), server.into_split());
     // Whoever breaks off has to be noticed by the other side, so the end of either direction is the end of both.
     tokio::select! {
-        () = copy(client_in, server_out, kept.stream()) => {}
-        () = copy(server_in, client_out, kept.stream()) => {}
+        () = copy(client_in, server_out, kept.stream(), None) => {}
+        () = copy(server_in, client_out, kept.stream(), Some(kept.gate.subscribe())) => {}
     }
 }
 
-async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, kept: Arc<Mutex<Vec<u8>>>) {
-    let mut buffer = vec![0; 16 << 10];
-    while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        let octets = buffer.get(..length).unwrap_or_default();
-        lock(&kept).extend_from_slice(octets);
-        if to.write_all(octets).await.is_err() {
-            break;
+async fn copy(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    kept: Arc<Mutex<Vec<u8>>>,
+    mut gate: Option<watch::Receiver<Gate>>,
+) {
+    let mut buffer = vec![0; BUFFER];
+    let mut room = room_behind(gate.as_mut());
+    while let Some(free) = room {
+        let changed = async {
+            match &mut gate {
+                Some(gate) => drop(gate.changed().await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = changed => room = room_behind(gate.as_mut()),
+            read = from.read(&mut buffer[..free]), if free > 0 => {
+                let Ok(length @ 1..) = read else { break };
+                lock(&kept).extend_from_slice(&buffer[..length]);
+                if to.write_all(&buffer[..length]).await.is_err() {
+                    break;
+                }
+                if gate.as_ref().is_some_and(|gate| matches!(*gate.borrow(), Gate::Hold(_))) {
+                    room = Some(free.saturating_sub(length));
+                }
+            }
         }
     }
     // The other side may be gone already.
     drop(to.shutdown().await);
+}
+
+/// How many octets may pass from now on; none at all where the connection is to end.
+fn room_behind(gate: Option<&mut watch::Receiver<Gate>>) -> Option<usize> {
+    match gate.map_or(Gate::Open, |gate| *gate.borrow_and_update()) {
+        Gate::Open => Some(BUFFER),
+        Gate::Hold(octets) => Some(octets.min(BUFFER)),
+        Gate::Shut => None,
+    }
 }
 
 impl Kept {
@@ -221,6 +282,9 @@ impl Kept {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// What passes at a time, and the most that passes a gate that holds.
+const BUFFER: usize = 16 << 10;
 
 /// What the harness holds of one body.
 const BODY_BYTES_MAX: usize = 64 << 20;
