@@ -120,7 +120,7 @@ impl Story {
         let asking = self.hunt.ask(&body);
         let looking = async {
             sleep(Duration::from_millis(300)).await;
-            self.assert_held(&canary, &[&self.hunt.proxy]);
+            Self::assert_held(&canary, &[&self.hunt.proxy]);
             self.everywhere("with the enclave standing still").await;
             self.hunt.enclave.signal("CONT").await;
         };
@@ -131,8 +131,8 @@ impl Story {
         let (answer, begun) = self.hunt.half(&canary).await;
         let id = Told { status: 200, body: begun, broke: None }.needles("on its way back");
         self.secrets.extend(id.clone());
-        self.assert_held(&canary, &[&self.hunt.enclave, &self.hunt.proxy]);
-        self.assert_held(&id[0], &[&self.hunt.proxy]);
+        Self::assert_held(&canary, &[&self.hunt.enclave, &self.hunt.proxy]);
+        Self::assert_held(&id[0], &[&self.hunt.proxy]);
         self.everywhere("with half an answer").await;
         self.hunt.let_pass().await;
         let told = Told::read(answer).await;
@@ -140,7 +140,7 @@ impl Story {
     }
 
     /// The control: at least one of those who work on it holds it.
-    fn assert_held(&self, secret: &Needle, programs: &[&Running]) {
+    fn assert_held(secret: &Needle, programs: &[&Running]) {
         let scanner = Scanner::new(std::slice::from_ref(secret));
         let held = |program: &&Running| scanner.memory(program.id()).found.has(secret, "text");
         assert!(programs.iter().any(held), "{secret:?} is in nobody's memory");
