@@ -13,12 +13,13 @@
 //! - `problem`: every failure as an error of the `OpenAI` API with a stable code;
 //! - `receipts`: the receipts of the latest answers;
 //! - `inspect`: models, verdicts and receipts;
-//! - `serve`: connections, and their bounds.
+//! - `serve`: connections, and their bounds; `patience`: callers who take no data.
 #![forbid(unsafe_code)]
 
 mod answer;
 mod guard;
 mod inspect;
+mod patience;
 mod problem;
 mod receipts;
 mod serve;

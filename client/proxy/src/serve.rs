@@ -14,6 +14,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::patience::Patience;
+
 /// Serves `app` until `shutdown` resolves; what is open then has a while to end.
 pub(crate) async fn run(
     listener: TcpListener,
@@ -68,6 +70,7 @@ async fn converse(
     if stream.set_nodelay(true).is_err() {
         return;
     }
+    let stream = Patience::new(stream, STALL_MAX);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME_MAX)
@@ -94,6 +97,9 @@ const CONNECTIONS_MAX: usize = 256;
 /// How long a caller has for a request's head, and a connection for its next request: longer than
 /// SDKs keep one that is idle, so that none is closed under a request.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// How long a caller may take none of what it is sent: as long as enclaves and routers wait.
+const STALL_MAX: Duration = Duration::from_mins(2);
 
 /// Octets that a connection buffers: a head longer than that is refused.
 const HEAD_LEN_MAX: usize = 64 << 10;

@@ -202,6 +202,16 @@ async fn a_caller_that_is_slow_is_cut_off() {
     assert!(said.starts_with("HTTP/1.1 408") && said.contains("request-too-slow"), "{said}");
 }
 
+/// One that asks on and on and takes no answer holds its place for a while, and no longer.
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_takes_no_answer_is_cut_off() {
+    let mut stream = TcpStream::connect(serving().await).await.unwrap();
+    let asked = b"GET /nowhere HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(1000);
+    let cut_off = async { while stream.write_all(&asked).await.is_ok() {} };
+    let ended = timeout(Duration::from_hours(1), cut_off).await;
+    assert!(ended.is_ok(), "the connection was never closed");
+}
+
 /// Before a single octet of it has come.
 #[tokio::test]
 async fn a_body_that_says_it_is_too_long_is_not_waited_for() {
