@@ -46,7 +46,9 @@ impl Guard {
     }
 
     fn allows(&self, origin: &HeaderValue) -> bool {
-        self.allowed_origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes())
+        // That is no name: any page can put itself into a frame that has it (HTML §7.1.1).
+        origin.as_bytes() != b"null"
+            && self.allowed_origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes())
     }
 }
 
@@ -54,7 +56,7 @@ impl Guard {
 pub(crate) async fn check(guard: Arc<Guard>, request: Request, next: Next) -> Response {
     let admitted = guard.admit(&request);
     let mut response = match &admitted {
-        Err(problem) => problem.clone().into_response(),
+        Err(problem) => refusal(problem),
         Ok(Some(_)) if request.method() == Method::OPTIONS => preflight(),
         Ok(_) if request.method() == Method::POST && !is_json(request.headers()) => {
             Problem::MediaType.into_response()
@@ -73,6 +75,13 @@ pub(crate) async fn check(guard: Arc<Guard>, request: Request, next: Next) -> Re
             HeaderValue::from_static("x-veritee-node, x-veritee-verdict"),
         );
     }
+    response
+}
+
+/// Who may not ask holds no connection either: there are only so many of them.
+fn refusal(problem: &Problem) -> Response {
+    let mut response = problem.clone().into_response();
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
@@ -166,6 +175,13 @@ mod tests {
         }
         let twice = [host, ("origin", "http://localhost:3000"), ("origin", "null")];
         assert_eq!(admit(&twice), Err(Problem::Origin));
+    }
+
+    #[test]
+    fn an_origin_that_is_none_cannot_be_allowed() {
+        let guard = Guard::new(vec!["null".to_owned()]);
+        let request = Request::builder().header("host", "127.0.0.1").header("origin", "null");
+        assert_eq!(guard.admit(&request.body(Body::empty()).unwrap()), Err(Problem::Origin));
     }
 
     #[test]

@@ -165,6 +165,23 @@ async fn every_answer_is_for_its_own_site_alone() {
     }
 }
 
+/// A page that may not ask cannot keep those out who may, by keeping every connection.
+#[tokio::test]
+async fn strangers_keep_no_connection() {
+    let address = serving().await;
+    for stranger in ["host: evil.example", "host: localhost\r\norigin: https://evil.example"] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let head = format!("GET /v1/models HTTP/1.1\r\n{stranger}\r\n\r\n");
+        stream.write_all(head.repeat(2).as_bytes()).await.unwrap();
+        let mut said = Vec::new();
+        // The second request may reset the connection, after the first was answered.
+        let ended = timeout(Duration::from_secs(20), stream.read_to_end(&mut said)).await;
+        let said = String::from_utf8_lossy(&said);
+        assert!(ended.is_ok(), "{stranger}: it is kept: {said}");
+        assert_eq!(said.matches("HTTP/1.1 403").count(), 1, "{stranger}: {said}");
+    }
+}
+
 /// A listener on loopback that serves a proxy whose router nobody listens at.
 async fn serving() -> std::net::SocketAddr {
     let policy = Policy::parse(POLICY, &|_: &str| Err("no files".to_owned())).unwrap();
