@@ -267,16 +267,23 @@ pub struct Parameters {
     pub stop: Vec<String>,
     /// `stream`.
     pub stream: bool,
+    /// `logprobs`.
+    pub logprobs: bool,
+    /// `top_logprobs`, where given.
+    pub top_logprobs: Option<u64>,
 }
 
 impl Parameters {
-    /// Deterministic CBOR; what was not asked for is null.
+    /// Deterministic CBOR; what was not asked for is null. `logprobs` and `top_logprobs` are
+    /// members only where they were asked for (`docs/protocol.md` §5.8).
     pub fn encode(&self) -> Vec<u8> {
         fn or_null<T>(value: Option<T>, to_cbor: impl Fn(T) -> Value) -> Value {
             value.map_or(Value::Null, to_cbor)
         }
-        let Self { model, temperature, top_p, top_k, seed, max_tokens, stop, stream } = self;
-        cbor::encode(&cbor::map([
+        let Self { model, temperature, top_p, top_k, seed, max_tokens, stop, stream, .. } = self;
+        let logprobs = self.logprobs.then_some((cbor::text("logprobs"), Value::Bool(true)));
+        let top = self.top_logprobs.map(|top| (cbor::text("top_logprobs"), cbor::uint(top)));
+        let always = [
             (cbor::text("model"), cbor::text(model)),
             (cbor::text("temperature"), or_null(*temperature, Value::Float)),
             (cbor::text("top_p"), or_null(*top_p, Value::Float)),
@@ -285,7 +292,8 @@ impl Parameters {
             (cbor::text("max_tokens"), or_null(*max_tokens, cbor::uint)),
             (cbor::text("stop"), Value::Array(stop.iter().map(|s| cbor::text(s)).collect())),
             (cbor::text("stream"), Value::Bool(*stream)),
-        ]))
+        ];
+        cbor::encode(&cbor::map(always.into_iter().chain(logprobs).chain(top)))
     }
 }
 
@@ -381,6 +389,7 @@ mod tests {
             max_tokens: Some(256),
             stop: vec!["x".into()],
             stream: true,
+            ..Parameters::default()
         };
         assert_eq!(
             hex::encode(parameters.encode()),
@@ -401,9 +410,14 @@ mod tests {
             Parameters { max_tokens: Some(1), ..base.clone() },
             Parameters { stop: vec!["x".into()], ..base.clone() },
             Parameters { stream: true, ..base.clone() },
+            Parameters { logprobs: true, ..base.clone() },
+            Parameters { logprobs: true, top_logprobs: Some(0), ..base.clone() },
+            Parameters { logprobs: true, top_logprobs: Some(1), ..base.clone() },
         ];
-        for other in others {
-            assert_ne!(other.encode(), base.encode(), "{other:?}");
-        }
+        let mut encoded: Vec<Vec<u8>> = others.iter().map(Parameters::encode).collect();
+        encoded.push(base.encode());
+        encoded.sort();
+        encoded.dedup();
+        assert_eq!(encoded.len(), others.len() + 1);
     }
 }

@@ -262,6 +262,8 @@ struct ParametersOutline {
     max_tokens: Option<u64>,
     max_completion_tokens: Option<u64>,
     stop: Option<Stop>,
+    logprobs: Option<bool>,
+    top_logprobs: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -283,6 +285,8 @@ impl ParametersOutline {
             max_tokens,
             max_completion_tokens,
             stop,
+            logprobs,
+            top_logprobs,
         } = self;
         let stop = match stop {
             None => Vec::new(),
@@ -298,6 +302,8 @@ impl ParametersOutline {
             max_tokens: max_completion_tokens.or(max_tokens),
             stop,
             stream: stream.unwrap_or(false),
+            logprobs: logprobs.unwrap_or(false),
+            top_logprobs,
         }
     }
 }

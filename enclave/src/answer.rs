@@ -4,17 +4,18 @@
 //! covers the message before its padding (all of the plaintext where it is no message), `par_mac`
 //! the parameters as asked for ([`Parameters::default`] where the request has none).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use attestation::Secret;
 use attestation::receipt::{FinishReason, Parameters, Usage};
-use channel::padding::TICK_MS;
+use channel::padding::{CELL_CONTENT_LEN, TICK_MS, fill_with_comment};
 use channel::{Cadence, Opened};
-use engine::{Engine, EngineError, Generation, GenerationEvent, Request, Sampling};
+use engine::{Engine, EngineError, Generation, GenerationEvent, Request, Sampling, TokenLogprobs};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::boot::State;
 use crate::config::Padding;
@@ -96,10 +97,11 @@ async fn respond(
 }
 
 async fn chat(line: Line<'_>, request: ChatRequest, tenant: [u8; 32]) -> Result<Outcome, Stopped> {
-    let ChatRequest { messages, sampling, seeded, max_tokens, delivery, parameters } = request;
+    let ChatRequest { messages, sampling, seeded, max_tokens, logprobs, delivery, parameters } =
+        request;
     let asked = Asked { form: Form::Chat, sampling, seeded, delivery, parameters };
     generate(line, asked, move |engine, sampling, stop| {
-        engine.start(Request { messages, sampling, max_tokens, stop, tenant })
+        engine.start(Request { messages, sampling, max_tokens, stop, logprobs, tenant })
     })
     .await
 }
@@ -113,7 +115,8 @@ async fn continuation(
     let asked = Asked { form: Form::Text, sampling, seeded, delivery, parameters };
     let max_tokens = Some(max_tokens);
     generate(line, asked, move |engine, sampling, stop| {
-        engine.complete(engine::Completion { prompt, sampling, max_tokens, stop, tenant })
+        let logprobs = None;
+        engine.complete(engine::Completion { prompt, sampling, max_tokens, stop, logprobs, tenant })
     })
     .await
 }
@@ -139,7 +142,7 @@ async fn generate(
     if !seeded {
         sampling.seed = u64::from_ne_bytes(random());
     }
-    let Parameters { model, stop, .. } = parameters;
+    let Parameters { model, stop, logprobs, .. } = parameters;
     let id = random();
     let (state, started) = (Arc::clone(line.state()), line.started());
     let completion = openai::Completion::new(form, id, started, &model, &state.fingerprint);
@@ -155,6 +158,7 @@ async fn generate(
         }
         Err(_) => return line.error(&ApiError::internal()).await,
     };
+    let completion = if logprobs { completion.with_logprobs() } else { completion };
     match (delivery, state.config.padding) {
         (Delivery::Whole, _) => whole(line, &completion, generation).await,
         (Delivery::Stream(usage), padding) => {
@@ -190,10 +194,13 @@ async fn whole(
     completion: &openai::Completion,
     mut generation: Generation,
 ) -> Result<Outcome, Stopped> {
-    let mut text = Secret::new(String::new());
+    let (mut text, mut logprobs) = (Secret::new(String::new()), Vec::new());
     let ended = loop {
         match next(line.sender(), &mut generation).await? {
-            GenerationEvent::Delta(delta, _) => text.append(delta.expose()),
+            GenerationEvent::Delta(delta, _, entries) => {
+                text.append(delta.expose());
+                logprobs.extend(entries);
+            }
             GenerationEvent::Finished { reason, completion_tokens } => {
                 break Ok(Finished { reason, completion_tokens });
             }
@@ -205,7 +212,8 @@ async fn whole(
             let finish = finished.finish();
             let (prompt, completed) = (generation.prompt_tokens, finished.completion_tokens);
             let tokens = Tokens::new(prompt, completed);
-            let json = Secret::new(completion.whole(text.expose(), finish.as_str(), tokens));
+            let json = completion.whole(text.expose(), &logprobs, finish.as_str(), tokens);
+            let json = Secret::new(json);
             let usage = Usage { prompt, completion: completed, cached: 0 };
             line.whole(200, json.expose(), finish, usage).await
         }
@@ -229,9 +237,12 @@ async fn stream(
     let mut said = 0;
     let ended = loop {
         match next(open.sender(), &mut generation).await? {
-            GenerationEvent::Delta(delta, tokens) => {
+            GenerationEvent::Delta(delta, tokens, logprobs) => {
                 said = tokens;
-                completion.delta_event(delta.expose(), &mut event);
+                completion.likely_event(delta.expose(), &logprobs, &mut event);
+                if completion.has_logprobs() {
+                    fill_cells(&mut event);
+                }
                 if open.event(&mut event).await? == Room::Full {
                     break Err(EngineError::Crashed);
                 }
@@ -260,6 +271,7 @@ async fn paced(
 ) -> Result<Outcome, Stopped> {
     let mut open = line.open(200, "text/event-stream").await?;
     let mut cadence = Zeroizing::new(Cadence::new());
+    let mut batches = Batches::default();
     let mut cell = Zeroizing::new(Vec::new());
     let mut event = Zeroizing::new(Vec::with_capacity(EVENT_LEN));
     completion.role_event(&mut event);
@@ -277,6 +289,9 @@ async fn paced(
         };
         let ended = match happened {
             None => {
+                if cadence.is_empty() {
+                    batches.leave(1, completion, &mut cadence);
+                }
                 cadence.tick(|text, out| completion.delta_event(text, out), &mut cell);
                 let full = open.cell(&cell).await? == Room::Full;
                 if let Some(last) = last.take_if(|_| full || cadence.is_empty()) {
@@ -284,9 +299,13 @@ async fn paced(
                 }
                 if full { Some(Err(EngineError::Crashed)) } else { None }
             }
-            Some(GenerationEvent::Delta(delta, tokens)) => {
+            Some(GenerationEvent::Delta(delta, tokens, logprobs)) => {
                 said = tokens;
-                cadence.push_text(delta.expose());
+                if completion.has_logprobs() {
+                    batches.push(delta, logprobs);
+                } else {
+                    cadence.push_text(delta.expose());
+                }
                 None
             }
             Some(GenerationEvent::Finished { reason, completion_tokens }) => {
@@ -297,10 +316,50 @@ async fn paced(
         ticks.get_or_insert_with(ticking);
         if let Some(ended) = ended {
             let ends = last_events(completion, with_usage, prompt, said, ended);
+            batches.leave(usize::MAX, completion, &mut cadence);
             ends.events.iter().for_each(|event| cadence.push_event(event));
             last = Some(ends);
         }
     }
+}
+
+/// Text that waits for its tick with the likelihoods of its tokens.
+///
+/// It is coalesced as text alone is, but not without end: a client takes events of some length only.
+#[derive(Default)]
+struct Batches(VecDeque<(Secret<String>, Vec<TokenLogprobs>)>);
+
+impl Batches {
+    fn push(&mut self, delta: Secret<String>, logprobs: Vec<TokenLogprobs>) {
+        match self.0.back_mut() {
+            Some((text, entries)) if entries.len() < BATCH_TOKENS => {
+                text.append(delta.expose());
+                entries.extend(logprobs);
+            }
+            _ => self.0.push_back((delta, logprobs)),
+        }
+    }
+
+    /// Moves the oldest so many, an event each.
+    fn leave(&mut self, count: usize, completion: &openai::Completion, cadence: &mut Cadence) {
+        let count = count.min(self.0.len());
+        for (text, logprobs) in self.0.drain(..count) {
+            let mut event = Zeroizing::new(Vec::new());
+            completion.likely_event(text.expose(), &logprobs, &mut event);
+            cadence.push_event(&event);
+        }
+    }
+}
+
+/// Fills an event up to 1, 2, 4, 8, … cells: the alternatives' lengths would show in their number.
+fn fill_cells(event: &mut Vec<u8>) {
+    let cells = event.len().div_ceil(CELL_CONTENT_LEN).next_power_of_two();
+    let len = cells.saturating_mul(CELL_CONTENT_LEN);
+    let mut filled = Vec::with_capacity(len);
+    filled.extend_from_slice(event);
+    fill_with_comment(&mut filled, len);
+    event.zeroize();
+    *event = filled;
 }
 
 /// How a stream ends: its last events, and what the receipt says.
@@ -373,3 +432,5 @@ async fn tick(ticks: Option<&mut Interval>) {
 
 /// Room for an event without growing: tokens are short.
 const EVENT_LEN: usize = 2048;
+/// Tokens of an event of P2 to which no more are added: with their alternatives some 100 KiB at most.
+const BATCH_TOKENS: usize = 16;

@@ -37,7 +37,7 @@ impl Engine for Endless {
         running.fetch_add(1, SeqCst);
         std::thread::spawn(move || {
             for said in 1.. {
-                let delta = GenerationEvent::Delta(Secret::new("and ".to_owned()), said);
+                let delta = GenerationEvent::Delta(Secret::new("and ".to_owned()), said, vec![]);
                 if sender.blocking_send(delta).is_err() {
                     break;
                 }
@@ -69,7 +69,7 @@ impl Engine for Breaking {
     fn start(&self, _: Request) -> Result<Generation, EngineError> {
         let (sender, events) = mpsc::channel(64);
         for said in 1..=self.after {
-            let delta = GenerationEvent::Delta(Secret::new("almost ".to_owned()), said);
+            let delta = GenerationEvent::Delta(Secret::new("almost ".to_owned()), said, vec![]);
             sender.try_send(delta).unwrap();
         }
         sender.try_send(GenerationEvent::Failed(EngineError::Crashed)).unwrap();

@@ -56,13 +56,14 @@ impl Known {
             sampling,
             max_tokens: Some(tokens_max),
             stop: Vec::new(),
+            logprobs: None,
             tenant: [0; 32],
         };
         let mut generation = engine.start(request).expect("the engine takes the question");
         let mut text = String::new();
         loop {
             match generation.events.blocking_recv() {
-                Some(GenerationEvent::Delta(delta, _)) => text.push_str(delta.expose()),
+                Some(GenerationEvent::Delta(delta, ..)) => text.push_str(delta.expose()),
                 Some(GenerationEvent::Finished { reason, completion_tokens: tokens }) => {
                     let finish = if reason == FinishReason::Length { "length" } else { "stop" };
                     return Self { prompt, temperature, seed, tokens_max, text, finish, tokens };

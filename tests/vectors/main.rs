@@ -181,6 +181,7 @@ fn receipt(input: &Value, output: &Value) -> &'static str {
         max_tokens: asked["max_tokens"].as_u64(),
         stop: serde_json::from_value(asked["stop"].clone()).unwrap(),
         stream: asked["stream"].as_bool().unwrap(),
+        ..Parameters::default()
     };
     assert_eq!(parameters.encode(), octets(&output["parameters"]));
     let blinds = Blinds {

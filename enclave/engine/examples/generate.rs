@@ -62,11 +62,12 @@ fn answer(path: &str, threads: usize, question: &str) -> Outcome {
         sampling: Sampling::GREEDY,
         max_tokens: Some(256),
         stop: Vec::new(),
+        logprobs: None,
         tenant: [0; 32],
     })?;
     while let Some(event) = generation.events.blocking_recv() {
         match event {
-            GenerationEvent::Delta(text, _) => print!("{}", text.expose()),
+            GenerationEvent::Delta(text, ..) => print!("{}", text.expose()),
             GenerationEvent::Finished { reason, completion_tokens } => {
                 println!(
                     "\n[{reason:?}, {} + {completion_tokens} tokens]",

@@ -5,6 +5,8 @@ use core::fmt;
 use attestation::Secret;
 use tokio::sync::mpsc;
 
+use crate::logprobs::TokenLogprobs;
+
 /// Something that continues conversations.
 pub trait Engine: Send + Sync + 'static {
     /// Starts a generation and returns at once; dropping the [`Generation`] cancels it within one step.
@@ -40,6 +42,8 @@ pub struct Request {
     pub max_tokens: Option<u32>,
     /// Texts that end the answer; they are never part of it.
     pub stop: Vec<String>,
+    /// Whether to tell how likely each token was, beside how many others: 20 at most.
+    pub logprobs: Option<u32>,
     /// Who asks, as far as fairness goes; an opaque value of the server's making.
     pub tenant: [u8; 32],
 }
@@ -47,12 +51,13 @@ pub struct Request {
 impl fmt::Debug for Request {
     /// Shows no client's words; stop texts are some.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { messages, sampling, max_tokens, stop, tenant: _ } = self;
+        let Self { messages, sampling, max_tokens, stop, logprobs, tenant: _ } = self;
         f.debug_struct("Request")
             .field("messages", &messages.len())
             .field("sampling", sampling)
             .field("max_tokens", max_tokens)
             .field("stop", &stop.len())
+            .field("logprobs", logprobs)
             .finish_non_exhaustive()
     }
 }
@@ -67,6 +72,8 @@ pub struct Completion {
     pub max_tokens: Option<u32>,
     /// Texts that end the answer; they are never part of it.
     pub stop: Vec<String>,
+    /// Whether to tell how likely each token was, beside how many others: 20 at most.
+    pub logprobs: Option<u32>,
     /// Who asks, as far as fairness goes; an opaque value of the server's making.
     pub tenant: [u8; 32],
 }
@@ -74,11 +81,12 @@ pub struct Completion {
 impl fmt::Debug for Completion {
     /// Shows no client's words; stop texts are some.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { prompt: _, sampling, max_tokens, stop, tenant: _ } = self;
+        let Self { prompt: _, sampling, max_tokens, stop, logprobs, tenant: _ } = self;
         f.debug_struct("Completion")
             .field("sampling", sampling)
             .field("max_tokens", max_tokens)
             .field("stop", &stop.len())
+            .field("logprobs", logprobs)
             .finish_non_exhaustive()
     }
 }
@@ -176,8 +184,9 @@ pub struct Generation {
 /// One thing that happened in a generation.
 #[derive(Debug)]
 pub enum GenerationEvent {
-    /// More text, and how many tokens have been generated so far.
-    Delta(Secret<String>, u32),
+    /// More text, how many tokens have been generated so far, and how likely the tokens were that
+    /// begin in this text, where that was asked for. A token without text is not among them.
+    Delta(Secret<String>, u32, Vec<TokenLogprobs>),
     /// The answer is complete.
     Finished {
         /// Why it ended.
@@ -314,15 +323,17 @@ mod tests {
             sampling: Sampling::GREEDY,
             max_tokens: None,
             stop: vec!["canary".to_owned()],
+            logprobs: None,
             tenant: [0; 32],
         };
-        let event = GenerationEvent::Delta(Secret::new("canary".to_owned()), 1);
+        let event = GenerationEvent::Delta(Secret::new("canary".to_owned()), 1, vec![]);
         assert!(!format!("{request:?} {:?} {event:?}", request.messages).contains("canary"));
         let completion = Completion {
             prompt: Secret::new("canary".to_owned()),
             sampling: Sampling::GREEDY,
             max_tokens: None,
             stop: vec!["canary".to_owned()],
+            logprobs: None,
             tenant: [0; 32],
         };
         assert!(!format!("{completion:?}").contains("canary"));

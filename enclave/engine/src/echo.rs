@@ -53,6 +53,7 @@ impl EchoEngine {
 impl Engine for EchoEngine {
     fn start(&self, request: Request) -> Result<Generation, EngineError> {
         request.sampling.check()?;
+        refuse_logprobs(request.logprobs)?;
         let mut prompt = 0_usize;
         for message in &request.messages {
             prompt = prompt.saturating_add(message.content.expose().chars().count());
@@ -70,6 +71,7 @@ impl Engine for EchoEngine {
 
     fn complete(&self, completion: Completion) -> Result<Generation, EngineError> {
         completion.sampling.check()?;
+        refuse_logprobs(completion.logprobs)?;
         let prompt = completion.prompt.expose();
         self.echo(prompt, count(prompt.chars().count())?, completion.max_tokens)
     }
@@ -106,6 +108,17 @@ impl EchoEngine {
                 .map_err(|_| EngineError::Busy { retry_after_s: 1 })?;
         }
         Ok(Generation { prompt_tokens, events })
+    }
+}
+
+/// An echo has no probabilities.
+const fn refuse_logprobs(logprobs: Option<u32>) -> Result<(), EngineError> {
+    match logprobs {
+        Some(_) => Err(EngineError::BadRequest {
+            field: "logprobs",
+            why: "cannot be told: this engine echoes",
+        }),
+        None => Ok(()),
     }
 }
 
@@ -164,7 +177,7 @@ fn say(
         if !pace.is_zero() {
             std::thread::sleep(pace);
         }
-        if sender.try_send(GenerationEvent::Delta(piece, said)).is_err() {
+        if sender.try_send(GenerationEvent::Delta(piece, said, Vec::new())).is_err() {
             return; // The reader left; the channel holds everything, so it cannot be full.
         }
     }
@@ -209,13 +222,14 @@ mod tests {
             sampling: Sampling::GREEDY,
             max_tokens,
             stop: vec![],
+            logprobs: None,
             tenant: [0; 32],
         };
         let mut generation = engine.start(request).unwrap();
         let mut pieces = vec![];
         loop {
             match generation.events.blocking_recv().unwrap() {
-                GenerationEvent::Delta(text, _) => pieces.push(text.expose().clone()),
+                GenerationEvent::Delta(text, ..) => pieces.push(text.expose().clone()),
                 end @ (GenerationEvent::Finished { .. } | GenerationEvent::Failed(_)) => {
                     return (pieces, end);
                 }
@@ -253,6 +267,7 @@ mod tests {
             sampling: Sampling::GREEDY,
             max_tokens: None,
             stop: vec![],
+            logprobs: None,
             tenant: [0; 32],
         };
         let mut first = engine.start(request()).unwrap();

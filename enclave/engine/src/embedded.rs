@@ -12,6 +12,7 @@ use crate::api::{
 };
 use crate::gguf::{Gguf, LoadError};
 use crate::kernels::{Instructions, Isa, PROFILE, Team};
+use crate::logprobs::TokenLogprobs;
 use crate::model::Model;
 use crate::scheduler::{Door, Job, ROWS_MAX, Scheduler};
 use crate::template::{ChatTemplate, Prompt};
@@ -134,8 +135,14 @@ impl EmbeddedEngine {
                 why: "must hold tokens of the vocabulary",
             });
         }
-        let mut generation =
-            self.enter(prompt, sampling, Some(tokens_max), Vec::new(), [0; 32], Some(sender))?;
+        let order = Order {
+            sampling,
+            max_tokens: Some(tokens_max),
+            stops: Vec::new(),
+            logprobs: None,
+            tenant: [0; 32],
+        };
+        let mut generation = self.enter(prompt, order, Some(sender))?;
         // The events are not wanted, but a generation whose events nobody can read is cancelled.
         std::thread::Builder::new()
             .name(String::from("engine-drain"))
@@ -158,12 +165,10 @@ impl EmbeddedEngine {
     fn enter(
         &self,
         prompt: Zeroizing<Vec<u32>>,
-        sampling: Sampling,
-        max_tokens: Option<u32>,
-        stops: Vec<String>,
-        tenant: [u8; 32],
+        order: Order,
         tokens: Option<threads::Sender<u32>>,
     ) -> Result<Generation, EngineError> {
+        let Order { sampling, max_tokens, stops, logprobs, tenant } = order;
         let limit = self.description.context_length;
         let prompt_tokens = u32::try_from(prompt.len()).unwrap_or(u32::MAX);
         if prompt.is_empty() {
@@ -178,7 +183,7 @@ impl EmbeddedEngine {
         let (events, receiver) =
             mpsc::channel(usize::try_from(tokens_max).unwrap_or(0).saturating_add(2));
         self.door.enter(
-            Job { prompt, sampling, tokens_max, stops, tenant, events, tokens },
+            Job { prompt, sampling, tokens_max, stops, logprobs, tenant, events, tokens },
             self.slots,
         )?;
         Ok(Generation { prompt_tokens, events: receiver })
@@ -187,11 +192,12 @@ impl EmbeddedEngine {
 
 impl Engine for EmbeddedEngine {
     fn start(&self, request: Request) -> Result<Generation, EngineError> {
-        let Request { messages, sampling, max_tokens, stop, tenant } = request;
+        let Request { messages, sampling, max_tokens, stop: stops, logprobs, tenant } = request;
         if messages.is_empty() {
             return Err(EngineError::BadRequest { field: "messages", why: "must not be empty" });
         }
-        check(&sampling, max_tokens, &stop)?;
+        let order = Order { sampling, max_tokens, stops, logprobs, tenant };
+        order.check()?;
         let bytes = messages
             .iter()
             .map(|message| message.content.expose().len())
@@ -201,19 +207,20 @@ impl Engine for EmbeddedEngine {
         self.door.has_place(self.slots)?;
         let prompt = self.template.render(&self.tokenizer, &messages)?;
         self.fits(prompt.length(), 0)?;
-        self.enter(prompt.encode(&self.tokenizer), sampling, max_tokens, stop, tenant, None)
+        self.enter(prompt.encode(&self.tokenizer), order, None)
     }
 
     fn complete(&self, completion: Completion) -> Result<Generation, EngineError> {
-        let Completion { prompt, sampling, max_tokens, stop, tenant } = completion;
+        let Completion { prompt, sampling, max_tokens, stop: stops, logprobs, tenant } = completion;
         if prompt.expose().is_empty() {
             return Err(EngineError::BadRequest { field: "prompt", why: "must not be empty" });
         }
-        check(&sampling, max_tokens, &stop)?;
+        let order = Order { sampling, max_tokens, stops, logprobs, tenant };
+        order.check()?;
         self.fits(prompt.expose().len(), 0)?;
         self.door.has_place(self.slots)?;
         let prompt = Prompt::bare(prompt).encode(&self.tokenizer);
-        self.enter(prompt, sampling, max_tokens, stop, tenant, None)
+        self.enter(prompt, order, None)
     }
 
     fn description(&self) -> &ModelDescription {
@@ -221,18 +228,32 @@ impl Engine for EmbeddedEngine {
     }
 }
 
-fn check(sampling: &Sampling, max_tokens: Option<u32>, stop: &[String]) -> Result<(), EngineError> {
-    sampling.check()?;
-    let bad = |field, why| Err(EngineError::BadRequest { field, why });
-    if max_tokens == Some(0) {
-        return bad("max_tokens", "must be at least 1");
+/// What is wanted of a prompt.
+struct Order {
+    sampling: Sampling,
+    max_tokens: Option<u32>,
+    stops: Vec<String>,
+    logprobs: Option<u32>,
+    tenant: [u8; 32],
+}
+
+impl Order {
+    fn check(&self) -> Result<(), EngineError> {
+        self.sampling.check()?;
+        let bad = |field, why| Err(EngineError::BadRequest { field, why });
+        if self.max_tokens == Some(0) {
+            return bad("max_tokens", "must be at least 1");
+        }
+        if self.stops.len() > STOPS_MAX
+            || self.stops.iter().any(|stop| stop.is_empty() || stop.len() > STOP_BYTES_MAX)
+        {
+            return bad("stop", "must be at most 16 texts of 1 to 1024 bytes");
+        }
+        if self.logprobs > Some(TokenLogprobs::ALTERNATIVES_MAX) {
+            return bad("top_logprobs", "must be at most 20");
+        }
+        Ok(())
     }
-    if stop.len() > STOPS_MAX
-        || stop.iter().any(|stop| stop.is_empty() || stop.len() > STOP_BYTES_MAX)
-    {
-        return bad("stop", "must be at most 16 texts of 1 to 1024 bytes");
-    }
-    Ok(())
 }
 
 impl Drop for EmbeddedEngine {
@@ -282,6 +303,7 @@ mod tests {
                 sampling: warm,
                 max_tokens: Some(tokens),
                 stop: vec![],
+                logprobs: None,
                 tenant: [tenant; 32],
             })
             .unwrap()
@@ -316,6 +338,7 @@ mod tests {
             sampling: Sampling::GREEDY,
             max_tokens: None,
             stop: vec![],
+            logprobs: None,
             tenant: [0; 32],
         };
         assert_eq!(engine.start(request).map(drop), Err(EngineError::Stopping));
@@ -330,6 +353,7 @@ mod tests {
             sampling: Sampling::GREEDY,
             max_tokens: None,
             stop: vec![],
+            logprobs: None,
             tenant: [0; 32],
         };
         let expected = EngineError::ContextTooLong { prompt_tokens: 60_000, limit: 512 };

@@ -63,7 +63,7 @@ fn nucleus(mut candidates: Vec<(f32, u32)>, goal: f64) -> (f64, Vec<(f32, u32)>)
 }
 
 /// Brings the likeliest `count` candidates to the front, in order; among equals the lower token first.
-fn likeliest_first(candidates: &mut [(f32, u32)], count: usize) {
+pub(crate) fn likeliest_first(candidates: &mut [(f32, u32)], count: usize) {
     let order = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
     if count < candidates.len() {
         candidates.select_nth_unstable_by(count, order);

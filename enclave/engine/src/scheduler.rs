@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::api::{EngineError, FinishReason, GenerationEvent, Sampling};
 use crate::kernels::{Isa, Team};
+use crate::logprobs::{self, Candidate, TokenLogprobs, Withheld};
 use crate::model::{Cache, Model, Row, Scratch};
 use crate::sampler;
 use crate::stop::StopFilter;
@@ -27,6 +28,8 @@ pub(crate) struct Job {
     /// At least 1; prompt and answer fit the context.
     pub(crate) tokens_max: u32,
     pub(crate) stops: Vec<String>,
+    /// How many alternatives to name to each token, if any are to be named.
+    pub(crate) logprobs: Option<u32>,
     pub(crate) tenant: [u8; 32],
     /// Has room for all events that `tokens_max` tokens can cause.
     pub(crate) events: mpsc::Sender<GenerationEvent>,
@@ -194,9 +197,17 @@ impl Scheduler {
         let logits = scratch.logits.chunks_exact_mut(self.model.shape().vocabulary);
         for (row, logits) in rows.iter().filter(|row| row.wants_logits).zip(logits) {
             if let Some(sequence) = active.get_mut(row.sequence) {
+                let count = sequence.job.logprobs;
+                // What was the model's is told, and choosing overwrites it.
+                let raw = count.map(|_| Zeroizing::new(logits.to_vec()));
                 let token =
                     sampler::choose(self.isa, logits, &sequence.job.sampling, sequence.generated);
-                sequence.take(token, &self.tokenizer);
+                let mut ranked = Vec::new();
+                if let (Some(token), Some(mut raw), Some(count)) = (token, raw, count) {
+                    let count = usize::try_from(count).unwrap_or(usize::MAX);
+                    ranked = logprobs::ranked(self.isa, &mut raw, token, count);
+                }
+                sequence.take(token, &ranked, &self.tokenizer);
             }
         }
         active.retain(|sequence| !sequence.done);
@@ -244,6 +255,7 @@ struct Sequence {
     generated: u32,
     bytes: Utf8Stream,
     stops: StopFilter,
+    withheld: Withheld,
     done: bool,
 }
 
@@ -258,6 +270,7 @@ impl Sequence {
             generated: 0,
             bytes: Utf8Stream::default(),
             stops,
+            withheld: Withheld::default(),
             done: false,
         }
     }
@@ -267,8 +280,8 @@ impl Sequence {
         self.position >= self.job.prompt.len()
     }
 
-    /// Takes the token that was chosen.
-    fn take(&mut self, token: Option<u32>, tokenizer: &Tokenizer) {
+    /// Takes the token that was chosen; `ranked` are it and its alternatives, where they are wanted.
+    fn take(&mut self, token: Option<u32>, ranked: &[(u32, f32)], tokenizer: &Tokenizer) {
         let Some(token) = token else {
             tell(&self.job.events, GenerationEvent::Failed(EngineError::Crashed)); // Not one logit is a number.
             self.done = true;
@@ -285,7 +298,17 @@ impl Sequence {
         if tokenizer.is_end(token) {
             reason = Some(FinishReason::Stop);
         } else {
-            self.bytes.push(tokenizer.bytes(token), &mut text);
+            let (first, rest) = tokenizer.bytes(token).split_at_checked(1).unwrap_or_default();
+            self.bytes.push(first, &mut text);
+            if let (Some(entry), [_]) = (entry(ranked, tokenizer), first) {
+                // Its text begins with the character that its first octet is of.
+                let own = match self.bytes.holds_back() {
+                    true => 0,
+                    false => text.chars().next_back().map_or(0, char::len_utf8),
+                };
+                self.withheld.keep(text.len().saturating_sub(own), entry);
+            }
+            self.bytes.push(rest, &mut text);
             if self.generated >= self.job.tokens_max {
                 reason = Some(FinishReason::Length);
             }
@@ -293,6 +316,7 @@ impl Sequence {
         if reason.is_some() {
             self.bytes.finish(&mut text);
         }
+        self.withheld.made(text.len());
         let (mut out, stopped) = self.stops.push(&text);
         if stopped {
             reason = Some(FinishReason::Stop);
@@ -300,7 +324,7 @@ impl Sequence {
             out.push_str(&Zeroizing::new(self.stops.rest()));
         }
         if !out.is_empty() {
-            tell(&self.job.events, GenerationEvent::Delta(Secret::new(out), self.generated));
+            self.say(out);
         }
         if let Some(reason) = reason {
             let completion_tokens = self.generated;
@@ -308,6 +332,31 @@ impl Sequence {
             self.done = true;
         }
     }
+
+    /// Gives out text, with the entries of the tokens that begin in it.
+    fn say(&mut self, text: String) {
+        let text = Secret::new(text);
+        if self.job.logprobs.is_none() {
+            return tell(
+                &self.job.events,
+                GenerationEvent::Delta(text, self.generated, Vec::new()),
+            );
+        }
+        for (piece, entries) in self.withheld.give(text.expose()) {
+            tell(&self.job.events, GenerationEvent::Delta(piece, self.generated, entries));
+        }
+    }
+}
+
+/// The likelihoods of a token, if they are wanted.
+fn entry(ranked: &[(u32, f32)], tokenizer: &Tokenizer) -> Option<TokenLogprobs> {
+    let candidate = |(token, logprob): &(u32, f32)| {
+        let name = tokenizer.control(*token);
+        let octets = name.map_or_else(|| tokenizer.bytes(*token), str::as_bytes);
+        Candidate { octets, control: name.is_some(), logprob: *logprob }
+    };
+    let (chosen, others) = ranked.split_first()?;
+    Some(TokenLogprobs::new(candidate(chosen), others.iter().map(candidate)))
 }
 
 /// Sends an event. The channel has room for all of them; a reader that has left misses nothing.

@@ -173,6 +173,12 @@ impl Tokenizer {
         usize::try_from(token).ok().and_then(|at| self.bytes.get(at)).map_or(&[], |bytes| bytes)
     }
 
+    /// The name of a control token, which stands for no bytes.
+    pub(crate) fn control(&self, token: u32) -> Option<&str> {
+        let special = self.specials.iter().find(|special| special.control && special.id == token);
+        special.map(|special| special.text.as_str())
+    }
+
     /// Whether `token` ends a generation.
     pub fn is_end(&self, token: u32) -> bool {
         self.ends.contains(&token)
@@ -359,6 +365,11 @@ impl Utf8Stream {
         }
         let used = self.held.len().saturating_sub(rest.len());
         drop(self.held.drain(..used));
+    }
+
+    /// Whether the last byte is of a character that is not whole.
+    pub(crate) fn holds_back(&self) -> bool {
+        !self.held.is_empty()
     }
 
     /// Ends the text: a character that was never completed becomes U+FFFD.

@@ -7,7 +7,7 @@ use attestation::{Secret, Sha256};
 use engine::{
     Controls, EmbeddedEngine, Engine as _, EngineError, EngineOptions, FinishReason, Generation,
     GenerationEvent, Instructions, LoadError, Message, Request, Role, Sampling, TensorType,
-    VerifiedModel, tiny,
+    TokenLogprobs, VerifiedModel, tiny,
 };
 
 const OPTIONS: EngineOptions = EngineOptions { threads: 2, slots: 8, queue: 64, context: 512 };
@@ -29,6 +29,7 @@ fn request(text: &str, sampling: Sampling, max_tokens: u32) -> Request {
         sampling,
         max_tokens: Some(max_tokens),
         stop: vec![],
+        logprobs: None,
         tenant: [0; 32],
     }
 }
@@ -37,7 +38,7 @@ fn read(mut generation: Generation) -> (String, Result<(FinishReason, u32), Engi
     let mut text = String::new();
     loop {
         match generation.events.blocking_recv().unwrap() {
-            GenerationEvent::Delta(delta, _) => text.push_str(delta.expose()),
+            GenerationEvent::Delta(delta, ..) => text.push_str(delta.expose()),
             GenerationEvent::Finished { reason, completion_tokens } => {
                 return (text, Ok((reason, completion_tokens)));
             }
@@ -126,6 +127,131 @@ fn a_stop_text_ends_the_answer_before_itself() {
     assert!(matches!(end, Ok((FinishReason::Stop, _))));
 }
 
+/// What of a text came together: the text, and of each token its candidates with the bits of their numbers.
+type Piece = (String, Vec<Vec<(Vec<u8>, bool, u32)>>);
+
+fn read_likely(mut generation: Generation) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    while let Some(event) = generation.events.blocking_recv() {
+        if let GenerationEvent::Delta(text, _, entries) = event {
+            let entry = |entry: &TokenLogprobs| {
+                let all = entry.candidates();
+                all.map(|one| (one.octets.to_vec(), one.control, one.logprob.to_bits())).collect()
+            };
+            pieces.push((text.expose().clone(), entries.iter().map(entry).collect()));
+        }
+    }
+    pieces
+}
+
+/// Where in the text each octet's character begins, as octets become text.
+fn places(octets: &[u8]) -> (String, Vec<usize>) {
+    let (mut text, mut at) = (String::new(), Vec::new());
+    for chunk in octets.utf8_chunks() {
+        for letter in chunk.valid().chars() {
+            at.extend(vec![text.len(); letter.len_utf8()]);
+            text.push(letter);
+        }
+        if !chunk.invalid().is_empty() {
+            at.extend(vec![text.len(); chunk.invalid().len()]);
+            text.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+    (text, at)
+}
+
+#[test]
+fn likelihoods_leave_with_the_first_octet_of_their_text_or_never() {
+    let engine = engine(OPTIONS);
+    let mut controls = 0;
+    for seed in 0..12 {
+        let ask = |stop: Vec<String>| {
+            let mut request = request("likely", Sampling { seed, ..WARM }, 80);
+            (request.logprobs, request.stop) = (Some(20), stop);
+            read_likely(engine.start(request).unwrap())
+        };
+        let (plain, _) =
+            read(engine.start(request("likely", Sampling { seed, ..WARM }, 80)).unwrap());
+        let pieces = ask(vec![]);
+        let entries: Vec<_> = pieces.iter().flat_map(|(_, entries)| entries.clone()).collect();
+        let octets = entries.iter().flat_map(|entry| entry[0].0.clone()).collect::<Vec<u8>>();
+        let (text, places) = places(&octets);
+        assert_eq!(text, plain, "telling does not change the answer, and tells all of it");
+        // Of each entry, where its text begins.
+        let starts: Vec<usize> = entries
+            .iter()
+            .scan(0, |octet, entry| {
+                let start = places[*octet];
+                *octet += entry[0].0.len();
+                Some(start)
+            })
+            .collect();
+        let letters: Vec<(usize, char)> = text.char_indices().collect();
+        let stops = [3, 5, 8].map(|tenths| {
+            letters[letters.len() * tenths / 10..].iter().take(2).map(|(_, c)| c).collect()
+        });
+        let mut answers = vec![(text.as_str(), pieces)];
+        for stop in stops {
+            let before = &text[..text.find(&stop).unwrap()];
+            answers.push((before, ask(vec!["never said".to_owned(), stop])));
+        }
+        for (expected, pieces) in answers {
+            let (mut said, mut told) = (String::new(), Vec::new());
+            for (text, more) in pieces {
+                said.push_str(&text);
+                told.extend(more);
+                let begun = starts.iter().filter(|start| **start < said.len()).count();
+                assert_eq!(told, entries[..begun]);
+            }
+            assert_eq!(said, expected);
+        }
+        for entry in &entries {
+            assert_eq!(entry.len(), 21);
+            let (chosen, others) = entry.split_first().unwrap();
+            let likely: Vec<f32> = others.iter().map(|(.., bits)| f32::from_bits(*bits)).collect();
+            assert!(likely.is_sorted_by(|a, b| a >= b) && likely.iter().all(|l| *l < 0.0));
+            let same = others.iter().find(|other| other.0 == chosen.0 && other.1 == chosen.1);
+            assert!(same.is_none_or(|same| same == chosen));
+            controls += others
+                .iter()
+                .filter(|(name, control, _)| {
+                    assert!(!control || name.starts_with(b"<|"));
+                    *control
+                })
+                .count();
+        }
+    }
+    assert!(controls > 0, "no control token was ever likely");
+}
+
+#[test]
+fn likelihoods_are_the_model_s_whoever_else_is_there() {
+    let mut first = None;
+    for instructions in Instructions::available() {
+        for (threads, slots) in [(1, 1), (2, 8)] {
+            let options = EngineOptions { threads, slots, ..OPTIONS };
+            let engine =
+                EmbeddedEngine::load_for(verified(TensorType::Q4_1), options, instructions)
+                    .unwrap();
+            let ask = |text: &str, sampling, count| {
+                let mut request = request(text, sampling, 24);
+                request.logprobs = Some(count);
+                engine.start(request).unwrap()
+            };
+            let company: Vec<_> = (0..6).map(|n| ask(&"x".repeat(n * 9), WARM, 3)).collect();
+            let pieces = read_likely(ask("hello", WARM, 5));
+            company.into_iter().for_each(|other| drop(read_likely(other)));
+            let expected = first.get_or_insert_with(|| pieces.clone());
+            assert_eq!(*expected, pieces, "{instructions:?} {threads} {slots}");
+            // Neither temperature nor cuts change what the model says of the first token.
+            for sampling in [Sampling::GREEDY, Sampling { temperature: 2.0, ..Sampling::GREEDY }] {
+                let other = read_likely(ask("hello", sampling, 5));
+                assert_eq!(other[0].1[0][1..], pieces[0].1[0][1..], "{sampling:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn what_cannot_be_served_is_named() {
     let engine = engine(OPTIONS);
@@ -145,6 +271,7 @@ fn what_cannot_be_served_is_named() {
     assert_eq!(field(with(&|r| r.messages.clear())), "messages");
     assert_eq!(field(with(&|r| r.max_tokens = Some(0))), "max_tokens");
     assert_eq!(field(with(&|r| r.stop = vec![String::new()])), "stop");
+    assert_eq!(field(with(&|r| r.logprobs = Some(21))), "top_logprobs");
     assert_eq!(field(with(&|r| r.sampling.temperature = f32::NAN)), "temperature");
     assert_eq!(field(with(&|r| r.sampling.top_p = 0.0)), "top_p");
     assert_eq!(field(with(&|r| r.sampling.top_k = Some(0))), "top_k");

@@ -2,7 +2,7 @@ use std::fmt;
 
 use attestation::Secret;
 use attestation::receipt::Parameters;
-use engine::{Message, Role, Sampling};
+use engine::{Message, Role, Sampling, TokenLogprobs};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -19,6 +19,8 @@ pub struct ChatRequest {
     pub seeded: bool,
     /// The most tokens to generate.
     pub max_tokens: Option<u32>,
+    /// Whether to tell how likely each token was, beside how many others.
+    pub logprobs: Option<u32>,
     /// How the answer is delivered.
     pub delivery: Delivery,
     /// What was asked for, as the receipt's `par_mac` commits to it.
@@ -70,9 +72,11 @@ impl ChatRequest {
         let model: String = object.required("model", "a string")?;
         let messages = messages(&object)?;
         let max_tokens = max_tokens(&object)?;
-        let Common { sampling, seeded, delivery, parameters } =
+        let Common { sampling, seeded, delivery, mut parameters } =
             Common::read(&object, model, max_tokens)?;
-        Ok(Self { messages, sampling, seeded, max_tokens: clamp(max_tokens), delivery, parameters })
+        let logprobs = logprobs(&object, &mut parameters)?;
+        let max_tokens = clamp(max_tokens);
+        Ok(Self { messages, sampling, seeded, max_tokens, logprobs, delivery, parameters })
     }
 }
 
@@ -117,8 +121,17 @@ impl Common {
             seed: u64::from_ne_bytes(seed.unwrap_or(0).to_ne_bytes()),
         };
         let stream = delivery != Delivery::Whole;
-        let parameters =
-            Parameters { model, temperature, top_p, top_k, seed, max_tokens, stop, stream };
+        let parameters = Parameters {
+            model,
+            temperature,
+            top_p,
+            top_k,
+            seed,
+            max_tokens,
+            stop,
+            stream,
+            ..Parameters::default()
+        };
         Ok(Self { sampling, seeded: seed.is_some(), delivery, parameters })
     }
 }
@@ -271,6 +284,24 @@ fn stop(object: &Object<'_>) -> Result<Vec<String>, ApiError> {
     Ok(stops)
 }
 
+/// Whether log probabilities are wanted, and of how many alternatives.
+fn logprobs(object: &Object<'_>, parameters: &mut Parameters) -> Result<Option<u32>, ApiError> {
+    const TOP: &str = "top_logprobs";
+    let wanted = object.optional("logprobs", "a boolean")?.unwrap_or(false);
+    let top: Option<i64> = object.optional(TOP, "an integer")?;
+    if top.is_some() && !wanted {
+        let message = "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled.";
+        return Err(ApiError::invalid_value(TOP, message));
+    }
+    let count = u32::try_from(top.unwrap_or(0)).ok();
+    let Some(count) = count.filter(|count| *count <= TokenLogprobs::ALTERNATIVES_MAX) else {
+        return Err(ApiError::invalid_value(TOP, "'top_logprobs' must be between 0 and 20."));
+    };
+    parameters.logprobs = wanted;
+    parameters.top_logprobs = top.map(|_| count.into());
+    Ok(wanted.then_some(count))
+}
+
 fn delivery(object: &Object<'_>) -> Result<Delivery, ApiError> {
     let stream = object.optional("stream", "a boolean")?.unwrap_or(false);
     let options: Option<StreamOptions> =
@@ -308,7 +339,7 @@ const STOPS_MAX: usize = 4;
 /// Octets of a stop text: the engine holds back as much of an answer.
 const STOP_LEN_MAX: usize = 1024;
 
-const SUPPORTED: [&str; 11] = [
+const SUPPORTED: [&str; 13] = [
     "model",
     "messages",
     "temperature",
@@ -320,17 +351,18 @@ const SUPPORTED: [&str; 11] = [
     "stop",
     "stream",
     "stream_options",
+    "logprobs",
+    "top_logprobs",
 ];
 /// Names of the caller for the API's operator, and hints for caches: they do not change the answer.
 const IGNORED: [&str; 3] = ["user", "safety_identifier", "prompt_cache_key"];
 /// What `OpenAI`'s API has and this enclave has not, with the values that leave the answer as it is.
-const UNSUPPORTED: [(&str, &[&str]); 23] = [
+const UNSUPPORTED: [(&str, &[&str]); 21] = [
     ("audio", &[]),
     ("frequency_penalty", &["0", "0.0"]),
     ("function_call", &["\"none\""]),
     ("functions", &["[]"]),
     ("logit_bias", &["{}"]),
-    ("logprobs", &["false"]),
     ("metadata", &["{}"]),
     ("modalities", &["[\"text\"]"]),
     ("moderation", &[]),
@@ -345,7 +377,6 @@ const UNSUPPORTED: [(&str, &[&str]); 23] = [
     ("store", &["false"]),
     ("tool_choice", &["\"none\""]),
     ("tools", &["[]"]),
-    ("top_logprobs", &["0"]),
     ("verbosity", &["\"medium\""]),
     ("web_search_options", &[]),
 ];
@@ -419,6 +450,7 @@ mod tests {
             max_tokens: Some(9),
             stop: vec!["a".into(), "b".into()],
             stream: true,
+            ..Parameters::default()
         };
         assert_eq!(request.parameters, parameters);
         assert_eq!(parse(r#","stop":"a""#).unwrap().parameters.stop, ["a"]);
@@ -428,7 +460,7 @@ mod tests {
     #[test]
     fn values_that_change_nothing_are_taken() {
         for more in [
-            r#","n":1,"logprobs":false,"top_logprobs":0,"logit_bias":{},"presence_penalty":0"#,
+            r#","n":1,"logprobs":false,"top_logprobs":null,"logit_bias":{},"presence_penalty":0"#,
             r#","frequency_penalty":0.0,"tools":[ ],"tool_choice":"none","parallel_tool_calls":true"#,
             r#","response_format":{ "type": "text" },"service_tier":"auto","store":false,"metadata":{}"#,
             r#","modalities":["text"],"user":"someone","safety_identifier":"x","prompt_cache_key":"k""#,
@@ -436,6 +468,42 @@ mod tests {
         ] {
             let request = parse(more).unwrap();
             assert_eq!(request.parameters, parse("").unwrap().parameters, "{more}");
+        }
+    }
+
+    #[test]
+    fn log_probabilities_are_asked_for_and_committed_to() {
+        for (more, wanted, top) in [
+            ("", None, None),
+            (r#","logprobs":null"#, None, None),
+            (r#","logprobs":false"#, None, None),
+            (r#","logprobs":true"#, Some(0), None),
+            (r#","logprobs":true,"top_logprobs":null"#, Some(0), None),
+            (r#","logprobs":true,"top_logprobs":0"#, Some(0), Some(0)),
+            (r#","logprobs":true,"top_logprobs":20"#, Some(20), Some(20)),
+        ] {
+            let request = parse(more).unwrap();
+            let Parameters { logprobs, top_logprobs, .. } = request.parameters;
+            assert_eq!(
+                (request.logprobs, logprobs, top_logprobs),
+                (wanted, wanted.is_some(), top),
+                "{more}"
+            );
+        }
+        for (more, code, param) in [
+            (r#","logprobs":1"#, "invalid_type", "logprobs"),
+            (r#","logprobs":"true""#, "invalid_type", "logprobs"),
+            (r#","top_logprobs":0"#, "invalid_value", "top_logprobs"),
+            (r#","top_logprobs":1"#, "invalid_value", "top_logprobs"),
+            (r#","logprobs":false,"top_logprobs":1"#, "invalid_value", "top_logprobs"),
+            (r#","logprobs":true,"top_logprobs":21"#, "invalid_value", "top_logprobs"),
+            (r#","logprobs":true,"top_logprobs":-1"#, "invalid_value", "top_logprobs"),
+            (r#","logprobs":true,"top_logprobs":4294967296"#, "invalid_value", "top_logprobs"),
+            (r#","logprobs":true,"top_logprobs":1.5"#, "invalid_type", "top_logprobs"),
+            (r#","logprobs":true,"top_logprobs":true"#, "invalid_type", "top_logprobs"),
+        ] {
+            let error = parse(more).unwrap_err();
+            assert_eq!((error.code(), error.param()), (Some(code), Some(param)), "{more}");
         }
     }
 
@@ -462,7 +530,6 @@ mod tests {
             ("function_call", "\"auto\""),
             ("functions", "[{}]"),
             ("logit_bias", "{\"1\":2}"),
-            ("logprobs", "true"),
             ("metadata", "{\"a\":\"b\"}"),
             ("modalities", "[\"text\",\"audio\"]"),
             ("moderation", "{}"),
@@ -477,7 +544,6 @@ mod tests {
             ("store", "true"),
             ("tool_choice", "\"auto\""),
             ("tools", "[{\"type\":\"function\"}]"),
-            ("top_logprobs", "1"),
             ("verbosity", "\"low\""),
             ("web_search_options", "{}"),
         ] {

@@ -1,5 +1,9 @@
+use std::fmt::{self, Write as _};
+
 use attestation::UnixTime;
-use serde::Serialize;
+use engine::{Candidate, TokenLogprobs};
+use serde::{Serialize, Serializer};
+use zeroize::Zeroize as _;
 
 /// Which of `OpenAI`'s two APIs for text an answer is of.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -19,6 +23,7 @@ pub struct Completion {
     model: String,
     fingerprint: String,
     with_usage: bool,
+    with_logprobs: bool,
 }
 
 impl Completion {
@@ -43,6 +48,7 @@ impl Completion {
             model: model.to_owned(),
             fingerprint: fingerprint.to_owned(),
             with_usage: false,
+            with_logprobs: false,
         }
     }
 
@@ -53,13 +59,32 @@ impl Completion {
         self
     }
 
+    /// The same with the likelihoods of tokens beside their text, as `logprobs` asks.
+    #[must_use]
+    pub fn with_logprobs(mut self) -> Self {
+        self.with_logprobs = true;
+        self
+    }
+
+    /// Whether likelihoods are told.
+    pub(crate) const fn has_logprobs(&self) -> bool {
+        self.with_logprobs
+    }
+
     /// The whole answer.
-    pub fn whole(&self, content: &str, finish: &str, usage: Tokens) -> Vec<u8> {
+    pub fn whole(
+        &self,
+        content: &str,
+        logprobs: &[TokenLogprobs],
+        finish: &str,
+        usage: Tokens,
+    ) -> Vec<u8> {
+        let logprobs = self.with_logprobs.then_some(Logprobs::new(logprobs));
         let usage = Counts::Given(usage);
         match self.form {
             Form::Chat => {
                 let message = Said { role: "assistant", content, refusal: None };
-                let choice = Choice { index: 0, message, logprobs: None, finish_reason: finish };
+                let choice = Choice { index: 0, message, logprobs, finish_reason: finish };
                 json(&self.object("chat.completion", [choice], usage))
             }
             Form::Text => {
@@ -72,22 +97,26 @@ impl Completion {
     /// The first event of a stream, where it has one: who speaks.
     pub fn role_event(&self, out: &mut Vec<u8>) {
         if self.form == Form::Chat {
-            self.event(
-                Some((Delta { role: Some("assistant"), content: Some("") }, None)),
-                None,
-                out,
-            );
+            let delta = Delta { role: Some("assistant"), content: Some("") };
+            self.event(Some((delta, None, None)), None, out);
         }
     }
 
     /// More of the text.
     pub fn delta_event(&self, content: &str, out: &mut Vec<u8>) {
-        self.event(Some((Delta { role: None, content: Some(content) }, None)), None, out);
+        self.likely_event(content, &[], out);
+    }
+
+    /// More of the text, and how likely the tokens were that begin in it.
+    pub fn likely_event(&self, content: &str, logprobs: &[TokenLogprobs], out: &mut Vec<u8>) {
+        let delta = Delta { role: None, content: Some(content) };
+        let logprobs = self.with_logprobs.then_some(Logprobs::new(logprobs));
+        self.event(Some((delta, logprobs, None)), None, out);
     }
 
     /// Why the text ends.
     pub fn finish_event(&self, finish: &str, out: &mut Vec<u8>) {
-        self.event(Some((Delta { role: None, content: None }, Some(finish))), None, out);
+        self.event(Some((Delta { role: None, content: None }, None, Some(finish))), None, out);
     }
 
     /// The counts of tokens, in a chunk without choices.
@@ -97,7 +126,7 @@ impl Completion {
 
     fn event(
         &self,
-        choice: Option<(Delta<'_>, Option<&str>)>,
+        choice: Option<(Delta<'_>, Option<Logprobs<'_>>, Option<&str>)>,
         usage: Option<Tokens>,
         out: &mut Vec<u8>,
     ) {
@@ -108,16 +137,16 @@ impl Completion {
         };
         let event = match self.form {
             Form::Chat => {
-                let choice = choice.map(|(delta, finish_reason)| ChunkChoice {
+                let choice = choice.map(|(delta, logprobs, finish_reason)| ChunkChoice {
                     index: 0,
                     delta,
-                    logprobs: None,
+                    logprobs,
                     finish_reason,
                 });
                 json(&self.object("chat.completion.chunk", choice.as_slice(), usage))
             }
             Form::Text => {
-                let choice = choice.map(|(delta, finish_reason)| {
+                let choice = choice.map(|(delta, _, finish_reason)| {
                     Continued::new(delta.content.unwrap_or_default(), finish_reason)
                 });
                 json(&self.object("text_completion", choice.as_slice(), usage))
@@ -207,7 +236,7 @@ impl Counts {
 struct Choice<'a> {
     index: u8,
     message: Said<'a>,
-    logprobs: Option<()>,
+    logprobs: Option<Logprobs<'a>>,
     finish_reason: &'a str,
 }
 
@@ -237,7 +266,7 @@ struct Said<'a> {
 struct ChunkChoice<'a> {
     index: u8,
     delta: Delta<'a>,
-    logprobs: Option<()>,
+    logprobs: Option<Logprobs<'a>>,
     finish_reason: Option<&'a str>,
 }
 
@@ -263,13 +292,92 @@ struct Model<'a> {
     owned_by: &'static str,
 }
 
+/// The key `logprobs` of a chat's choice.
+#[derive(Serialize)]
+struct Logprobs<'a> {
+    content: Entries<'a>,
+    refusal: Option<()>,
+}
+
+impl<'a> Logprobs<'a> {
+    const fn new(entries: &'a [TokenLogprobs]) -> Self {
+        Self { content: Entries(entries), refusal: None }
+    }
+}
+
+struct Entries<'a>(&'a [TokenLogprobs]);
+
+impl Serialize for Entries<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().filter_map(|entry| {
+            let mut candidates = entry.candidates().map(Likely::from);
+            Some(Entry { chosen: candidates.next()?, top_logprobs: candidates.collect() })
+        }))
+    }
+}
+
+#[derive(Serialize)]
+struct Entry<'a> {
+    #[serde(flatten)]
+    chosen: Likely<'a>,
+    top_logprobs: Vec<Likely<'a>>,
+}
+
+#[derive(Serialize)]
+struct Likely<'a> {
+    token: Lossy<'a>,
+    logprob: f32,
+    /// None of a control token, which stands for none.
+    bytes: Option<&'a [u8]>,
+}
+
+impl<'a> From<Candidate<'a>> for Likely<'a> {
+    fn from(candidate: Candidate<'a>) -> Self {
+        let Candidate { octets, control, logprob } = candidate;
+        Self { token: Lossy(octets), logprob, bytes: (!control).then_some(octets) }
+    }
+}
+
+/// Text with U+FFFD where octets are no UTF-8, written without a copy.
+struct Lossy<'a>(&'a [u8]);
+
+impl fmt::Display for Lossy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.utf8_chunks().try_for_each(|chunk| {
+            f.write_str(chunk.valid())?;
+            if chunk.invalid().is_empty() {
+                Ok(())
+            } else {
+                f.write_char(char::REPLACEMENT_CHARACTER)
+            }
+        })
+    }
+}
+
+impl Serialize for Lossy<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 fn json(value: &impl Serialize) -> Vec<u8> {
     // Strings and numbers always serialise.
     serde_json::to_vec(value).unwrap_or_default()
 }
 
 fn write_event(json: &[u8], out: &mut Vec<u8>) {
+    // A vector that grows by itself leaves its old memory behind as it is.
+    let needed = out.len().saturating_add(json.len()).saturating_add(FRAMING_LEN);
+    if needed > out.capacity() {
+        let mut larger = Vec::with_capacity(needed);
+        larger.extend_from_slice(out);
+        out.zeroize();
+        *out = larger;
+    }
     out.extend_from_slice(b"data: ");
     out.extend_from_slice(json);
     out.extend_from_slice(b"\n\n");
 }
+
+/// What an event has beside its JSON.
+const FRAMING_LEN: usize = "data: \n\n".len();

@@ -350,5 +350,5 @@ impl Engine for Played {
 }
 
 pub(crate) fn delta(text: &str, tokens: u32) -> GenerationEvent {
-    GenerationEvent::Delta(Secret::new(text.to_owned()), tokens)
+    GenerationEvent::Delta(Secret::new(text.to_owned()), tokens, vec![])
 }

@@ -64,6 +64,7 @@ fn read(body: &[u8]) -> Option<engine::Request> {
         sampling: Sampling::GREEDY,
         max_tokens: None,
         stop: Vec::new(),
+        logprobs: None,
         tenant: [0; 32],
     })
 }
@@ -92,7 +93,7 @@ impl Said {
                 self.next = Next::Text;
             }
             Next::Text => match self.generation.events.recv().await? {
-                GenerationEvent::Delta(text, _) => {
+                GenerationEvent::Delta(text, ..) => {
                     self.completion.delta_event(text.expose(), &mut out);
                 }
                 GenerationEvent::Finished { completion_tokens, .. } => {
