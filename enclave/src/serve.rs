@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -66,9 +67,10 @@ pub async fn serve(
                 background.spawn(keep_running(serving.clone(), RESTART_PAUSE));
             }
             Some(_) = connections.join_next() => {}
-            (stream, place) = accept(&listener, &free) => {
+            (stream, peer, place) = accept(&listener, &free) => {
                 let (acceptor, router) = (acceptor.clone(), router.clone());
-                connections.spawn(greet(stream, acceptor, router, limits, stopped.clone(), place));
+                let conversation = greet(stream, peer, acceptor, router, limits, stopped.clone(), place);
+                connections.spawn(conversation);
             }
         }
     };
@@ -97,11 +99,11 @@ async fn answers_ended(serving: &Serving) {
 async fn accept(
     listener: &TcpListener,
     free: &Arc<Semaphore>,
-) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+) -> (TcpStream, IpAddr, Option<OwnedSemaphorePermit>) {
     let place = Arc::clone(free).acquire_owned().await.ok();
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, place),
+            Ok((stream, peer)) => return (stream, peer.ip(), place),
             // Out of descriptors, most likely: waiting is all there is to do.
             Err(_) => sleep(ACCEPT_PAUSE).await,
         }
@@ -121,6 +123,7 @@ fn acceptor(state: &State) -> Result<Option<Acceptor>, TlsError> {
 /// One connection, from accept to close. A panic ends it alone.
 async fn greet(
     stream: TcpStream,
+    peer: IpAddr,
     acceptor: Option<Acceptor>,
     router: axum::Router,
     limits: Limits,
@@ -136,7 +139,7 @@ async fn greet(
         None => converse(stream, router, limits, stopped).await,
         Some(acceptor) => {
             let greeted = tokio::select! {
-                greeted = acceptor.accept(stream) => greeted,
+                greeted = acceptor.accept_from(stream, peer) => greeted,
                 _ = stopped.changed() => return,
             };
             // Who is not the router learns what TLS tells it, and nobody else learns anything.

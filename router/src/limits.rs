@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst},
@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use tls::network;
 use tokio::time::Instant;
 
 use crate::config::KeyLimits;
@@ -241,17 +242,6 @@ impl Limited {
     fn after(limit: Limit, wait: Duration) -> Self {
         let secs = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
         Self { limit, retry_after_secs: u32::try_from(secs).unwrap_or(u32::MAX).max(1) }
-    }
-}
-
-/// The address, or its /64: who has one IPv6 address has all of those.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

@@ -173,7 +173,7 @@ impl Door {
         match &self.acceptor {
             None => self.converse(stream, client).await,
             // What a handshake needs is given back before the first request.
-            Some(acceptor) => match Box::pin(acceptor.accept(stream)).await {
+            Some(acceptor) => match Box::pin(acceptor.accept_from(stream, client)).await {
                 Ok(stream) => self.converse(Box::new(stream), client).await,
                 Err(error) => metrics.handshake_failed(&error),
             },

@@ -1,7 +1,8 @@
 //! The server's half: a handshake that ends in time, whoever else is knocking.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -35,7 +36,8 @@ pub enum Clients {
 pub struct Handshakes {
     /// For one handshake.
     pub timeout: Duration,
-    /// At the same time. One more, and the oldest of them is cut off: who stalls cannot keep others out.
+    /// At the same time. One more, and one of them is cut off: the oldest of the network that has the most. So neither who
+    /// stalls nor who comes again and again keeps others out.
     pub at_once: usize,
 }
 
@@ -83,7 +85,7 @@ impl Acceptor {
         Self { tls: TlsAcceptor::from(Arc::new(config)), timeout, queue }
     }
 
-    /// Completes one handshake.
+    /// Completes one handshake with a peer of which no address is known: all such are one.
     ///
     /// # Errors
     /// [`TlsError`]; the connection is gone then.
@@ -91,7 +93,22 @@ impl Acceptor {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut turn = self.queue.enter();
+        self.accept_from(stream, IpAddr::V6(Ipv6Addr::UNSPECIFIED)).await
+    }
+
+    /// Completes one handshake with the peer at `address`.
+    ///
+    /// # Errors
+    /// [`TlsError`]; the connection is gone then.
+    pub async fn accept_from<S>(
+        &self,
+        stream: S,
+        address: IpAddr,
+    ) -> Result<ServerStream<S>, TlsError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut turn = self.queue.enter(network(address));
         let handshake = self.tls.accept_with(stream, |connection| {
             connection.set_buffer_limit(Some(hybrid::BUFFER_LEN_MAX));
         });
@@ -123,7 +140,9 @@ struct Queue {
 #[derive(Default)]
 struct Waiting {
     next: u64,
-    by_age: BTreeMap<u64, oneshot::Sender<()>>,
+    by_age: BTreeMap<u64, (IpAddr, oneshot::Sender<()>)>,
+    /// How many each network has of them.
+    by_network: HashMap<IpAddr, usize>,
 }
 
 /// A place in the queue; given back when it is dropped.
@@ -134,23 +153,58 @@ struct Turn {
 }
 
 impl Queue {
-    fn enter(self: &Arc<Self>) -> Turn {
+    fn enter(self: &Arc<Self>, network: IpAddr) -> Turn {
         let (held, cut) = oneshot::channel();
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let number = waiting.next;
         waiting.next = number.wrapping_add(1);
-        waiting.by_age.insert(number, held);
+        waiting.by_age.insert(number, (network, held));
+        let count = waiting.by_network.entry(network).or_default();
+        *count = count.saturating_add(1);
         if waiting.by_age.len() > self.at_once {
-            waiting.by_age.pop_first();
+            waiting.displace();
         }
         drop(waiting);
         Turn { queue: Arc::clone(self), number, cut }
     }
 }
 
+impl Waiting {
+    fn displace(&mut self) {
+        let most = self.by_network.values().max();
+        let mut oldest = self.by_age.iter();
+        let found = oldest.find(|(_, (network, _))| self.by_network.get(network) == most);
+        if let Some((number, _)) = found {
+            let number = *number;
+            self.remove(number);
+        }
+    }
+
+    fn remove(&mut self, number: u64) {
+        let Some((network, _)) = self.by_age.remove(&number) else { return };
+        if let Some(count) = self.by_network.get_mut(&network) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.by_network.remove(&network);
+            }
+        }
+    }
+}
+
 impl Drop for Turn {
     fn drop(&mut self) {
         let mut waiting = self.queue.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.by_age.remove(&self.number);
+        waiting.remove(self.number);
+    }
+}
+
+/// The address, or its /64: who has one IPv6 address has all of those.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        v4 @ IpAddr::V4(_) => v4,
     }
 }

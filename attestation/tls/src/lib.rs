@@ -19,7 +19,7 @@ mod identity;
 mod pin;
 mod pinned;
 
-pub use accept::{Acceptor, Clients, Handshakes, ServerStream};
+pub use accept::{Acceptor, Clients, Handshakes, ServerStream, network};
 pub use authorities::{Authorities, AuthoritiesError};
 pub use connect::{ClientStream, Connector, Servers};
 pub use dial::{Dialer, Stream};

@@ -1,5 +1,6 @@
 //! Peers that begin a handshake and do not end it.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tls::{Acceptor, Clients, Connector, CurrentIdentity, Handshakes, Servers, TlsError};
@@ -51,4 +52,37 @@ async fn who_stalls_makes_room_for_whoever_comes() {
     let first = timeout(WAIT, first).await.unwrap().unwrap();
     assert_eq!(first.unwrap_err(), TlsError::Displaced);
     assert!(stalled.iter().all(|(_, handshake)| !handshake.is_finished()));
+}
+
+#[tokio::test]
+async fn who_comes_again_and_again_displaces_nobody_else() {
+    const FLOOD: usize = 12;
+    let handshakes = Handshakes { timeout: WAIT, at_once: 4 };
+    let acceptor =
+        Acceptor::new(CurrentIdentity::new(identity()), Clients::Anyone, handshakes).unwrap();
+    let begin = async |address: String| {
+        let (near, far) = duplex(1 << 16);
+        let (acceptor, address) = (acceptor.clone(), address.parse::<IpAddr>().unwrap());
+        let begun = tokio::spawn(async move { acceptor.accept_from(far, address).await.map(drop) });
+        tokio::task::yield_now().await;
+        (near, begun)
+    };
+    // The first to come, and so the oldest of all; the flood comes from one address, or from one network.
+    let honest = begin("192.0.2.1".to_owned()).await;
+    for network in ["198.51.100.1", "2001:db8::"] {
+        let mut flood = Vec::new();
+        for number in 0..FLOOD {
+            let suffix = if network.ends_with(':') { format!("{number:x}") } else { String::new() };
+            flood.push(begin(format!("{network}{suffix}")).await);
+        }
+        tokio::task::yield_now().await;
+        assert!(!honest.1.is_finished(), "{network}");
+        // Of the flood itself the oldest go.
+        let going = flood.iter().filter(|(_, begun)| !begun.is_finished()).count();
+        assert_eq!(going, 3, "{network}");
+        for (_, begun) in flood {
+            begun.abort();
+            drop(begun.await);
+        }
+    }
 }
