@@ -140,6 +140,11 @@ fn an_identity_is_made_shown_and_never_overwritten() {
     let mut show = Command::new(PROGRAM);
     let shown = show.args(["identity", "show", "--config"]).arg(&configured).output().unwrap();
     assert_eq!(said(&shown), pin, "relative to the configuration");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let exposed = run(&configured, true);
+    assert_eq!(exposed.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&exposed.stderr).contains("mode 0644"), "{exposed:?}");
+    std::fs::set_permissions(&certificate, std::fs::Permissions::from_mode(0o600)).unwrap();
     std::fs::write(&configured, text.replacen("router.key", "router.pem", 1)).unwrap();
     assert_eq!(run(&configured, true).status.code(), Some(2), "no key in that file");
     std::fs::remove_dir_all(folder).unwrap();

@@ -6,6 +6,7 @@
 use std::{
     fmt, fs,
     net::{SocketAddr, TcpListener},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{ExitStatus, Output, Stdio},
     time::Duration,
@@ -81,6 +82,14 @@ impl Place {
     pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> String {
         let path = self.path(name);
         fs::write(&path, text).expect("a story's folder can be written to");
+        path
+    }
+
+    /// Writes a file of it that its owner alone can read.
+    pub fn write_secret(&self, name: &str, text: impl AsRef<[u8]>) -> String {
+        let path = self.write(name, text);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
+            .expect("a file that was just written is ours");
         path
     }
 
@@ -172,7 +181,7 @@ impl Place {
         let signed = named.signed_by(&key, &Issuer::new(ca, ca_key)).expect("an authority signs");
         self.write("ca.pem", root.pem());
         self.write("router.pem", signed.pem());
-        self.write("router.key", key.serialize_pem());
+        self.write_secret("router.key", key.serialize_pem());
     }
 
     /// Makes the certificate by which enclaves know the router, `identity.pem` and `identity.key`: its pin.

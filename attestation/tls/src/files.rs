@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::pin::SpkiPin;
 pub struct IdentityFiles {
     /// The chain of certificates in PEM, the own one first.
     pub certificate: PathBuf,
-    /// Its private key in PEM.
+    /// Its private key in PEM. A file that everybody can read, or others than its owner can write, is refused.
     pub key: PathBuf,
 }
 
@@ -87,16 +88,25 @@ impl IdentityFiles {
     }
 
     fn read(&self) -> Result<(Vec<u8>, Secret<Vec<u8>>), IdentityError> {
-        Ok((read(&self.certificate)?, Secret::new(read(&self.key)?)))
+        Ok((read(&self.certificate, 0)?, Secret::new(read(&self.key, KEY_MODE_REFUSED)?)))
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, IdentityError> {
+/// Reads a file none of whose permissions is among `refused`.
+fn read(path: &Path, refused: u32) -> Result<Vec<u8>, IdentityError> {
     let unreadable =
         |why: String| IdentityError::Unreadable { path: path.display().to_string(), why };
+    let file = File::open(path).map_err(|error| unreadable(error.to_string()))?;
+    let mode = file.metadata().map_err(|error| unreadable(error.to_string()))?.mode();
+    if mode & refused != 0 {
+        return Err(IdentityError::Exposed {
+            path: path.display().to_string(),
+            mode: mode & 0o7777,
+        });
+    }
     let whole = || -> io::Result<Vec<u8>> {
         let mut octets = Vec::new();
-        File::open(path)?.take(FILE_LEN_MAX.saturating_add(1)).read_to_end(&mut octets)?;
+        file.take(FILE_LEN_MAX.saturating_add(1)).read_to_end(&mut octets)?;
         Ok(octets)
     };
     let octets = whole().map_err(|error| unreadable(error.to_string()))?;
@@ -108,3 +118,6 @@ fn read(path: &Path) -> Result<Vec<u8>, IdentityError> {
 
 /// Longest file: a chain of eight certificates has less than a fifth of it.
 const FILE_LEN_MAX: u64 = 128 << 10;
+
+/// A private key is for its owner. Groups may read it: that is how services are given keys that they do not own.
+const KEY_MODE_REFUSED: u32 = 0o027;

@@ -194,6 +194,13 @@ pub enum IdentityError {
         /// What is in the way.
         why: String,
     },
+    /// The file of the private key is open to others.
+    Exposed {
+        /// The file.
+        path: String,
+        /// Its permissions.
+        mode: u32,
+    },
     /// The certificates are not PEM.
     CertificateNotPem,
     /// No certificate is there.
@@ -219,6 +226,7 @@ impl IdentityError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Unreadable { .. } => "identity-unreadable",
+            Self::Exposed { .. } => "identity-key-exposed",
             Self::CertificateNotPem => "identity-certificate-not-pem",
             Self::NoCertificate => "identity-no-certificate",
             Self::ChainTooLong => "identity-chain-too-long",
@@ -236,6 +244,12 @@ impl fmt::Display for IdentityError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unreadable { path, why } => return write!(f, "cannot read {path}: {why}"),
+            Self::Exposed { path, mode } => {
+                return write!(
+                    f,
+                    "{path} can be read by everybody, or written by others than its owner (mode {mode:04o}); `chmod 0600` it"
+                );
+            }
             Self::CertificateNotPem => "the certificate is not PEM",
             Self::NoCertificate => "the certificate's file holds no certificate",
             Self::ChainTooLong => "the certificate's file holds more than 8 certificates",

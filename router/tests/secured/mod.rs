@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
@@ -53,7 +54,8 @@ impl Shown {
 
     fn write(&mut self, certificate: &str, key: &str) {
         let IdentityFiles { certificate: certificate_file, key: key_file } = self.files();
-        std::fs::write(key_file, key).unwrap();
+        std::fs::write(&key_file, key).unwrap();
+        std::fs::set_permissions(key_file, std::fs::Permissions::from_mode(0o600)).unwrap();
         std::fs::write(certificate_file, certificate).unwrap();
     }
 

@@ -1,6 +1,7 @@
 //! Identities in files, and files that change.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,28 @@ fn files(name: &str) -> IdentityFiles {
 fn write(files: &IdentityFiles, (key, certificate): &(KeyPair, rcgen::Certificate)) -> SpkiPin {
     fs::write(&files.certificate, certificate.pem()).unwrap();
     fs::write(&files.key, key.serialize_pem()).unwrap();
+    allow(files, 0o600);
     SpkiPin::of_certificate(certificate.der()).unwrap()
+}
+
+fn allow(files: &IdentityFiles, mode: u32) {
+    fs::set_permissions(&files.key, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_private_key_that_others_can_read_or_write_is_refused() {
+    let files = files("exposed");
+    let pin = write(&files, &own());
+    for mode in [0o604, 0o644, 0o602, 0o620, 0o660] {
+        allow(&files, mode);
+        let refused = files.load().unwrap_err();
+        assert_eq!(refused.code(), "identity-key-exposed", "{mode:04o}");
+        assert!(refused.to_string().contains(&format!("{mode:04o}")), "{refused}");
+    }
+    for mode in [0o400, 0o600, 0o640] {
+        allow(&files, mode);
+        assert_eq!(files.load().unwrap().spki(), pin, "{mode:04o}");
+    }
 }
 
 #[test]
