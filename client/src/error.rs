@@ -236,7 +236,7 @@ impl Error {
                 "give an address like https://router.example or, on this machine, http://127.0.0.1:8080"
             }
             Self::UntrustedAnchors => {
-                "use a policy with the vendors' anchors, or a router on this machine"
+                "use a policy with the vendors' anchors, or a router at this machine's address: https://127.0.0.1:PORT"
             }
             Self::Request(_) | Self::Declined { status: 400..500, .. } => "correct the request",
             Self::ModelNotAllowed { .. } => {
@@ -261,10 +261,10 @@ impl Error {
             Self::Tls { why, .. } => next_step_of(why),
             Self::KeyInTheClear => "give an https:// address, or leave --key-file out",
             Self::ConnectionDied => {
-                "ask again if you accept that the request may have been carried out already"
+                "ask again if you accept that the request may have been carried out already; where this was the first question, the router may speak TLS: give https://"
             }
             Self::Outer { status: 401, .. } => {
-                "ask the operator for an API key, and give its file with --key-file"
+                "ask the operator for an API key that counts, and give its file with --key-file"
             }
             Self::NoEnclaves { .. } | Self::Outer { .. } | Self::Declined { .. } => {
                 "try again later, or ask the operator"

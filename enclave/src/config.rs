@@ -394,7 +394,10 @@ impl fmt::Display for ConfigError {
                 f,
                 "`listen = \"{found}\"` is not a loopback address; other addresses need TLS: a table `[tls]` with `router_spki`"
             ),
-            Self::RouterSpki(why) => write!(f, "`tls.router_spki` is refused: {why}"),
+            Self::RouterSpki(why) => write!(
+                f,
+                "`tls.router_spki` is refused: {why}; `veritee-router identity show` prints the router's"
+            ),
             Self::Epoch(found) => write!(
                 f,
                 "`epoch = \"{found}\"` is not a time like \"1h\" or \"30m\" between ten minutes and a day"

@@ -129,7 +129,10 @@ fn revoke(path: &Path, id: &str) -> Result<(), Failure> {
     let (id, now) = (id.parse::<KeyId>()?, now()?);
     if !path.exists() {
         // Otherwise a slip in the path would make a file and find no key in it.
-        return Err(Failure::Usage(anyhow!("there is no {}", path.display())));
+        return Err(Failure::Usage(anyhow!(
+            "there is no {}; name the file that `keys add` wrote",
+            path.display()
+        )));
     }
     KeysFile::change(path, |file| file.revoke(id, now))?;
     say(&format!("revoked {id}"))

@@ -206,7 +206,9 @@ impl fmt::Display for ConfigError {
                 f,
                 "enclave `{found}` has a pinned key, which plain HTTP does not compare: write `https://`"
             ),
-            Self::EnclavePin { url, why } => write!(f, "enclave `{url}`: {why}"),
+            Self::EnclavePin { url, why } => {
+                write!(f, "enclave `{url}`: {why}; the enclave's `ready` line has it")
+            }
             Self::NoIdentity(found) => write!(
                 f,
                 "enclave `{found}` is to be reached by TLS and asks who comes: add `[identity]`; `veritee-router identity new` makes one"

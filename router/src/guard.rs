@@ -89,7 +89,16 @@ impl Guard {
     pub(crate) async fn secure(&self, host: &str, tcp: TcpStream) -> io::Result<Stream> {
         let Some(connector) = self.state().connector.clone() else {
             let nobody = PinError::NoPin;
-            self.failed(nobody.code(), &nobody);
+            match &self.source.file {
+                Some(file) => self.failed(
+                    nobody.code(),
+                    &format_args!(
+                        "no key is pinned: write the one of the enclave's `ready` line to {}",
+                        file.display()
+                    ),
+                ),
+                None => self.failed(nobody.code(), &nobody),
+            }
             return Err(io::Error::other(nobody));
         };
         match connector.connect(host, tcp).await {
@@ -158,7 +167,8 @@ impl Guard {
             }
             Err(why) => {
                 self.refused_reloads.fetch_add(1, Relaxed);
-                tracing::error!(enclave = self.enclave, %why, "pins not read, the old ones still count");
+                let (enclave, file) = (&self.enclave, path.display());
+                tracing::error!(enclave, %file, %why, "pins not read, the old ones still count");
                 PinsNow::Same
             }
         }
@@ -211,7 +221,10 @@ impl fmt::Display for PinsRefused {
                 write!(f, "cannot {doing} it: {}", why.kind())
             }
             Self::Unread(Unread::WritableByOthers(mode)) => {
-                write!(f, "it can be written by others than its owner (mode {mode:04o})")
+                write!(
+                    f,
+                    "it can be written by others than its owner (mode {mode:04o}); `chmod go-w` it"
+                )
             }
             Self::Unread(Unread::TooLong) => write!(f, "it has more than {FILE_BYTES_MAX} octets"),
             Self::Pin(why) => write!(f, "{why}"),

@@ -75,8 +75,13 @@ fn read(path: &Path) -> Result<Config, Failure> {
     if let Some(keys) = &config.keys {
         KeysFile::load(&keys.file)?;
     }
-    for Certificate { files, .. } in [&config.tls, &config.identity].into_iter().flatten() {
-        files.load().map_err(|error| Failure::Usage(error.into()))?;
+    for (section, shown) in [("[tls]", &config.tls), ("[identity]", &config.identity)] {
+        if let Some(Certificate { files, .. }) = shown {
+            files
+                .load()
+                .with_context(|| format!("`{section}` is refused"))
+                .map_err(Failure::Usage)?;
+        }
     }
     Ok(config)
 }

@@ -85,12 +85,10 @@ fn make(name: &str) -> anyhow::Result<(String, String)> {
 /// Nothing is ever overwritten: a lost key is not to be had again.
 fn write_new(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
     let mut options = OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)
-        .with_context(|| format!("cannot create {}", path.display()))?;
+    let mut file =
+        options.write(true).create_new(true).mode(mode).open(path).with_context(|| {
+            format!("cannot create {}; what is there is never replaced", path.display())
+        })?;
     file.write_all(text.as_bytes())
         .and_then(|()| file.sync_all())
         .with_context(|| format!("cannot write {}", path.display()))

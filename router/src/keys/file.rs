@@ -265,6 +265,13 @@ pub enum KeysError {
 impl fmt::Display for KeysError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Io { doing: "open", path, why } if why.kind() == io::ErrorKind::NotFound => {
+                write!(
+                    f,
+                    "cannot open {}: there is no such file; `veritee-router keys add` makes it",
+                    path.display()
+                )
+            }
             Self::Io { doing, path, why } => {
                 write!(f, "cannot {doing} {}: {}", path.display(), why.kind())
             }
@@ -282,7 +289,7 @@ impl fmt::Display for KeysError {
                 "the file of keys would be too large: at most {KEYS_MAX} keys, the revoked ones too, and {FILE_BYTES_MAX} octets; remove revoked ones from it"
             ),
             Self::Twice(id) => write!(f, "key {id} stands twice in the file of keys"),
-            Self::Unknown(id) => write!(f, "there is no key {id}"),
+            Self::Unknown(id) => write!(f, "there is no key {id}; see `keys list`"),
             Self::NotAnId(_) => {
                 f.write_str("a key's id is sixteen lower-case hexadecimal digits; see `keys list`")
             }
