@@ -138,7 +138,8 @@ impl Problem {
         let Self::Client(error) = self else { return false };
         matches!(
             &**error,
-            Error::Outer { status: 400 | 421 | 429 | 503, .. }
+            Error::Outer { status: 421 | 429 | 503, .. }
+                | Error::Outer { status: 400, code: "ohttp-key", .. }
                 | Error::NoEnclaves { .. }
                 | Error::Expired { .. }
         )
@@ -198,6 +199,14 @@ mod tests {
             (outer(503).into(), 503, "x", "true"),
             (outer(429).into(), 429, "x", "true"),
             (outer(401).into(), 401, "x", "false"),
+            // Whatever it was, nobody said that it was the key.
+            (outer(400).into(), 503, "x", "false"),
+            (
+                Error::Outer { status: 400, code: "ohttp-key", retry_after: None }.into(),
+                503,
+                "ohttp-key",
+                "true",
+            ),
             (
                 Error::ModelNotAllowed { model: "m".to_owned(), available: vec![] }.into(),
                 404,
