@@ -145,14 +145,81 @@ async fn the_older_api_continues_a_text() {
     }
 }
 
-/// Nothing of an echo: the numbers, the bytes and the stop texts are a model's.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_model_answers_the_same_however_it_is_asked() {
+/// A model of a few kilobytes: nothing of an echo.
+fn tiny() -> Arc<EmbeddedEngine> {
     let bytes = engine::tiny::model(engine::TensorType::Q8_0);
     let digest = attestation::Sha256::of(&bytes).0;
     let model = VerifiedModel::check(bytes, digest).unwrap();
     let options = EngineOptions { threads: 1, slots: 4, queue: 64, context: 512 };
-    let engine = Arc::new(EmbeddedEngine::load(model, options).unwrap());
+    Arc::new(EmbeddedEngine::load(model, options).unwrap())
+}
+
+/// The entries of `choice.logprobs.content`, of all events together.
+fn likelihoods(seen: &Value) -> Vec<Value> {
+    assert!(seen["error"].is_null(), "{seen}");
+    let parts = seen["logprobs"].as_array().unwrap().iter();
+    parts.flat_map(|part| part["content"].as_array().unwrap().clone()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_likely_each_token_was_is_told_streamed_and_whole() {
+    for config in ["", "padding = \"p2\""] {
+        let fleet = Fleet::start(Plan { engine: tiny(), config, ..Plan::default() }).await;
+        let proxy = Local::before(&fleet).await;
+        let mut all = Vec::new();
+        for sdk in Sdk::ALL {
+            let mut sdk = sdk.at(&proxy);
+            let asked = |more| with(json!({"seed": 7, "max_tokens": 24, "logprobs": true}), more);
+            for top in [0_u64, 20] {
+                let ask = |more: Value| asked(with(json!({"top_logprobs": top}), more));
+                let whole = sdk.chat("Hello", ask(json!({}))).await;
+                let entries = likelihoods(&whole);
+                assert_eq!(whole["logprobs"].as_array().unwrap().len(), 1);
+                assert_entries(&entries, top, &whole["text"]);
+                let streamed = sdk.chat("Hello", ask(json!({"stream": true}))).await;
+                assert_eq!(streamed["text"], whole["text"]);
+                assert_eq!(likelihoods(&streamed), entries);
+                all.push((top, entries));
+            }
+            // What a stop text swallows is not told either.
+            let text = all[0].1.iter().map(|entry| entry["token"].as_str().unwrap());
+            let stop = text.filter(|token| token.is_ascii() && token.len() == 1).nth(1).unwrap();
+            for stream in [false, true] {
+                let more = asked(json!({"stop": stop, "stream": stream}));
+                let stopped = sdk.chat("Hello", more).await;
+                let entries = likelihoods(&stopped);
+                assert_entries(&entries, 0, &stopped["text"]);
+                assert_eq!(entries, all[0].1[..entries.len()]);
+                assert!(entries.iter().all(|entry| entry["token"] != *stop));
+            }
+            let quiet = sdk.chat("Hello", json!({"seed": 7, "max_tokens": 4})).await;
+            assert_eq!(quiet["logprobs"], json!([]));
+        }
+        assert_eq!(all[..2], all[2..], "two SDKs see the same");
+    }
+}
+
+/// Fails unless the entries are of `text`, octet by octet, with so many alternatives in order.
+fn assert_entries(entries: &[Value], top: u64, text: &Value) {
+    let octets = |one: &Value| serde_json::from_value::<Vec<u8>>(one["bytes"].clone()).unwrap();
+    let said: Vec<u8> = entries.iter().flat_map(octets).collect();
+    assert_eq!(json!(String::from_utf8_lossy(&said)), *text);
+    for entry in entries {
+        assert_eq!(json!(String::from_utf8_lossy(&octets(entry))), entry["token"]);
+        let others = entry["top_logprobs"].as_array().unwrap();
+        assert_eq!(u64::try_from(others.len()).unwrap(), top);
+        let likely: Vec<f64> =
+            others.iter().map(|other| other["logprob"].as_f64().unwrap()).collect();
+        assert!(likely.is_sorted_by(|a, b| a >= b), "{likely:?}");
+        let own = entry["logprob"].as_f64().unwrap();
+        assert!((-9999.0..0.0).contains(&own) && likely.first().is_none_or(|first| *first >= own));
+    }
+}
+
+/// The numbers, the bytes and the stop texts are a model's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_answers_the_same_however_it_is_asked() {
+    let engine = tiny();
     let fleet = Fleet::start(Plan { engine, ..Plan::default() }).await;
     let proxy = Local::before(&fleet).await;
     for sdk in Sdk::ALL {

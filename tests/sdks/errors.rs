@@ -29,7 +29,11 @@ async fn a_request_that_is_wrong_is_told_what_is_wrong_with_it_and_is_sent_once(
             (json!({"messages": image}), unsupported, "messages[0].content[0].type"),
             (json!({"stop": ["a", "b", "c", "d", "e"]}), "invalid_value", "stop"),
             (json!({"n": 2}), unsupported, "n"),
-            (json!({"logprobs": true, "top_logprobs": 2}), unsupported, "logprobs"),
+            (json!({"logprobs": true, "top_logprobs": 21}), "invalid_value", "top_logprobs"),
+            (json!({"logprobs": true, "top_logprobs": -1}), "invalid_value", "top_logprobs"),
+            (json!({"top_logprobs": 2}), "invalid_value", "top_logprobs"),
+            // An echo has no probabilities, and makes none up.
+            (json!({"logprobs": true}), "invalid_value", "logprobs"),
             (json!({"tools": function}), unsupported, "tools"),
             (json!({"response_format": {"type": "json_object"}}), unsupported, "response_format"),
         ] {

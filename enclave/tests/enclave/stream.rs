@@ -6,7 +6,7 @@ use std::time::Duration;
 use attestation::UnixTime;
 use attestation::receipt::{FinishReason, Parameters, Usage};
 use channel::padding::{CELL_LEN, FINAL_LEN};
-use engine::{EchoEngine, EngineError, GenerationEvent};
+use engine::{Candidate, EchoEngine, EngineError, GenerationEvent, Secret, TokenLogprobs};
 use serde_json::json;
 
 use crate::support::{self, MODEL, NOW, Peer, Played, delta, start, start_with, user};
@@ -211,6 +211,110 @@ async fn p2_sends_one_cell_per_tick_from_the_first_token_on() {
     assert_eq!(text, "word ".repeat(30));
     assert!(answer.events().len() < 30, "text between ticks is coalesced");
     assert_eq!(answer.receipt.usage.completion, 30);
+}
+
+/// A delta of one token beside so many others, two of which are no text.
+fn likely(text: &str, said: u32, others: usize) -> GenerationEvent {
+    let one = |octets, logprob| Candidate { octets, control: false, logprob };
+    let end = Candidate { control: true, ..one(b"<|end|>", -9999.0) };
+    let names: Vec<String> = (2..others).map(|n| format!("other{n}")).collect();
+    let named = names.iter().map(|name| one(name.as_bytes(), -1.5));
+    let all = [one(b"\xe2\x82", -0.5)].into_iter().chain(named).chain([end]);
+    let entry = TokenLogprobs::new(one(text.as_bytes(), -0.25), all);
+    GenerationEvent::Delta(Secret::new(text.to_owned()), said, vec![entry])
+}
+
+/// What a choice has of that.
+fn told(text: &str, others: usize) -> serde_json::Value {
+    let named = (2..others).map(|n| {
+        let name = format!("other{n}");
+        json!({"token": name, "logprob": -1.5, "bytes": name.as_bytes()})
+    });
+    let first = json!({"token": "\u{fffd}", "logprob": -0.5, "bytes": [0xe2, 0x82]});
+    let end = json!({"token": "<|end|>", "logprob": -9999.0, "bytes": null});
+    let all: Vec<_> = [first].into_iter().chain(named).chain([end]).collect();
+    json!({"token": text, "logprob": -0.25, "bytes": text.as_bytes(), "top_logprobs": all})
+}
+
+#[tokio::test]
+async fn likelihoods_go_with_their_text_in_cells_as_ever() {
+    for (top, stream) in [("", false), ("", true), ("padding = \"p2\"", true)] {
+        let (engine, mut stage) = Played::new();
+        let serving = start_with(engine, top, "").await;
+        let peer = Peer::of(&serving).await;
+        tokio::time::pause();
+        let more = format!(r#","logprobs":true,"top_logprobs":20,"stream":{stream}"#);
+        let sealed = peer.seal_chat(&user("x", &more));
+        let response = support::post(&serving, sealed.body.clone()).await;
+        let (ask, events) = stage.recv().await.unwrap();
+        assert_eq!(ask.logprobs, Some(20));
+        for said in 1..=40 {
+            events.send(likely("word ", said, 20)).await.unwrap();
+        }
+        let reason = engine::FinishReason::Stop;
+        events.send(GenerationEvent::Finished { reason, completion_tokens: 40 }).await.unwrap();
+        let answer = peer.open(sealed, &support::collect(response).await);
+        tokio::time::resume();
+        assert_eq!(
+            answer.receipt.par_mac,
+            answer.par_mac(&Parameters {
+                model: MODEL.to_owned(),
+                stream,
+                logprobs: true,
+                top_logprobs: Some(20),
+                ..Parameters::default()
+            })
+        );
+        let entry = told("word ", 20);
+        if !stream {
+            let choice = &answer.json()["choices"][0];
+            assert_eq!(choice["message"]["content"], "word ".repeat(40));
+            let logprobs = json!({"content": vec![entry; 40], "refusal": null});
+            assert_eq!(choice["logprobs"], logprobs);
+            continue;
+        }
+        assert!(answer.chunks.iter().all(|len| *len == CELL_LEN));
+        let chunks = answer.chunks_json();
+        let (first, last) = (&chunks[0]["choices"][0], &chunks[chunks.len() - 1]["choices"][0]);
+        assert_eq!((&first["logprobs"], &last["logprobs"]), (&json!(null), &json!(null)));
+        let texts = &chunks[1..chunks.len() - 1];
+        let mut words = 0;
+        for chunk in texts {
+            let choice = &chunk["choices"][0];
+            let content = choice["logprobs"]["content"].as_array().unwrap();
+            assert_eq!(choice["delta"]["content"], "word ".repeat(content.len()));
+            assert_eq!(choice["logprobs"]["refusal"], json!(null));
+            assert!(content.iter().all(|one| *one == entry) && content.len() <= 16);
+            words += content.len();
+        }
+        assert_eq!(words, 40);
+        if top.is_empty() {
+            assert_eq!(texts.len(), 40);
+            // Head, role, forty events of four cells each, finish and [DONE].
+            assert_eq!(answer.chunks.len(), 1 + 1 + 40 * 4 + 1 + 1);
+        } else {
+            assert_eq!(texts.len(), 3, "what comes at once is coalesced, within bounds");
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_asks_for_no_likelihoods_is_told_none() {
+    let (engine, mut stage) = Played::new();
+    let serving = start_with(engine, "", "").await;
+    let peer = Peer::of(&serving).await;
+    let sealed = peer.seal_chat(&user("x", r#","stream":true"#));
+    let response = support::post(&serving, sealed.body.clone()).await;
+    let (ask, events) = stage.recv().await.unwrap();
+    assert_eq!(ask.logprobs, None);
+    // Whatever an engine says.
+    events.send(likely("word", 1, 20)).await.unwrap();
+    let reason = engine::FinishReason::Stop;
+    events.send(GenerationEvent::Finished { reason, completion_tokens: 1 }).await.unwrap();
+    let answer = peer.open(sealed, &support::collect(response).await);
+    let chunks = answer.chunks_json();
+    assert_eq!(chunks[1]["choices"][0]["delta"]["content"], "word");
+    assert!(chunks.iter().all(|chunk| chunk["choices"][0]["logprobs"].is_null()));
 }
 
 #[tokio::test]
