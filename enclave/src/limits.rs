@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use channel::{Limit, Recipient, Refused, RequestHeader, RequestOpener};
 use rustix::time::{ClockId, clock_gettime};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 
 /// Octets of all requests that are arriving, together (`docs/protocol.md` §5.4).
@@ -57,10 +57,20 @@ impl Drop for Lease {
 /// (`docs/protocol.md` §5.9).
 #[derive(Debug)]
 pub(crate) struct Decapsulator {
-    places: Semaphore,
+    places: Arc<Semaphore>,
     /// Fair, so requests go in their order.
     turnstile: tokio::sync::Mutex<()>,
-    account: Mutex<Account>,
+    account: Arc<Mutex<Account>>,
+}
+
+/// What one piece of work holds until it is done, whether or not anybody still waits for it.
+#[derive(Debug)]
+struct Bill {
+    account: Arc<Mutex<Account>>,
+    reserved: Duration,
+    /// What it took; what was set aside for it, where it panicked.
+    cost: Duration,
+    _place: OwnedSemaphorePermit,
 }
 
 /// Every place in the queue is taken.
@@ -73,9 +83,9 @@ impl Decapsulator {
         let processors = u32::try_from(processors).unwrap_or(1).max(1);
         let permille = percent.saturating_mul(10).saturating_mul(processors).max(1);
         Self {
-            places: Semaphore::new(queue_max.min(Semaphore::MAX_PERMITS)),
+            places: Arc::new(Semaphore::new(queue_max.min(Semaphore::MAX_PERMITS))),
             turnstile: tokio::sync::Mutex::new(()),
-            account: Mutex::new(Account::new(permille, now)),
+            account: Arc::new(Mutex::new(Account::new(permille, now))),
         }
     }
 
@@ -96,30 +106,41 @@ impl Decapsulator {
         &self,
         work: impl FnOnce() -> (T, Duration) + Send + 'static,
     ) -> Result<Option<T>, QueueFull> {
-        let _place = self.places.try_acquire().map_err(|_| QueueFull)?;
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| QueueFull)?;
         let reserved = self.turn().await;
-        let worked = tokio::task::spawn_blocking(work).await.ok();
-        let (value, cost) = worked.map_or((None, reserved), |(value, cost)| (Some(value), cost));
-        self.account().settle(reserved, cost);
-        Ok(value)
+        let account = Arc::clone(&self.account);
+        let mut bill = Bill { account, reserved, cost: reserved, _place: place };
+        let worked = tokio::task::spawn_blocking(move || {
+            let (value, cost) = work();
+            bill.cost = cost;
+            drop(bill);
+            value
+        });
+        Ok(worked.await.ok())
     }
 
     /// Waits until the share allows one more; gives what was set aside for it.
     async fn turn(&self) -> Duration {
         let _mine = self.turnstile.lock().await;
         loop {
-            let reserved = self.account().reserve(Instant::now());
+            let reserved = open(&self.account).reserve(Instant::now());
             match reserved {
                 Ok(reserved) => return reserved,
                 Err(wait) => sleep(wait).await,
             }
         }
     }
+}
 
-    /// Plain numbers cannot be left half-changed, so a poisoned lock is as good as any.
-    fn account(&self) -> MutexGuard<'_, Account> {
-        self.account.lock().unwrap_or_else(PoisonError::into_inner)
+impl Drop for Bill {
+    fn drop(&mut self) {
+        open(&self.account).settle(self.reserved, self.cost);
     }
+}
+
+/// Plain numbers cannot be left half-changed, so a poisoned lock is as good as any.
+fn open(account: &Mutex<Account>) -> MutexGuard<'_, Account> {
+    account.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Processor time: what comes in is the share, what goes out is what the work has cost.
@@ -202,6 +223,7 @@ const COST_MIN: Duration = Duration::from_micros(50);
 mod tests {
     use std::sync::atomic::AtomicU64;
 
+    use futures_util::FutureExt as _;
     use futures_util::future::join_all;
     use tokio::time::timeout_at;
 
@@ -311,11 +333,31 @@ mod tests {
     #[tokio::test]
     async fn work_that_panics_is_charged_and_gives_its_place_back() {
         let decapsulator = Decapsulator::new(1, 10, 1, Instant::now());
-        let before = decapsulator.account().saved;
+        let before = open(&decapsulator.account).saved;
         let panicking = decapsulator.run(|| -> ((), Duration) { panic!("on purpose") });
         assert_eq!(panicking.await, Ok(None));
-        assert!(decapsulator.account().saved < before);
+        assert!(open(&decapsulator.account).saved < before);
         assert_eq!(decapsulator.places.available_permits(), 1);
+    }
+
+    /// Otherwise who hangs up meanwhile has it for what was set aside, and the place for nothing.
+    #[tokio::test]
+    async fn work_for_whom_nobody_waits_is_charged_and_keeps_its_place() {
+        const COST: Duration = Duration::from_millis(20);
+        let decapsulator = Decapsulator::new(1, 10, 1, Instant::now());
+        let (go, may_go) = std::sync::mpsc::channel::<()>();
+        {
+            let work = move || {
+                assert!(may_go.recv().is_err());
+                ((), COST)
+            };
+            let mut asked = std::pin::pin!(decapsulator.run(work));
+            assert_eq!(asked.as_mut().now_or_never(), None);
+        }
+        assert_eq!(decapsulator.places.available_permits(), 0);
+        drop(go);
+        drop(decapsulator.places.acquire().await.unwrap());
+        assert_eq!(open(&decapsulator.account).saved, SAVED_MAX.saturating_sub(COST));
     }
 
     #[test]
