@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::epochs::{Epochs, Identity};
+use crate::event::Refusals;
 use crate::keys::{ReceiptSigner, TlsKey, node_id};
 use crate::limits::{Budget, Decapsulator};
 use crate::metrics::Metrics;
@@ -155,6 +156,7 @@ impl Loaded {
                 epochs,
                 engine,
                 metrics: Metrics::new(),
+                refusals: Refusals::default(),
                 requests: Arc::new(Semaphore::new(limits.requests)),
                 evidence: Semaphore::new(limits.evidence_requests),
                 budget: Budget::new(limits.buffered_bytes),
@@ -238,6 +240,7 @@ pub(crate) struct State {
     pub(crate) epochs: Epochs,
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) metrics: Metrics,
+    pub(crate) refusals: Refusals,
     pub(crate) requests: Arc<Semaphore>,
     pub(crate) evidence: Semaphore,
     pub(crate) budget: Arc<Budget>,

@@ -5,10 +5,11 @@
 //! event is one line of JSON.
 
 use std::fmt;
-use std::sync::Once;
+use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 
 use attestation::NodeId;
+use tokio::time::Instant;
 
 use crate::metrics::PANICS;
 
@@ -26,6 +27,11 @@ pub enum Event {
         request: RequestId,
         /// A code of ours.
         reason: &'static str,
+    },
+    /// So many refusals since the last one that was told were not told: they came too fast.
+    Untold {
+        /// How many; the metrics count each.
+        refusals: u64,
     },
     /// A sealed request was opened.
     Opened {
@@ -156,6 +162,9 @@ impl Event {
             Self::Refused { request, reason } => {
                 tracing::info!(target: TARGET, event = "refused", %request, reason);
             }
+            Self::Untold { refusals } => {
+                tracing::info!(target: TARGET, event = "untold", refusals);
+            }
             Self::Opened { request, sealed: SizeBucket(sealed) } => {
                 tracing::info!(target: TARGET, event = "opened", %request, sealed);
             }
@@ -176,6 +185,44 @@ impl Event {
     }
 }
 
+/// Refusals, of which so many are told in a second: who sends nonsense should not fill a disk.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals(Mutex<Told>);
+
+#[derive(Debug, Default)]
+struct Told {
+    since: Option<Instant>,
+    told: u32,
+    untold: u64,
+}
+
+impl Refusals {
+    /// Writes a refusal, and how many were not written before it; or only counts it.
+    pub(crate) fn tell(&self, refusal: Event, now: Instant) {
+        if let Some(refusals) = self.next(now) {
+            if refusals > 0 {
+                Event::Untold { refusals }.emit();
+            }
+            refusal.emit();
+        }
+    }
+
+    /// Whether the next one is told, and then how many were not since the last.
+    fn next(&self, now: Instant) -> Option<u64> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Told { since, told, untold } = &mut *state;
+        if since.is_none_or(|since| now.saturating_duration_since(since) >= SECOND) {
+            (*since, *told) = (Some(now), 0);
+        }
+        if *told < TOLD_PER_SECOND {
+            *told = told.saturating_add(1);
+            return Some(std::mem::take(untold));
+        }
+        *untold = untold.saturating_add(1);
+        None
+    }
+}
+
 /// Counts panics and logs where they happened; what they say could hold content, and is dropped.
 pub fn install_panic_hook() {
     static ONCE: Once = Once::new();
@@ -190,6 +237,10 @@ pub fn install_panic_hook() {
     });
 }
 
+const SECOND: Duration = Duration::from_secs(1);
+/// Refusals that the log tells in a second. In a flood one is like the other.
+const TOLD_PER_SECOND: u32 = 20;
+
 /// The log's target: the program shows no other crate's lines.
 pub const TARGET: &str = "veritee_enclave";
 
@@ -202,6 +253,20 @@ fn leak_free(file: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flood_of_refusals_is_told_in_part_and_counted_whole() {
+        let (refusals, start) = (Refusals::default(), Instant::now());
+        let at = |ms| start.checked_add(Duration::from_millis(ms)).unwrap();
+        for _ in 0..TOLD_PER_SECOND {
+            assert_eq!(refusals.next(start), Some(0));
+        }
+        for ms in 0..999 {
+            assert_eq!(refusals.next(at(ms)), None);
+        }
+        assert_eq!(refusals.next(at(1_000)), Some(999));
+        assert_eq!(refusals.next(at(1_000)), Some(0));
+    }
 
     #[test]
     fn sizes_and_durations_are_coarse() {

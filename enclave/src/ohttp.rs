@@ -70,7 +70,7 @@ pub(crate) async fn handle(Shared(state): Shared<Arc<State>>, request: Request) 
             } else {
                 state.metrics.refused();
             }
-            Event::Refused { request: id, reason }.emit();
+            state.refusals.tell(Event::Refused { request: id, reason }, Instant::now());
             problem.into_response()
         }
     }

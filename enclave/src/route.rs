@@ -12,9 +12,10 @@ use bytes::Bytes;
 use channel::names::MEDIA_KEYS;
 use http_body_util::{BodyExt as _, Limited};
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::boot::State;
+use crate::event::Event;
 use crate::ohttp;
 use crate::problem::Problem;
 
@@ -65,7 +66,8 @@ async fn fresh(
         }
         Err(error) => {
             state.metrics.evidence_failed();
-            crate::event::Event::EvidenceFailed { reason: error.code() }.emit();
+            let failed = Event::EvidenceFailed { reason: error.code() };
+            state.refusals.tell(failed, Instant::now());
             Err(Problem::Busy)
         }
     }

@@ -11,7 +11,7 @@
 //! - `relay` carries one request to one enclave, streaming both ways;
 //! - `upstream` makes and keeps the connections to one enclave, `guard` recognises it;
 //! - `serve` accepts, bounds and drains connections;
-//! - `metrics` counts for the operator, and nothing that depends on content.
+//! - `metrics` counts for the operator, and nothing that depends on content; `told` bounds what clients can have logged.
 #![forbid(unsafe_code)]
 
 mod body;
@@ -27,6 +27,7 @@ mod problem;
 mod relay;
 mod route;
 mod serve;
+mod told;
 mod upstream;
 
 pub use config::{

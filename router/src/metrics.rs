@@ -15,6 +15,7 @@ use tls::TlsError;
 
 use crate::{
     guard::GuardCounts, keys::KeyCounts, problem::Problem, relay::Errand, route::ROUTE_NAMES,
+    told::Lines,
 };
 
 /// The counters, from start to now.
@@ -32,6 +33,8 @@ pub(crate) struct Metrics {
     reloads: [[AtomicU64; OUTCOMES.len()]; CERTIFICATES.len()],
     pub(crate) bytes_up: AtomicU64,
     pub(crate) bytes_down: AtomicU64,
+    /// What of it the log tells.
+    pub(crate) lines: Lines,
 }
 
 /// How long something took, in buckets.

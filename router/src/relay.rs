@@ -122,7 +122,8 @@ impl Relay {
         pass(&REQUEST_HEADERS, &head.headers, outgoing.headers_mut());
 
         let answer = self.send(upstream, outgoing, sent).await;
-        if let (Err(_), Some(problem)) = (&answer, fault.problem()) {
+        // The client's fault is no sign of the enclave's.
+        if let (Err(_) | Ok(Err(_)), Some(problem)) = (&answer, fault.problem()) {
             return Err(problem);
         }
         let incoming = match answer {
@@ -133,12 +134,12 @@ impl Relay {
             Ok(Err(Lost::Unreachable(error))) => {
                 tracing::debug!(enclave = slot.name(), %error, "no connection");
                 slot.suspect();
-                return Err(fault.problem().unwrap_or(Problem::Unreachable));
+                return Err(Problem::Unreachable);
             }
             Ok(Err(Lost::Broke(error))) => {
                 tracing::debug!(enclave = slot.name(), %error, "no response");
                 slot.suspect();
-                return Err(fault.problem().unwrap_or(Problem::Broke));
+                return Err(Problem::Broke);
             }
             Err(Waited) => return Err(Problem::TimedOut),
         };
@@ -154,11 +155,20 @@ impl Relay {
 
         let (metrics, name, start) =
             (Arc::clone(&self.metrics), slot.name().to_owned(), Instant::now());
+        let status = head.status;
         let download =
             Download::new(body, self.timeouts.idle, Arc::clone(&metrics), move |ending| {
                 metrics.ended(ending);
                 let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-                tracing::info!(enclave = name, ending = ending.name(), ms, "stream ended");
+                metrics.lines.ended(errand, status).tell(Instant::now(), |untold| {
+                    tracing::info!(
+                        enclave = name,
+                        ending = ending.name(),
+                        ms,
+                        untold,
+                        "stream ended"
+                    );
+                });
                 drop((permit, place));
             });
         let mut response = Response::new(Reply::Relayed(Box::new(download)));

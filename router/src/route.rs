@@ -23,6 +23,7 @@ use crate::{
     pool::{Candidate, NodeId, Pool},
     problem::Problem,
     relay::{Errand, Relay, discard},
+    told::{Lines, Told},
 };
 
 /// Everything that answering a request needs.
@@ -96,9 +97,29 @@ impl Router {
         if route.is_probe() {
             tracing::debug!(route = route_name, status = status.as_u16(), ms, "answered");
         } else {
-            tracing::info!(route = route_name, node, status = status.as_u16(), ms, "answered");
+            self.lines(route, status).tell(Instant::now(), |untold| {
+                tracing::info!(
+                    route = route_name,
+                    node,
+                    status = status.as_u16(),
+                    ms,
+                    untold,
+                    "answered"
+                );
+            });
         }
         response
+    }
+
+    fn lines(&self, route: Route, status: StatusCode) -> &Told {
+        let Lines { refused, sealed: [sealed, _], evidence: [evidence, _], others } =
+            &self.metrics.lines;
+        match route {
+            _ if !status.is_success() => refused,
+            Route::Ohttp(_) => sealed,
+            Route::Evidence(_) => evidence,
+            Route::Health | Route::Ready | Route::Metrics | Route::Fleet | Route::Nowhere => others,
+        }
     }
 
     async fn dispatch(

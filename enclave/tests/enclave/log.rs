@@ -90,6 +90,7 @@ async fn no_event_holds_what_a_client_sealed() {
         let expected: &[&str] = match event.as_str() {
             "opened" => &["event", "request", "sealed"],
             "refused" => &["event", "request", "reason"],
+            "untold" => &["event", "refusals"],
             "answered" => &["event", "request", "outcome", "took"],
             other => panic!("an event that is not in the vocabulary: {other}"),
         };
