@@ -142,7 +142,7 @@ impl Upstream {
         self: &Arc<Self>,
         mut request: Request<Outgoing>,
     ) -> Result<Response<Arriving>, Lost> {
-        while let Some(mut link) = self.take() {
+        while let Some(mut link) = self.take(Instant::now()) {
             if !link.is_alive().await {
                 continue;
             }
@@ -215,8 +215,9 @@ impl Upstream {
     }
 
     /// The connection that was used last: those that are not needed grow old.
-    fn take(&self) -> Option<Link> {
-        self.kept().links.pop().map(|(link, _)| link)
+    fn take(&self, now: Instant) -> Option<Link> {
+        let (link, since) = self.kept().links.pop()?;
+        (now.saturating_duration_since(since) < IDLE_MAX).then_some(link)
     }
 
     /// Nothing is left of the connection where it came from, whether or not there is room for it here.
@@ -323,6 +324,7 @@ impl fmt::Debug for Upstream {
 /// and ours send five headers.
 const READ_BYTES: usize = 4 << 10;
 
-/// Connections that are kept for the next requests to one enclave, and for how long.
+/// Connections that are kept for the next requests to one enclave, and for how long: less than the five seconds after which
+/// enclaves close them unless told otherwise. A request that meets that moment is lost, and nobody may send it again.
 const KEPT_MAX: usize = 64;
-const IDLE_MAX: Duration = Duration::from_secs(30);
+const IDLE_MAX: Duration = Duration::from_secs(4);
