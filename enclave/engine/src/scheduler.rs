@@ -302,10 +302,8 @@ impl Sequence {
             self.bytes.push(first, &mut text);
             if let (Some(entry), [_]) = (entry(ranked, tokenizer), first) {
                 // Its text begins with the character that its first octet is of.
-                let own = match self.bytes.holds_back() {
-                    true => 0,
-                    false => text.chars().next_back().map_or(0, char::len_utf8),
-                };
+                let last = text.chars().next_back().filter(|_| !self.bytes.holds_back());
+                let own = last.map_or(0, char::len_utf8);
                 self.withheld.keep(text.len().saturating_sub(own), entry);
             }
             self.bytes.push(rest, &mut text);

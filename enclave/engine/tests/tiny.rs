@@ -240,7 +240,9 @@ fn likelihoods_are_the_model_s_whoever_else_is_there() {
             };
             let company: Vec<_> = (0..6).map(|n| ask(&"x".repeat(n * 9), WARM, 3)).collect();
             let pieces = read_likely(ask("hello", WARM, 5));
-            company.into_iter().for_each(|other| drop(read_likely(other)));
+            for other in company {
+                drop(read_likely(other));
+            }
             let expected = first.get_or_insert_with(|| pieces.clone());
             assert_eq!(*expected, pieces, "{instructions:?} {threads} {slots}");
             // Neither temperature nor cuts change what the model says of the first token.

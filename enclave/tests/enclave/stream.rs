@@ -218,8 +218,8 @@ fn likely(text: &str, said: u32, others: usize) -> GenerationEvent {
     let one = |octets, logprob| Candidate { octets, control: false, logprob };
     let end = Candidate { control: true, ..one(b"<|end|>", -9999.0) };
     let names: Vec<String> = (2..others).map(|n| format!("other{n}")).collect();
-    let named = names.iter().map(|name| one(name.as_bytes(), -1.5));
-    let all = [one(b"\xe2\x82", -0.5)].into_iter().chain(named).chain([end]);
+    let middle = names.iter().map(|name| one(name.as_bytes(), -1.5));
+    let all = [one(b"\xe2\x82", -0.5)].into_iter().chain(middle).chain([end]);
     let entry = TokenLogprobs::new(one(text.as_bytes(), -0.25), all);
     GenerationEvent::Delta(Secret::new(text.to_owned()), said, vec![entry])
 }
