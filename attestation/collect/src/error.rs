@@ -78,7 +78,7 @@ impl fmt::Display for CollectError {
             Self::Absent { interface } => {
                 write!(
                     f,
-                    "{interface} is not there: this is no confidential guest, or its kernel is too old"
+                    "{interface} is not there: this is no confidential guest, its kernel is too old, or the configured path is wrong"
                 )
             }
             Self::WrongProvider { found } => {

@@ -51,7 +51,13 @@ impl Identity {
             .load_private_key(key)
             .map_err(|_| IdentityError::KeyUnusable)?;
         let certified = CertifiedKey::new(chain, key);
-        certified.keys_match().map_err(|_| IdentityError::Mismatch)?;
+        certified.keys_match().map_err(|error| {
+            if matches!(error, rustls::Error::InvalidCertificate(_)) {
+                IdentityError::CertificateUnusable
+            } else {
+                IdentityError::Mismatch
+            }
+        })?;
         Ok(Self { certified: Arc::new(certified), spki })
     }
 
@@ -207,7 +213,7 @@ pub enum IdentityError {
     NoCertificate,
     /// More certificates than a chain has.
     ChainTooLong,
-    /// The first certificate does not parse.
+    /// The first certificate does not parse, or is of another version than 3, as one without extensions may be.
     CertificateUnusable,
     /// The key is not PEM.
     KeyNotPem,
@@ -253,7 +259,7 @@ impl fmt::Display for IdentityError {
             Self::CertificateNotPem => "the certificate is not PEM",
             Self::NoCertificate => "the certificate's file holds no certificate",
             Self::ChainTooLong => "the certificate's file holds more than 8 certificates",
-            Self::CertificateUnusable => "the first certificate of the file does not parse",
+            Self::CertificateUnusable => "the first certificate of the file does not parse, or is not of X.509 version 3",
             Self::KeyNotPem => "the private key is not PEM",
             Self::NoKey => "the key's file holds no private key",
             Self::SeveralKeys => "the key's file holds more than one private key",

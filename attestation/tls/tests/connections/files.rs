@@ -62,6 +62,7 @@ fn each_bad_identity_is_refused_for_its_reason() {
         (&certificate.replace('\n', "\n!"), &key, IdentityError::CertificateNotPem),
         (&certificate.repeat(9), &key, IdentityError::ChainTooLong),
         (&block("CERTIFICATE"), &key, IdentityError::CertificateUnusable),
+        (&VERSION_1.to_owned(), &key, IdentityError::CertificateUnusable),
         (&certificate, &String::new(), IdentityError::NoKey),
         (&certificate, &certificate, IdentityError::NoKey),
         (&certificate, &key.replace('\n', "\n!"), IdentityError::KeyNotPem),
@@ -143,3 +144,15 @@ async fn what_changed_before_the_first_look_is_noticed() {
     assert_eq!(current.get().spki(), new);
     watch.abort();
 }
+
+/// What `openssl x509 -req` makes of a request where nobody asks for extensions.
+const VERSION_1: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBGDCBvwIUeTfX/L28kbjFglEBNshGOYzPkRswCgYIKoZIzj0EAwIwDjEMMAoG
+A1UEAwwDb2xkMCAXDTI2MTEyMzA5NDc1MloYDzIxMjYxMDMwMDk0NzUyWjAOMQww
+CgYDVQQDDANvbGQwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAS2nuqlLEZaAW/I
+eODUkyh9TwDoKA61YD8ULjtmYw/MgTDfp9sPXpUA0hNeJIXHDZ9kfRvR17rmfmBd
+tNpK2U83MAoGCCqGSM49BAMCA0gAMEUCIAxsq8Yr9sApq5mE5j94yP6virgTsmjR
+D2ig6Gc8r70MAiEAzLfvZn3xDrjb+r6Ojkp/D2rvLKR/OnI/pnh3KKaiZxQ=
+-----END CERTIFICATE-----
+";
