@@ -187,10 +187,10 @@ impl Event {
 
 /// Refusals, of which so many are told in a second: who sends nonsense should not fill a disk.
 #[derive(Debug, Default)]
-pub(crate) struct Refusals(Mutex<Told>);
+pub(crate) struct Refusals(Mutex<Window>);
 
 #[derive(Debug, Default)]
-struct Told {
+struct Window {
     since: Option<Instant>,
     told: u32,
     untold: u64,
@@ -210,7 +210,7 @@ impl Refusals {
     /// Whether the next one is told, and then how many were not since the last.
     fn next(&self, now: Instant) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Told { since, told, untold } = &mut *state;
+        let Window { since, told, untold } = &mut *state;
         if since.is_none_or(|since| now.saturating_duration_since(since) >= SECOND) {
             (*since, *told) = (Some(now), 0);
         }

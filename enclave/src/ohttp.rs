@@ -51,7 +51,12 @@ pub(crate) async fn handle(Shared(state): Shared<Arc<State>>, request: Request) 
             }
             // The moment of these tells nothing of the seal. They are read on for a while because many
             // clients listen only after they have spoken.
-            _ => drop(timeout(DISCARD_TIME_MAX, upload.discard()).await),
+            Problem::BadRequest
+            | Problem::NotFound
+            | Problem::MethodNotAllowed
+            | Problem::TooLarge
+            | Problem::MediaType
+            | Problem::Busy => drop(timeout(DISCARD_TIME_MAX, upload.discard()).await),
         }
     }
     match admitted {
