@@ -70,7 +70,7 @@ pub struct Limits {
     pub connections_max: u32,
     /// Open connections of one address (IPv6: of one /64).
     pub connections_per_address_max: u32,
-    /// TLS handshakes of clients at the same time; one more, and the oldest is cut off.
+    /// TLS handshakes of clients at the same time; one more, and the oldest of the network that has the most is cut off.
     pub handshakes_max: u32,
 }
 
