@@ -48,6 +48,16 @@ impl Refusal {
         Self { hint, status, code, retry_after }
     }
 
+    /// Whether the enclave should be looked at again before anything else is sealed to it. What is said of
+    /// the key, the limits or the size of who asks, or that there is much to do, says nothing of it.
+    pub(crate) const fn is_about_the_enclave(&self) -> bool {
+        match self.hint {
+            Hint::Gone | Hint::Key => true,
+            Hint::Busy => false,
+            Hint::Final => !matches!(self.status, 401 | 402 | 413 | 415 | 429),
+        }
+    }
+
     pub(crate) const fn into_error(self) -> Error {
         let Self { status, code, retry_after, hint: _ } = self;
         Error::Outer { status, code, retry_after }

@@ -167,7 +167,7 @@ impl Client {
                     return arriving.into_answer(request).await;
                 }
                 Sent::Refused(refusal) => {
-                    if refusal.hint != Hint::Busy {
+                    if refusal.is_about_the_enclave() {
                         self.forget(&enclave).await;
                     }
                     // Busy or gone, it would say the same again; with another key it may not.

@@ -272,6 +272,24 @@ async fn a_busy_answer_is_retried_twice_with_new_ciphertexts() {
     }
 }
 
+/// Who is over a limit is told so every time, and does not ask for evidence anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_of_the_caller_costs_no_enclave_its_verdict() {
+    let fleet = Fleet::start(Plan::default()).await;
+    let client = fleet.client();
+    client.enclaves().await.unwrap();
+    let carried = fleet.relay.carried().len();
+    for status in [401, 402, 413, 415, 429, 503] {
+        fleet.relay.play(Script::Answer {
+            status: StatusCode::from_u16(status).unwrap(),
+            media_type: "application/problem+json",
+            body: b"{}".to_vec(),
+        });
+        Told::by(&client, PROMPT).await.assert_broken(PROMPT, &status.to_string());
+    }
+    assert_eq!(fleet.relay.carried().len(), carried + 6, "nothing but the sealed requests");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_died_is_not_retried() {
     let fleet = Fleet::start(Plan::default().with_enclaves(3)).await;

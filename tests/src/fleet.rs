@@ -262,8 +262,7 @@ fn attester(
     plan: &Plan,
     reports: &Arc<AtomicUsize>,
 ) -> Box<dyn Attester> {
-    let (platform, reports, takes) =
-        (Arc::clone(platform), Arc::clone(reports), plan.report_takes);
+    let (platform, reports, takes) = (Arc::clone(platform), Arc::clone(reports), plan.report_takes);
     let endorsements = match plan.host {
         Host::Helpful => platform.endorsements.clone(),
         Host::Withholding => Endorsements::new(),

@@ -182,7 +182,8 @@ fn nothing_forbidden_is_linked() {
 fn the_architecture_page_has_the_same_table() {
     let page = document("ARCHITECTURE.md");
     let mut complaints = Vec::new();
-    for row in TABLE.iter().filter(|row| !["tests", "bench", "compile-fail"].contains(&row.package)) {
+    for row in TABLE.iter().filter(|row| !["tests", "bench", "compile-fail"].contains(&row.package))
+    {
         let expected: BTreeSet<&str> = row.may.iter().copied().collect();
         let found = page.lines().find_map(|line| named_in(line, row.package));
         match found {

@@ -130,9 +130,10 @@ impl KeyRing {
         self.current.ends
     }
 
-    /// Whether it is time to rotate: the epoch ends within `lead`, or its key is full.
+    /// Whether it is time to rotate: the epoch ends within `lead`, or its key is nearly full, so that
+    /// there is another when it is.
     pub fn is_due(&self, now: Duration, lead: Duration) -> bool {
-        now.saturating_add(lead) >= self.current.ends || self.current.key.is_full()
+        now.saturating_add(lead) >= self.current.ends || self.current.key.is_nearly_full()
     }
 
     /// Makes the next epoch's key, or gives the one that was made already. Nothing accepts it yet.
@@ -168,13 +169,15 @@ impl KeyRing {
         }
     }
 
-    /// The key with this id, if it is accepted now.
+    /// The key with this id, if it is accepted now. One in grace that is full has ended: whoever still
+    /// seals to it is to ask for the next.
     ///
     /// # Errors
     /// [`Refused::UnknownKey`].
     pub fn lookup(&self, key_id: u8, now: Duration) -> Result<&Arc<Recipient>, Refused> {
+        let grace = self.grace.iter().filter(|epoch| !epoch.key.is_full());
         core::iter::once(&self.current)
-            .chain(&self.grace)
+            .chain(grace)
             .find(|epoch| epoch.key.public().key_id() == key_id)
             .filter(|epoch| epoch.is_accepted(now, self.rotation.grace))
             .map(|epoch| &epoch.key)

@@ -62,6 +62,11 @@ impl Recipient {
         self.replay.is_full()
     }
 
+    /// Whether the key has accepted nearly as many requests as it may: it is time for the next one.
+    pub fn is_nearly_full(&self) -> bool {
+        self.replay.is_nearly_full()
+    }
+
     /// Zeroises the private key: no request is begun after this.
     pub fn retire(&self) {
         // PrivateKey zeroises itself when dropped. It has to be dropped where it lies: moved out, it

@@ -47,6 +47,11 @@ impl ReplaySet {
         self.lock().len() >= self.capacity
     }
 
+    /// Whether at most an eighth of its requests is left.
+    pub fn is_nearly_full(&self) -> bool {
+        self.lock().len() >= self.capacity.saturating_sub(self.capacity / 8)
+    }
+
     fn judge(seen: &HashSet<Sha256>, capacity: usize, key: &Sha256) -> Result<(), Refused> {
         if seen.contains(key) {
             return Err(Refused::Replayed);
@@ -82,6 +87,17 @@ mod tests {
         assert_eq!(set.insert(c), Err(Refused::ReplaySetFull));
         assert_eq!(set.look_up(&c), Err(Refused::ReplaySetFull));
         assert_eq!(set.look_up(&a), Err(Refused::Replayed), "a full set still knows what it took");
+    }
+
+    #[test]
+    fn it_is_nearly_full_when_an_eighth_is_left() {
+        let set = ReplaySet::new(16);
+        for number in 0..13_u8 {
+            assert_eq!(set.insert(Sha256::of(&[number])), Ok(()));
+        }
+        assert!(!set.is_nearly_full());
+        assert_eq!(set.insert(Sha256::of(b"fourteenth")), Ok(()));
+        assert!(set.is_nearly_full() && !set.is_full());
     }
 
     #[test]

@@ -80,6 +80,23 @@ fn a_full_key_is_due_and_leaves_at_once() {
 }
 
 #[test]
+fn a_key_is_due_before_it_is_full_and_leaves_when_it_is() {
+    let mut ring = ring(8);
+    let nearly = ring.current().clone();
+    let ask = || open(&nearly, &seal(&nearly, SUITE, &[b"one more"]).bytes()).is_ok();
+    for _ in 0..6 {
+        assert!(ask());
+    }
+    assert!(!ring.is_due(MINUTE, Duration::ZERO));
+    assert!(ask());
+    assert!(ring.is_due(MINUTE, Duration::ZERO), "while one request is left");
+    rotate(&mut ring, MINUTE);
+    assert!(ring.lookup(0, MINUTE).is_ok());
+    assert!(ask());
+    assert_eq!(ring.lookup(0, MINUTE).unwrap_err(), Refused::UnknownKey, "with no look in between");
+}
+
+#[test]
 fn open_requests_outlive_their_key() {
     let mut ring = ring(100);
     let sealed = seal(ring.current(), SUITE, &[b"slow"]);
