@@ -68,15 +68,15 @@ fn opening_a_cell_allocates_nothing() {
         sealer.seal(&[b'x'; CELL_LEN], &mut wire).unwrap();
     }
     let mut opener = keys().0.into_opener(CELLS * CELL_LEN);
-    let mut opened = 0;
+    let mut count = 0;
     // The first takes the memory that the others use again.
-    opener.push(&wire[..first], |plain| opened += plain.len()).unwrap();
+    opener.push(&wire[..first], |plain| count += plain.len()).unwrap();
     let counted = measure(|| {
         for piece in wire[first..].chunks(700) {
-            opener.push(piece, |plain| opened += plain.len()).unwrap();
+            opener.push(piece, |plain| count += plain.len()).unwrap();
         }
     });
-    assert_eq!(opened, CELLS * CELL_LEN, "cells were opened");
+    assert_eq!(count, CELLS * CELL_LEN, "cells were count");
     assert_eq!(counted.count_total, 0, "{counted:?}");
 }
 
