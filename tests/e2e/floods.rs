@@ -386,9 +386,9 @@ impl Flood {
                 sleep(Duration::from_millis(10)).await;
             }
         };
-        if timeout(PATIENCE, enough).await.is_err() {
-            panic!("not told {statuses:?} {count} times: {:?}", self.told.lock().unwrap());
-        }
+        let told = timeout(PATIENCE, enough).await;
+        let heard = self.told.lock().unwrap();
+        assert!(told.is_ok(), "not told {statuses:?} {count} times: {heard:?}");
         self.stop.store(true, SeqCst);
         self.connections.join_all().await;
         let told = self.told.lock().unwrap();

@@ -76,7 +76,7 @@ fn opening_a_cell_allocates_nothing() {
             opener.push(piece, |plain| count += plain.len()).unwrap();
         }
     });
-    assert_eq!(count, CELLS * CELL_LEN, "cells were count");
+    assert_eq!(count, CELLS * CELL_LEN, "cells were opened");
     assert_eq!(counted.count_total, 0, "{counted:?}");
 }
 
