@@ -387,7 +387,7 @@ impl Flood {
             }
         };
         let told = timeout(PATIENCE, enough).await;
-        let heard = self.told.lock().unwrap();
+        let heard = self.told.lock().unwrap().clone();
         assert!(told.is_ok(), "not told {statuses:?} {count} times: {heard:?}");
         self.stop.store(true, SeqCst);
         self.connections.join_all().await;
