@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attestation::{NodeId, Secret};
-use axum::body::{Body, Bytes, HttpBody as _, to_bytes};
+use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::Request as HttpRequest;
 use axum::response::Response;
 use client::{Answer, AnswerStream, Endpoint, Request, WholeAnswer};
 use futures_util::stream;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use http_body_util::LengthLimitError;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::time::timeout;
 
 use crate::Shared;
@@ -24,22 +24,37 @@ pub(crate) async fn ask(
     endpoint: Endpoint,
     request: HttpRequest,
 ) -> Result<Response, Problem> {
-    // Nobody waits for octets that are too many anyway.
-    let announced = request.body().size_hint().lower();
-    if usize::try_from(announced).unwrap_or(usize::MAX) > BODY_LEN_MAX {
-        return Err(Problem::TooLarge);
+    let mut body = request.into_body();
+    let read = match timeout(UPLOAD_TIME_MAX, read(&mut body)).await {
+        Ok(read) => read,
+        Err(_) => Err(Problem::TooSlow),
+    };
+    if matches!(read, Err(Problem::TooLarge)) {
+        // Many clients listen only after they have spoken.
+        drop(timeout(DISCARD_TIME_MAX, discard(&mut body)).await);
     }
-    let body = timeout(UPLOAD_TIME_MAX, to_bytes(request.into_body(), BODY_LEN_MAX)).await;
-    let body = body.map_err(|_| Problem::TooSlow)?.map_err(|error| {
-        let source = std::error::Error::source(&error);
-        let is_long = source.is_some_and(<dyn std::error::Error>::is::<LengthLimitError>);
-        if is_long { Problem::TooLarge } else { Problem::BodyBroke }
-    })?;
+    let body = read?;
     let request = Request::new(endpoint, Secret::new(body.to_vec()))?;
     match shared.client.send(&request).await? {
         Answer::Whole(answer) => Ok(whole(&shared, &answer)),
         Answer::Stream(stream) => Ok(streamed(&shared, *stream)),
     }
+}
+
+/// All of a body, or nothing of one that says that it is too long.
+async fn read(body: &mut Body) -> Result<Bytes, Problem> {
+    let announced = body.size_hint().lower();
+    if usize::try_from(announced).unwrap_or(usize::MAX) > BODY_LEN_MAX {
+        return Err(Problem::TooLarge);
+    }
+    let read = Limited::new(body, BODY_LEN_MAX).collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() { Problem::TooLarge } else { Problem::BodyBroke }
+    })?;
+    Ok(read.to_bytes())
+}
+
+async fn discard(body: &mut Body) {
+    while let Some(Ok(_)) = body.frame().await {}
 }
 
 fn whole(shared: &Shared, answer: &WholeAnswer) -> Response {
@@ -148,6 +163,9 @@ const BODY_LEN_MAX: usize = 2 << 20;
 
 /// Longest upload (`docs/protocol.md` §5.4).
 const UPLOAD_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// How long octets that are too many are taken, so that who sends them hears why.
+const DISCARD_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// How long an error event may take to leave before the connection breaks.
 const BREAK_PAUSE: Duration = Duration::from_millis(50);
