@@ -18,7 +18,7 @@ use attestation::{Sha256, UnixTime};
 
 use crate::authenticate::cache::push_len;
 use crate::result::AnchorKind;
-use crate::x509::Certificate;
+use crate::x509::{Algorithm, Certificate};
 
 /// The roots that a policy trusts for SEV-SNP.
 #[derive(Clone, Debug)]
@@ -114,7 +114,7 @@ impl Ark {
         let is_root = certificate.is_self_issued()
             && certificate.is_well_formed()
             && certificate.is_ca()
-            && certificate.is_pss_sha384()
+            && certificate.algorithm() == Some(Algorithm::PssSha384)
             && certificate.is_signed_by(certificate.key());
         if !is_root {
             return Err(
@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(intermediates().len(), INTERMEDIATES.len());
         for intermediate in intermediates() {
             assert!(
-                intermediate.is_pss_sha384() && intermediate.is_ca(),
+                intermediate.algorithm() == Some(Algorithm::PssSha384) && intermediate.is_ca(),
                 "{}",
                 intermediate.subject_cn()
             );

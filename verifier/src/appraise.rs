@@ -1,31 +1,26 @@
 //! Third stage: is what is authentic and bound also acceptable? One file per question; each runs
 //! to its end and leaves its findings.
 
-use crate::authenticate::Authentic;
+use crate::authenticate::{Authentic, Claims, CpuEvidence};
 use crate::bind::Bound;
 use crate::finding::{Code, Finding};
-use crate::policy::{Policy, SnpPolicy};
+use crate::policy::Policy;
 
-mod guest;
-mod identity;
-mod platform;
-mod tcb;
+mod snp;
 mod workload;
 
 /// Judges what the hardware says of itself.
-pub(crate) fn hardware(authentic: &Authentic, snp: &SnpPolicy, findings: &mut Vec<Finding>) {
-    let claims = authentic.claims();
-    identity::product(claims, snp, findings);
-    identity::signer(claims, snp, findings);
-    identity::chip(claims, snp, findings);
-    identity::measurement(claims, snp, findings);
-    identity::vmpl(claims, snp, findings);
-    identity::launch(claims, snp, findings);
-    identity::keys(claims, snp, findings);
-    tcb::judge(claims, snp, findings);
-    guest::judge(claims, snp, findings);
-    platform::info(claims, snp, findings);
-    platform::mitigations(claims, snp, findings);
+pub(crate) fn hardware(authentic: &Authentic, policy: &Policy, findings: &mut Vec<Finding>) {
+    match (authentic.claims(), policy) {
+        (Claims::Snp(claims), Policy { sev_snp: Some(snp), .. }) => {
+            snp::judge(claims, snp, findings);
+        }
+        // Refused long before; but were it not, nothing would have been judged.
+        (Claims::Snp(_), Policy { sev_snp: None, .. }) => findings.push(Finding::reject(
+            Code::PlatformNotAllowed,
+            "the policy has no section for the platform",
+        )),
+    }
 }
 
 /// Judges what runs on it. Yields the names under which the policy knows the model.
@@ -35,22 +30,11 @@ pub(crate) fn workload(bound: &Bound, policy: &Policy, findings: &mut Vec<Findin
 }
 
 /// Says which checks were not made.
-pub(crate) fn not_evaluated(is_bundle: bool, findings: &mut Vec<Finding>) {
-    let hardware = [
-        "binding",
-        "product",
-        "signer",
-        "chip",
-        "measurement",
-        "vmpl",
-        "launch",
-        "keys",
-        "tcb",
-        "guest policy",
-        "platform",
-        "mitigations",
-    ];
-    for check in hardware {
+pub(crate) fn not_evaluated(cpu: &CpuEvidence, is_bundle: bool, findings: &mut Vec<Finding>) {
+    let of_platform = match cpu {
+        CpuEvidence::SnpReport(_) => snp::CHECKS,
+    };
+    for check in ["binding"].iter().chain(of_platform) {
         findings.push(Finding::info(
             Code::NotEvaluated,
             format!("{check}: not checked, because the evidence is not authentic"),

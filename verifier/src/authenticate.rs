@@ -1,49 +1,68 @@
 //! First stage: is it the vendor's hardware that says this, with a key that is still good?
 //!
 //! Nothing here judges what the hardware says; nothing after here sees what it says unless this
-//! stage has passed: [`Authentic`] is made in this module alone.
+//! stage has passed: [`Authentic`] is made in this module alone. One folder a platform; what is
+//! beside the folders is the same for all.
 
-use attestation::snp::{Product, SnpReport};
 use attestation::{Endorsements, UnixTime};
 
-use crate::anchors::TrustAnchors;
 use crate::finding::{Code, Finding, Severity};
-use crate::policy::Presence;
-use crate::result::CrlNumber;
+use crate::policy::Policy;
+use crate::result::{CrlNumber, Horizon};
 
 pub(crate) mod cache;
-mod chain;
 mod given;
-mod report;
 mod revocation;
+pub(crate) mod snp;
+mod validity;
 
 pub use cache::ChainCache;
 
-/// What the hardware says of itself, before anybody checked it.
+/// The evidence of a CPU, by its kind; the bytes are not parsed.
 #[derive(Debug)]
-pub(crate) struct Claims {
-    /// The report.
-    pub(crate) report: SnpReport,
-    /// The product, by the certificate, and by the report where that says it.
-    pub(crate) product: Product,
-    /// Whose key signed.
-    pub(crate) signer: Signer,
-    /// When the first of the certificates and lists ends.
-    pub(crate) ends: UnixTime,
-    /// The revocation list that was used, if any.
-    pub(crate) crl: Option<CrlNumber>,
+pub(crate) enum CpuEvidence {
+    /// A raw SEV-SNP attestation report.
+    SnpReport(Vec<u8>),
 }
 
-/// Whose key signed a report.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Signer {
-    /// The chip's own key.
-    Vcek,
-    /// A key that this cloud provider loaded.
-    Vlek {
-        /// The provider, by the certificate.
-        csp_id: String,
-    },
+/// What every platform is authenticated with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Context<'a> {
+    pub(crate) policy: &'a Policy,
+    /// Those that were given, and those that the evidence carries.
+    pub(crate) endorsements: [&'a Endorsements; 2],
+    pub(crate) chains: &'a ChainCache,
+    pub(crate) now: UnixTime,
+}
+
+/// What a platform says of itself.
+#[derive(Debug)]
+pub(crate) enum Claims {
+    /// AMD SEV-SNP.
+    Snp(snp::Claims),
+}
+
+impl Claims {
+    /// The 64 bytes that the hardware signed for whoever asked.
+    pub(crate) fn report_data(&self) -> [u8; 64] {
+        match self {
+            Self::Snp(claims) => claims.report.report_data(),
+        }
+    }
+
+    /// When what the claims rest on ends.
+    pub(crate) const fn horizon(&self) -> &Horizon {
+        match self {
+            Self::Snp(claims) => &claims.horizon,
+        }
+    }
+
+    /// Numbers that must never go back.
+    pub(crate) fn numbers(&self) -> Vec<CrlNumber> {
+        match self {
+            Self::Snp(claims) => claims.crl.iter().cloned().collect(),
+        }
+    }
 }
 
 /// Claims whose signature, chain and revocation were checked.
@@ -57,34 +76,29 @@ impl Authentic {
     }
 }
 
-/// What the stage works with.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Inputs<'a> {
-    pub(crate) report: &'a SnpReport,
-    /// Those that were given, and those that the evidence carries.
-    pub(crate) endorsements: [&'a Endorsements; 2],
-    pub(crate) anchors: &'a TrustAnchors,
-    pub(crate) revocation: Presence,
-    pub(crate) now: UnixTime,
-}
-
-/// Checks everything that makes a report authentic; all checks run, and all findings are kept.
+/// Checks everything that makes a CPU's evidence authentic; all checks run, and all findings are
+/// kept.
 ///
-/// The chain may come from `chains`, which yields what following it would.
-pub(crate) fn authenticate(
-    inputs: Inputs<'_>,
-    chains: &ChainCache,
+/// # Errors
+/// What keeps the checks from being made at all: bytes that cannot be read, a platform that the
+/// policy does not know.
+pub(crate) fn cpu(
+    evidence: &CpuEvidence,
+    context: Context<'_>,
     findings: &mut Vec<Finding>,
-) -> Option<Authentic> {
+) -> Result<Option<Authentic>, Box<Finding>> {
     let before = findings.len();
-    let chain = chain::verify(inputs, chains, findings);
-    report::form(inputs.report, findings);
-    let claims = chain.and_then(|chain| report::matches(inputs.report, chain, findings));
-    if findings.iter().skip(before).any(fails) { None } else { claims.map(Authentic) }
+    let claims = match evidence {
+        CpuEvidence::SnpReport(report) => {
+            snp::authenticate(report, context, findings)?.map(Claims::Snp)
+        }
+    };
+    let passes = !findings.iter().skip(before).any(fails);
+    Ok(claims.filter(|_| passes).map(Authentic))
 }
 
-/// Whether a finding keeps a report from being authentic. A list that is missing is the one thing
-/// that leaves a report authentic and the verdict open.
+/// Whether a finding keeps evidence from being authentic. A list that is missing is the one thing
+/// that leaves it authentic and the verdict open.
 fn fails(finding: &Finding) -> bool {
     finding.severity == Severity::Reject && finding.code != Code::CrlMissing
 }

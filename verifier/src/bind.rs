@@ -126,7 +126,7 @@ pub(crate) fn bind(
     findings: &mut Vec<Finding>,
 ) -> Option<Bound> {
     let before = findings.len();
-    let signed = authentic.claims().report.report_data();
+    let signed = authentic.claims().report_data();
     let expected = ReportData::bind(&parts.binding_id, &parts.freshness.fresh());
     report_data(&signed, &expected, findings);
     if let Some(stated) = &expectation.report_data {
@@ -155,7 +155,7 @@ pub(crate) fn check_raw(
     findings: &mut Vec<Finding>,
 ) {
     if let Some(stated) = &expectation.report_data {
-        report_data(&authentic.claims().report.report_data(), stated, findings);
+        report_data(&authentic.claims().report_data(), stated, findings);
     } else {
         let message = "the evidence carries no binding, and no REPORT_DATA was stated: nothing ties keys to it";
         findings.push(match policy.binding {

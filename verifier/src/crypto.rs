@@ -1,6 +1,6 @@
-//! The one seam to cryptography: three algorithms, each answering yes or no.
+//! The one seam to cryptography: each algorithm answers yes or no.
 //!
-//! P-384 and RSA-PSS are aws-lc's, which verifies P-384 three times faster than ring; Ed25519 is
+//! ECDSA and RSA are aws-lc's, which verifies P-384 three times faster than ring; Ed25519 is
 //! ring's. To carry the verifier elsewhere, only this file changes.
 
 use aws_lc_rs::signature::{self as aws, UnparsedPublicKey};
@@ -10,11 +10,24 @@ use ring::signature as ring;
 pub(crate) const RSA_4096_LEN: usize = 512;
 /// Bytes of an uncompressed P-384 point (SEC 1 §2.3.3).
 pub(crate) const P384_POINT_LEN: usize = 97;
+/// Bytes of an uncompressed P-256 point.
+pub(crate) const P256_POINT_LEN: usize = 65;
 
 /// Whether `signature` (`r ‖ s`, 48 big-endian bytes each) is that of `point`'s owner over
 /// `message`, by ECDSA with P-384 and SHA-384.
 pub(crate) fn p384(point: &[u8; P384_POINT_LEN], message: &[u8], signature: &[u8; 96]) -> bool {
     UnparsedPublicKey::new(&aws::ECDSA_P384_SHA384_FIXED, point).verify(message, signature).is_ok()
+}
+
+/// The same, over a signature in DER, as certificates carry it (RFC 5480).
+pub(crate) fn p384_der(point: &[u8; P384_POINT_LEN], message: &[u8], signature: &[u8]) -> bool {
+    UnparsedPublicKey::new(&aws::ECDSA_P384_SHA384_ASN1, point).verify(message, signature).is_ok()
+}
+
+/// Whether `signature` is that of `point`'s owner over `message`, in DER, by ECDSA with P-256 and
+/// SHA-256.
+pub(crate) fn p256_der(point: &[u8; P256_POINT_LEN], message: &[u8], signature: &[u8]) -> bool {
+    UnparsedPublicKey::new(&aws::ECDSA_P256_SHA256_ASN1, point).verify(message, signature).is_ok()
 }
 
 /// Whether `signature` is that of the RSA key's owner over `message`, by RSASSA-PSS with SHA-384,

@@ -1,7 +1,9 @@
 //! What a check found: a stable code, a severity, a sentence, and what to do about it.
 
 use core::fmt;
+use std::borrow::Cow;
 
+use attestation::Malformed;
 use serde::{Serialize, Serializer};
 
 /// How much a finding weighs. The order is the order of a report.
@@ -23,8 +25,9 @@ pub struct Finding {
     pub code: Code,
     /// How much it weighs.
     pub severity: Severity,
-    /// Which device it is about: `cpu0`, or `bundle` for what the evidence carries beside it.
-    pub component: &'static str,
+    /// Which device it is about: `cpu0`, `gpu0`, …, or `bundle` for what the evidence carries beside
+    /// them.
+    pub component: Cow<'static, str>,
     /// A sentence.
     pub message: String,
     /// What the rule wants.
@@ -43,7 +46,7 @@ impl Finding {
         Self {
             code,
             severity,
-            component: CPU,
+            component: Cow::Borrowed(CPU),
             message: message.into(),
             expected: None,
             actual: None,
@@ -70,7 +73,18 @@ impl Finding {
     /// The same finding, about what the bundle carries beside the CPU's evidence.
     #[must_use]
     pub(crate) fn of_bundle(self) -> Self {
-        Self { component: BUNDLE, ..self }
+        self.of(BUNDLE)
+    }
+
+    /// The same finding, about another device than the CPU.
+    #[must_use]
+    pub(crate) fn of(self, component: impl Into<Cow<'static, str>>) -> Self {
+        Self { component: component.into(), ..self }
+    }
+
+    /// Evidence that cannot be read.
+    pub(crate) fn malformed(malformed: &Malformed) -> Self {
+        Self::reject(Code::EvidenceMalformed, malformed.to_string())
     }
 
     /// What the rule wants.
@@ -343,8 +357,10 @@ impl Serialize for Code {
     }
 }
 
-const CPU: &str = "cpu0";
-const BUNDLE: &str = "bundle";
+/// The CPU, as findings name it.
+pub(crate) const CPU: &str = "cpu0";
+/// What a bundle carries beside its devices' evidence, as findings name it.
+pub(crate) const BUNDLE: &str = "bundle";
 
 #[cfg(test)]
 mod tests {

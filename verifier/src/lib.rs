@@ -15,7 +15,6 @@
 
 use core::cmp::Reverse;
 
-use attestation::snp::{REPORT_LEN, SnpReport};
 use attestation::{Endorsements, Evidence, EvidenceKind, Malformed, UnixTime, Unverified};
 
 mod anchors;
@@ -37,11 +36,13 @@ pub use bind::{Expectation, Freshness};
 pub use finding::{Code, Family, Finding, Severity};
 pub use policy::Policy;
 pub use result::{
-    AnchorKind, AttestationResult, AttestedKeys, CrlNumber, PolicyId, Refused, Report, Verdict,
+    AnchorKind, AttestationResult, AttestedKeys, CrlNumber, Deadline, Horizon, PolicyId, Refused,
+    Report, Verdict,
 };
 
-use crate::authenticate::Inputs;
-use crate::bind::Parts;
+use crate::authenticate::{Authentic, Context, CpuEvidence};
+use crate::bind::{Bound, Parts};
+use crate::finding::BUNDLE;
 
 /// Judges `evidence`, with the help of `endorsements` and those that it carries, by `policy`, for
 /// the moment `now`.
@@ -75,24 +76,46 @@ pub fn appraise_with(
     expectation: &Expectation,
     now: UnixTime,
 ) -> Result<AttestationResult, Refused> {
-    let mut appraisal = Appraisal::new(policy, chains, now);
-    let kind = match EvidenceKind::detect(evidence.inspect_untrusted().as_wire()) {
-        Ok(kind) => kind,
-        Err(malformed) => return appraisal.malformed(&malformed),
-    };
-    let (report, parts) = match kind {
-        EvidenceKind::Bundle => match Parts::parse(evidence.inspect_untrusted().as_wire()) {
-            Ok(mut parts) => (core::mem::take(&mut parts.cpu0), Some(parts)),
-            Err(malformed) => return appraisal.malformed(&malformed),
-        },
-        EvidenceKind::SnpReport(report) => (report, None),
-        EvidenceKind::TdxQuote => return appraisal.not_supported("tdx"),
-        EvidenceKind::NvidiaJson => return appraisal.not_supported("nvidia-gpu"),
-        EvidenceKind::AzureHcl => return appraisal.not_supported("azure-hcl"),
-        _ => return appraisal.not_supported("unknown"),
-    };
-    appraisal.platform = "sev-snp";
-    appraisal.sev_snp(&report, parts, endorsements.inspect_untrusted(), expectation)
+    let appraisal = Appraisal::new(policy, chains, now);
+    match Presented::parse(evidence) {
+        Ok(presented) => appraisal.run(presented, endorsements.inspect_untrusted(), expectation),
+        Err((platform, finding)) => Appraisal { platform, ..appraisal }.refuse(*finding),
+    }
+}
+
+/// Evidence, taken apart as far as its kind says, and not believed.
+struct Presented {
+    platform: &'static str,
+    cpu: CpuEvidence,
+    /// What a bundle carries beside it.
+    parts: Option<Parts>,
+}
+
+impl Presented {
+    /// # Errors
+    /// The platform, as far as it is known, and why there is nothing to appraise.
+    fn parse(evidence: &Unverified<Evidence>) -> Result<Self, (&'static str, Box<Finding>)> {
+        let bytes = evidence.inspect_untrusted().as_wire();
+        let malformed =
+            |malformed: Malformed| ("unknown", Box::new(Finding::malformed(&malformed)));
+        let not_supported = |platform: &'static str| {
+            let message = format!("evidence of {platform} is not appraised yet");
+            let finding = Finding::reject(Code::PlatformNotSupported, message).actual(platform);
+            (platform, Box::new(finding))
+        };
+        let (report, parts) = match EvidenceKind::detect(bytes).map_err(malformed)? {
+            EvidenceKind::Bundle => {
+                let mut parts = Parts::parse(bytes).map_err(malformed)?;
+                (core::mem::take(&mut parts.cpu0), Some(parts))
+            }
+            EvidenceKind::SnpReport(report) => (report, None),
+            EvidenceKind::TdxQuote => return Err(not_supported("tdx")),
+            EvidenceKind::NvidiaJson => return Err(not_supported("nvidia-gpu")),
+            EvidenceKind::AzureHcl => return Err(not_supported("azure-hcl")),
+            _ => return Err(not_supported("unknown")),
+        };
+        Ok(Self { platform: "sev-snp", cpu: CpuEvidence::SnpReport(report), parts })
+    }
 }
 
 /// One appraisal on its way.
@@ -116,75 +139,78 @@ impl<'a> Appraisal<'a> {
         Self { policy, chains, now, platform: "unknown", findings }
     }
 
-    fn sev_snp(
+    fn run(
         mut self,
-        report: &[u8],
-        parts: Option<Parts>,
+        presented: Presented,
         given: &Endorsements,
         expectation: &Expectation,
     ) -> Result<AttestationResult, Refused> {
-        let report = match SnpReport::parse(report) {
-            Ok(report) => report,
-            Err(malformed) => return self.unreadable(report, &malformed),
-        };
-        let Some(snp) = &self.policy.sev_snp else {
-            let message = "the policy has no section for sev-snp";
-            return self.refuse(Finding::reject(Code::PlatformNotAllowed, message));
-        };
+        let Presented { platform, cpu, parts } = presented;
+        self.platform = platform;
         let none = Endorsements::new();
         let carried = parts.as_ref().map_or(&none, |parts| &parts.endorsements);
-        let inputs = Inputs {
-            report: &report,
+        let context = Context {
+            policy: self.policy,
             endorsements: [given, carried],
-            anchors: &self.policy.anchors,
-            revocation: snp.revocation,
+            chains: self.chains,
             now: self.now,
         };
-        let authentic = authenticate::authenticate(inputs, self.chains, &mut self.findings);
-        let Some(authentic) = authentic else {
-            appraise::not_evaluated(parts.is_some(), &mut self.findings);
-            return Err(self.refused());
-        };
-        let bound = if let Some(parts) = parts {
-            let bound = bind::bind(
-                &authentic,
-                parts,
-                expectation,
-                self.policy,
-                self.now,
-                &mut self.findings,
-            );
-            if bound.is_none() {
-                appraise::not_bound(&mut self.findings);
+        let authentic = match authenticate::cpu(&cpu, context, &mut self.findings) {
+            Ok(Some(authentic)) => authentic,
+            Ok(None) => {
+                appraise::not_evaluated(&cpu, parts.is_some(), &mut self.findings);
+                return Err(self.refused());
             }
-            bound
-        } else {
-            bind::check_raw(&authentic, expectation, self.policy, &mut self.findings);
-            // Even where its 64 bytes are those stated, it says nothing of what runs on it.
-            appraise::not_bound(&mut self.findings);
-            None
+            Err(finding) => return self.refuse(*finding),
         };
-        appraise::hardware(&authentic, snp, &mut self.findings);
+        let bound = self.bind(&authentic, parts, expectation);
+        appraise::hardware(&authentic, self.policy, &mut self.findings);
         let models = bound
             .as_ref()
             .map(|bound| appraise::workload(bound, self.policy, &mut self.findings))
             .unwrap_or_default();
-        self.conclude(authentic.claims(), bound, models)
+        self.conclude(&authentic, bound, models)
+    }
+
+    /// What the hardware vouches for; nothing where a check of it fails, or where there is nothing.
+    fn bind(
+        &mut self,
+        authentic: &Authentic,
+        parts: Option<Parts>,
+        expectation: &Expectation,
+    ) -> Option<Bound> {
+        let (policy, findings) = (self.policy, &mut self.findings);
+        let bound = if let Some(parts) = parts {
+            bind::bind(authentic, parts, expectation, policy, self.now, findings)
+        } else {
+            // Even where its 64 bytes are those stated, it says nothing of what runs on it.
+            bind::check_raw(authentic, expectation, policy, findings);
+            None
+        };
+        if bound.is_none() {
+            appraise::not_bound(findings);
+        }
+        bound
     }
 
     /// The verdict, and, with an acceptance alone, the keys.
     fn conclude(
         self,
-        claims: &authenticate::Claims,
-        bound: Option<bind::Bound>,
+        authentic: &Authentic,
+        bound: Option<Bound>,
         models: Vec<String>,
     ) -> Result<AttestationResult, Refused> {
         let policy = self.policy;
-        let latest = self.now.saturating_add(policy.max_age).min(claims.ends);
-        let not_after =
-            bound.as_ref().map_or(latest, |bound| bound.statement.not_after.min(latest));
+        let claims = authentic.claims();
+        let mut horizon = claims.horizon().clone();
+        if let Some(bound) = &bound {
+            horizon.add_of(BUNDLE, "statement", bound.statement.not_after);
+        }
+        let latest = self.now.saturating_add(policy.max_age);
+        let not_after = horizon.first().map_or(latest, |first| first.min(latest));
         let mut report = self.report();
-        report.claims = claims::to_json(claims, bound.as_ref());
+        report.claims = claims::to_json(authentic, bound.as_ref());
+        report.horizon = horizon.sorted();
         if report.verdict != Verdict::Accepted {
             return Err(Refused { report: Box::new(report) });
         }
@@ -203,37 +229,8 @@ impl<'a> Appraisal<'a> {
             keys,
             not_after,
             policy_version: policy.version(),
-            crl_numbers: claims.crl.iter().cloned().collect(),
+            crl_numbers: claims.numbers(),
         })
-    }
-
-    /// A report that does not parse: of a version that is not known, or none at all.
-    fn unreadable(
-        self,
-        report: &[u8],
-        malformed: &Malformed,
-    ) -> Result<AttestationResult, Refused> {
-        match report.first_chunk() {
-            Some(version) if report.len() == REPORT_LEN => self.refuse(
-                Finding::reject(
-                    Code::ReportVersionUnsupported,
-                    "the report is of a version that is not known",
-                )
-                .expected("2, 3 or 5")
-                .actual(u32::from_le_bytes(*version)),
-            ),
-            _ => self.malformed(malformed),
-        }
-    }
-
-    fn malformed(self, malformed: &Malformed) -> Result<AttestationResult, Refused> {
-        self.refuse(Finding::reject(Code::EvidenceMalformed, malformed.to_string()))
-    }
-
-    fn not_supported(mut self, platform: &'static str) -> Result<AttestationResult, Refused> {
-        self.platform = platform;
-        let message = format!("evidence of {platform} is not appraised yet");
-        self.refuse(Finding::reject(Code::PlatformNotSupported, message).actual(platform))
     }
 
     fn refuse(mut self, finding: Finding) -> Result<AttestationResult, Refused> {
@@ -257,6 +254,7 @@ impl<'a> Appraisal<'a> {
             not_after: None,
             policy: policy.id().clone(),
             anchors: policy.anchors(),
+            horizon: Horizon::default(),
         }
     }
 }

@@ -1,12 +1,13 @@
 //! What an appraisal yields: the report in every case, and keys only with an acceptance.
 
 use core::fmt;
+use std::borrow::Cow;
 
 use attestation::{BindingId, ModelManifest, NodeId, ReceiptKey, SealingKey, Sha256, UnixTime};
 use serde::Serialize;
 
 use crate::attested::Attested;
-use crate::finding::{Family, Finding, Severity};
+use crate::finding::{CPU, Family, Finding, Severity};
 
 /// The outcome. The order is the precedence: where findings disagree, the greater one wins.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -98,6 +99,63 @@ pub struct Report {
     pub policy: PolicyId,
     /// Whose roots it trusts.
     pub anchors: AnchorKind,
+    /// What the claims rest on, and when each part of it ends; empty unless they are authentic.
+    pub horizon: Horizon,
+}
+
+/// What an acceptance rests on, and when each part of it ends: what breaks next is the first.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Horizon(Vec<Deadline>);
+
+/// One thing that ends.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Deadline {
+    /// Which device it belongs to, as findings name it.
+    pub component: Cow<'static, str>,
+    /// What it is: `VCEK`, `revocation list`, …
+    pub what: Cow<'static, str>,
+    /// The last moment at which it is good.
+    pub ends: UnixTime,
+}
+
+impl Horizon {
+    /// Adds something of the CPU's.
+    pub(crate) fn add(&mut self, what: impl Into<Cow<'static, str>>, ends: UnixTime) {
+        self.add_of(CPU, what, ends);
+    }
+
+    /// Adds something of `component`'s.
+    pub(crate) fn add_of(
+        &mut self,
+        component: impl Into<Cow<'static, str>>,
+        what: impl Into<Cow<'static, str>>,
+        ends: UnixTime,
+    ) {
+        self.0.push(Deadline { component: component.into(), what: what.into(), ends });
+    }
+
+    /// Adds all of another's.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// The same, soonest first.
+    #[must_use]
+    pub(crate) fn sorted(mut self) -> Self {
+        self.0.sort_by_key(|deadline| deadline.ends);
+        self
+    }
+
+    /// When the first of it ends.
+    pub fn first(&self) -> Option<UnixTime> {
+        self.0.iter().map(|deadline| deadline.ends).min()
+    }
+
+    /// Everything that ends; in a [`Report`], soonest first.
+    pub fn deadlines(&self) -> &[Deadline] {
+        &self.0
+    }
 }
 
 impl Report {

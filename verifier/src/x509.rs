@@ -11,7 +11,7 @@ use x509_parser::revocation_list::CertificateRevocationList;
 use x509_parser::time::ASN1Time;
 use x509_parser::x509::{SubjectPublicKeyInfo, X509Name, X509Version};
 
-use crate::crypto::{self, P384_POINT_LEN, RSA_4096_LEN};
+use crate::crypto::{self, P256_POINT_LEN, P384_POINT_LEN, RSA_4096_LEN};
 
 /// A certificate, parsed and not yet believed.
 #[derive(Debug)]
@@ -29,11 +29,24 @@ pub(crate) enum Key<'a> {
     Rsa4096(&'a [u8]),
     /// An uncompressed point of P-384.
     P384(&'a [u8; P384_POINT_LEN]),
+    /// An uncompressed point of P-256.
+    P256(&'a [u8; P256_POINT_LEN]),
     /// Any other, which nothing here uses.
     Other,
 }
 
-/// An AMD extension's value, or why there is none.
+/// How a certificate or list is signed; nothing else is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Algorithm {
+    /// RSASSA-PSS with SHA-384 throughout and 48 bytes of salt: AMD's.
+    PssSha384,
+    /// ECDSA with P-256 and SHA-256: Intel's.
+    EcdsaP256,
+    /// ECDSA with P-384 and SHA-384: NVIDIA's.
+    EcdsaP384,
+}
+
+/// An extension's value, or why there is none.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Extension<'a> {
     /// It is there, once.
@@ -84,9 +97,9 @@ impl<'a> Certificate<'a> {
         (unix(validity.not_before), unix(validity.not_after))
     }
 
-    /// Whether the algorithm is RSASSA-PSS with SHA-384 throughout and 48 bytes of salt.
-    pub(crate) fn is_pss_sha384(&self) -> bool {
-        self.signed.is_pss_sha384()
+    /// The algorithm that it is signed with, where its signed part says the same.
+    pub(crate) fn algorithm(&self) -> Option<Algorithm> {
+        self.signed.algorithm()
     }
 
     /// Whether the owner of `key` signed this certificate.
@@ -173,9 +186,9 @@ impl<'a> Crl<'a> {
         self.parsed.issuer().as_raw() == issuer.parsed.subject().as_raw()
     }
 
-    /// Whether the owner of `key` signed this list, with RSASSA-PSS and SHA-384 throughout.
+    /// Whether the owner of `key` signed this list, with the algorithm of such keys.
     pub(crate) fn is_signed_by(&self, key: Key<'_>) -> bool {
-        self.signed.is_pss_sha384() && self.signed.is_signed_by(key)
+        self.signed.algorithm().is_some() && self.signed.is_signed_by(key)
     }
 
     /// `thisUpdate`, and `nextUpdate` where there is one.
@@ -245,7 +258,7 @@ impl<'a> Signed<'a> {
 
     /// The algorithm that the signature is made with, which the signed part repeats (RFC 5280
     /// §4.1.1.2): so the two are compared.
-    fn is_pss_sha384(&self) -> bool {
+    fn algorithm(&self) -> Option<Algorithm> {
         let repeated = element(self.tbs, SEQUENCE).and_then(|(tbs, _)| {
             // Version and serial number come first in a certificate, the version in a list.
             let after_version = match tbs.first()? {
@@ -255,14 +268,24 @@ impl<'a> Signed<'a> {
             let (_, after_integer) = element(after_version, INTEGER)?;
             element(after_integer, SEQUENCE)
         });
-        [PSS_SHA384, PSS_SHA384_WITH_TRAILER].contains(&self.algorithm)
-            && repeated.is_some_and(|(algorithm, _)| algorithm == self.algorithm)
+        let (repeated, _) = repeated?;
+        if repeated != self.algorithm {
+            return None;
+        }
+        match self.algorithm {
+            PSS_SHA384 | PSS_SHA384_WITH_TRAILER => Some(Algorithm::PssSha384),
+            ECDSA_SHA256 => Some(Algorithm::EcdsaP256),
+            ECDSA_SHA384 => Some(Algorithm::EcdsaP384),
+            _ => None,
+        }
     }
 
     fn is_signed_by(&self, key: Key<'_>) -> bool {
         match key {
             Key::Rsa4096(key) => crypto::rsa_pss(key, self.tbs, self.signature),
-            Key::P384(_) | Key::Other => false,
+            Key::P384(point) => crypto::p384_der(point, self.tbs, self.signature),
+            Key::P256(point) => crypto::p256_der(point, self.tbs, self.signature),
+            Key::Other => false,
         }
     }
 }
@@ -285,12 +308,19 @@ const PSS_SHA384_WITH_TRAILER: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x0
     \x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x02\x05\x00\xa2\x03\x02\x01\x30\
     \xa3\x03\x02\x01\x01";
 
+/// `ecdsa-with-SHA256`, without parameters (RFC 5758 §3.2).
+const ECDSA_SHA256: &[u8] = b"\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02";
+/// `ecdsa-with-SHA384`, without parameters.
+const ECDSA_SHA384: &[u8] = b"\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x03";
+
 /// OID `rsaEncryption`, contents octets.
 const RSA_ENCRYPTION: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01";
 /// OID `id-ecPublicKey`, contents octets.
 const EC_PUBLIC_KEY: &[u8] = b"\x2a\x86\x48\xce\x3d\x02\x01";
 /// OID `secp384r1`, contents octets.
 const SECP384R1: &[u8] = b"\x2b\x81\x04\x00\x22";
+/// OID `prime256v1`, contents octets.
+const PRIME256V1: &[u8] = b"\x2a\x86\x48\xce\x3d\x03\x01\x07";
 
 /// Splits one element with this tag off the front: its contents, and what follows it. Lengths are
 /// definite and minimal, as DER has them.
@@ -324,6 +354,8 @@ fn key<'a>(info: &'a SubjectPublicKeyInfo<'_>) -> Key<'a> {
         Key::Rsa4096(bits)
     } else if algorithm == EC_PUBLIC_KEY && parameters.is_some_and(|p| p.data == SECP384R1) {
         bits.try_into().map_or(Key::Other, Key::P384)
+    } else if algorithm == EC_PUBLIC_KEY && parameters.is_some_and(|p| p.data == PRIME256V1) {
+        bits.try_into().map_or(Key::Other, Key::P256)
     } else {
         Key::Other
     }
@@ -404,6 +436,8 @@ mod tests {
             ("rsa-8192", of_rsa(0, 1024), "other"),
             ("rsa that is cut within an octet", of_rsa(1, 512), "other"),
             ("p-384", of_curve(&p384, 0, 97), "p384"),
+            ("p-256", of_curve(&[1, 2, 840, 10045, 3, 1, 7], 0, 65), "p256"),
+            ("p-256 of p-384's length", of_curve(&[1, 2, 840, 10045, 3, 1, 7], 0, 97), "other"),
             ("p-384, compressed", of_curve(&p384, 0, 49), "other"),
             ("p-384 that is cut within an octet", of_curve(&p384, 1, 97), "other"),
             (
@@ -416,6 +450,7 @@ mod tests {
             let found = match key(&info) {
                 Key::Rsa4096(_) => "rsa",
                 Key::P384(_) => "p384",
+                Key::P256(_) => "p256",
                 Key::Other => "other",
             };
             assert_eq!(found, expected, "{what}");

@@ -343,10 +343,16 @@ fn the_report_is_the_object_that_scripts_read() {
             "appraised_at",
             "not_after",
             "policy",
-            "anchors"
+            "anchors",
+            "horizon"
         ]
     );
     assert_eq!(json["verdict"], "accepted");
+    // Soonest first: the statement's epoch is an hour, lists and certificates are of months and years.
+    let horizon: Vec<_> = json["horizon"].as_array().unwrap().iter().map(|d| &d["what"]).collect();
+    assert_eq!(horizon.first().unwrap().as_str(), Some("statement"));
+    assert_eq!(horizon.len(), 5, "{horizon:?}");
+    assert_eq!(json["horizon"][0]["ends"], json["not_after"]);
     assert_eq!(json["platform"], "sev-snp");
     assert_eq!(json["anchors"], "untrusted");
     assert_eq!(json["policy"]["name"], "checks");

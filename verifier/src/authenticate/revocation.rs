@@ -1,41 +1,42 @@
-//! Revocation: the list that a product's root issues names intermediates and signing keys that it
-//! disowns (RFC 5280 §6.3; AMD 57230 §4).
+//! Revocation: the list that an authority issues names certificates that it disowns (RFC 5280 §6.3;
+//! AMD 57230 §4; Intel PCS v4).
 
 use attestation::UnixTime;
 
-use super::Inputs;
 use crate::finding::{Code, Finding, Severity};
 use crate::policy::Presence;
 use crate::x509::{Certificate, Crl};
 
-/// Checks every list that names `root` as issuer. Yields the number and the end of the newest one
-/// that is good.
+/// Checks every list that names `issuer` as its issuer against the certificates in `subjects`, each
+/// with the code of its being revoked. Yields the number and the end of the newest list that is good.
 ///
-/// One good list is enough: beside it, a stale or worthless one is for the record. But whatever the
-/// root ever revoked stays revoked, so what a stale list of its own names counts.
+/// One good list is enough: beside it, a stale or worthless one is for the record. But whatever an
+/// authority ever revoked stays revoked, so what a stale list of its own names counts.
 pub(super) fn check(
     crls: &[Crl<'_>],
-    root: &Certificate<'_>,
-    intermediate: &Certificate<'_>,
-    vek: &Certificate<'_>,
-    inputs: Inputs<'_>,
+    issuer: &Certificate<'_>,
+    subjects: &[(&Certificate<'_>, Code)],
+    presence: Presence,
+    now: UnixTime,
     findings: &mut Vec<Finding>,
 ) -> Option<(u64, UnixTime)> {
     let mut newest = None;
     let mut any = false;
     let mut wrong = Vec::new();
-    for crl in crls.iter().filter(|crl| crl.names_issuer(root)) {
+    for crl in crls.iter().filter(|crl| crl.names_issuer(issuer)) {
         any = true;
         let before = wrong.len();
-        let Some(list) = list(crl, root, inputs.now, &mut wrong) else { continue };
-        for (certificate, code) in
-            [(intermediate, Code::IntermediateRevoked), (vek, Code::VekRevoked)]
-        {
+        let Some(list) = list(crl, issuer, now, &mut wrong) else { continue };
+        for (certificate, code) in subjects {
             if crl.revokes(certificate.serial()) {
                 findings.push(
                     Finding::reject(
-                        code,
-                        format!("{} is revoked by {}", certificate.subject_cn(), root.subject_cn()),
+                        *code,
+                        format!(
+                            "{} is revoked by {}",
+                            certificate.subject_cn(),
+                            issuer.subject_cn()
+                        ),
                     )
                     .actual(format!("serial number {}", hex::encode(certificate.serial()))),
                 );
@@ -52,8 +53,8 @@ pub(super) fn check(
     }
     findings.append(&mut wrong);
     if !any {
-        let message = format!("no revocation list of {} was given", root.subject_cn());
-        findings.push(match inputs.revocation {
+        let message = format!("no revocation list of {} was given", issuer.subject_cn());
+        findings.push(match presence {
             Presence::Required => Finding::reject(Code::CrlMissing, message),
             Presence::IfPresent => Finding::warn(Code::CrlMissing, message),
         });
@@ -61,20 +62,20 @@ pub(super) fn check(
     newest
 }
 
-/// Checks one list by itself. Yields its number and end, if it is the root's and complete, so
+/// Checks one list by itself. Yields its number and end, if it is the issuer's own and complete, so
 /// that what it revokes counts even where it is stale.
 fn list(
     crl: &Crl<'_>,
-    root: &Certificate<'_>,
+    issuer: &Certificate<'_>,
     now: UnixTime,
     findings: &mut Vec<Finding>,
 ) -> Option<(u64, UnixTime)> {
-    if !crl.is_signed_by(root.key()) {
+    if !crl.is_signed_by(issuer.key()) {
         findings.push(Finding::reject(
             Code::CrlSignatureInvalid,
             format!(
                 "a revocation list names {} as its issuer, which did not sign it",
-                root.subject_cn()
+                issuer.subject_cn()
             ),
         ));
         return None;

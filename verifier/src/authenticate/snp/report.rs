@@ -4,7 +4,8 @@
 use attestation::Digest;
 use attestation::snp::{Product, SigningKey, SnpReport};
 
-use super::chain::{Chain, Kind, Vek};
+use super::chain::Chain;
+use super::vek::{Kind, Vek};
 use super::{Claims, Signer};
 use crate::crypto::{self, P384_POINT_LEN};
 use crate::finding::{Code, Finding};
@@ -50,7 +51,7 @@ pub(super) fn matches(
     chain: Chain,
     findings: &mut Vec<Finding>,
 ) -> Option<Claims> {
-    let Chain { vek, ends, crl, signs_report } = chain;
+    let Chain { vek, horizon, crl, signs_report } = chain;
     // A signature that is not canonical was found by `form`, and does not verify either.
     let to_verify = !signs_report && raw_signature(report).is_some();
     if to_verify && !is_signed_by(report, &vek.point) {
@@ -80,7 +81,7 @@ pub(super) fn matches(
         // Already found: a VLEK's certificate names its provider.
         (Kind::Vlek, None) => return None,
     };
-    Some(Claims { report: report.clone(), product: vek.product, signer, ends, crl })
+    Some(Claims { report: report.clone(), product: vek.product, signer, horizon, crl })
 }
 
 /// Whether the owner of `point` signed the report.

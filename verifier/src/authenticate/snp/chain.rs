@@ -1,83 +1,32 @@
 //! The chain: VCEK or VLEK, its intermediate, and a root that is an anchor byte for byte
 //! (AMD 57230, VCEK certificate and KDS interface specification, §3).
 
-use attestation::UnixTime;
+use attestation::Sha256;
 use attestation::snp::{Product, SigningKey};
 
-use super::cache::{self, ChainCache, Window};
-use super::given::{built_in, certificates, crls, periods};
-use super::{Inputs, fails, revocation};
+use super::super::cache::{ChainCache, Window, push_len};
+use super::super::given::{certificates, crls};
+use super::super::validity::dates;
+use super::super::{fails, revocation};
+use super::Inputs;
+use super::pool::{Pool, built_in, periods};
+use super::vek::{Kind, Vek};
 use crate::anchors::{Ark, ark_name};
-use crate::crypto::P384_POINT_LEN;
 use crate::finding::{Code, Finding};
-use crate::result::CrlNumber;
-use crate::x509::{self, Certificate, Crl, Extension, Key};
+use crate::policy::Presence;
+use crate::result::{CrlNumber, Horizon};
+use crate::x509::{Algorithm, Certificate, Crl, Key};
 
 /// A signing key that was followed to an anchor, with what its certificate says: the value that a
 /// [`ChainCache`] keeps.
 #[derive(Clone, Debug)]
-pub(super) struct Chain {
+pub(in crate::authenticate) struct Chain {
     pub(super) vek: Vek,
-    /// When the first of its certificates and lists ends.
-    pub(super) ends: UnixTime,
+    /// When its certificates and lists end.
+    pub(super) horizon: Horizon,
     pub(super) crl: Option<CrlNumber>,
     /// Whether the report's signature was already found to verify, while the key was looked for.
     pub(super) signs_report: bool,
-}
-
-/// What a signing key's certificate says.
-#[derive(Clone, Debug)]
-pub(super) struct Vek {
-    pub(super) kind: Kind,
-    pub(super) product: Product,
-    pub(super) point: [u8; P384_POINT_LEN],
-    /// The 8 bytes of `REPORTED_TCB` that the key was made for; none if an extension is wrong.
-    pub(super) tcb: Option<[u8; 8]>,
-    /// The chip, of a VCEK, as `CHIP_ID` has it.
-    pub(super) chip: Option<[u8; 64]>,
-    /// The provider, of a VLEK.
-    pub(super) csp_id: Option<String>,
-}
-
-/// The two kinds of signing key.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Kind {
-    Vcek,
-    Vlek,
-}
-
-impl Kind {
-    /// AMD's name of the key.
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Vcek => "VCEK",
-            Self::Vlek => "VLEK",
-        }
-    }
-
-    /// The common name of its certificates.
-    const fn common_name(self) -> &'static str {
-        match self {
-            Self::Vcek => "SEV-VCEK",
-            Self::Vlek => "SEV-VLEK",
-        }
-    }
-
-    /// AMD's name of the intermediate that issues them.
-    const fn issuer(self) -> &'static str {
-        match self {
-            Self::Vcek => "ASK",
-            Self::Vlek => "ASVK",
-        }
-    }
-
-    /// The common name of that intermediate for a product.
-    fn issuer_name(self, product: Product) -> String {
-        match self {
-            Self::Vcek => format!("SEV-{product}"),
-            Self::Vlek => format!("SEV-VLEK-{product}"),
-        }
-    }
 }
 
 /// Follows the report's signing key to an anchor, unless that was done before. `None` where there is
@@ -91,18 +40,19 @@ pub(super) fn verify(
     chains: &ChainCache,
     findings: &mut Vec<Finding>,
 ) -> Option<Chain> {
-    let key = cache::key(inputs);
-    if let Some(chain) = chains.find(&key, inputs.now) {
+    let key = key(inputs);
+    if let Some(chain) = chains.snp.find(&key, inputs.now) {
         return Some(chain);
     }
     let before = findings.len();
-    let given = certificates(inputs, findings);
-    let crls = crls(inputs, findings);
+    let given = certificates(inputs.endorsements, findings);
+    let crls = crls(inputs.endorsements, findings);
     let chain = follow_report(inputs, &given, &crls, findings)?;
     // Of several signing keys it is the report that chooses, so that the chain is that report's.
     let is_the_only = given.iter().filter(|given| is_vek(given)).count() == 1;
     if is_the_only && findings.len() == before {
-        chains.keep(key, Window::around(inputs.now, periods(inputs, &given, &crls)), &chain);
+        let window = Window::around(inputs.now, periods(inputs, &given, &crls));
+        chains.snp.keep(key, window, &chain);
     }
     Some(chain)
 }
@@ -125,16 +75,8 @@ fn follow_report(
     chain
 }
 
-/// Everything that a chain may be made of.
-#[derive(Clone, Copy)]
-struct Pool<'a> {
-    inputs: Inputs<'a>,
-    given: &'a [Certificate<'a>],
-    crls: &'a [Crl<'a>],
-}
-
 /// Where a chain ends: until when it holds, and by which list.
-type End = (UnixTime, Option<CrlNumber>);
+type End = (Horizon, Option<CrlNumber>);
 
 /// Of several attempts, one that fails by revocation alone: a key that was disowned under one
 /// certificate is not good under another. Else the first that passes; else the first of all, for
@@ -166,21 +108,15 @@ fn follow(
     let (kind, product) = role(vek, findings)?;
     let Key::P384(point) = vek.key() else { return None };
     profile_of_vek(vek, kind, findings);
-    let mut ends = dates(vek, kind.name(), pool.inputs.now, findings);
+    let mut horizon = Horizon::default();
+    horizon.add(kind.name(), dates(vek, kind.name(), pool.inputs.now, findings));
     let mut crl = None;
     if let Some((until, used)) = issued(pool, vek, kind, product, findings) {
-        ends = ends.min(until);
+        horizon.extend(until);
         crl = used;
     }
-    let vek = Vek {
-        kind,
-        product,
-        point: *point,
-        tcb: tcb(vek, kind, product, findings),
-        chip: chip(vek, kind, product, findings),
-        csp_id: csp_id(vek, kind, findings),
-    };
-    Some(Chain { vek, ends, crl, signs_report })
+    let vek = Vek::read(vek, kind, product, *point, findings);
+    Some(Chain { vek, horizon, crl, signs_report })
 }
 
 /// Looks for the intermediate that issued the key's certificate, among those given and those built
@@ -241,17 +177,44 @@ fn rooted(
 ) -> End {
     let Pool { inputs, given, crls } = pool;
     profile_of_intermediate(intermediate, kind, product, findings);
-    let mut ends = dates(intermediate, kind.issuer(), inputs.now, findings);
+    let mut horizon = Horizon::default();
+    horizon.add(kind.issuer(), dates(intermediate, kind.issuer(), inputs.now, findings));
     let Some((ark, root)) = root(intermediate, product, inputs.anchors.sev_snp(), given, findings)
     else {
-        return (ends, None);
+        return (horizon, None);
     };
-    ends = ends.min(dates(&root, "ARK", inputs.now, findings));
-    let Some((number, until)) = revocation::check(crls, &root, intermediate, vek, inputs, findings)
-    else {
-        return (ends, None);
-    };
-    (ends.min(until), Some(CrlNumber { issuer: ark.id(), number }))
+    horizon.add("ARK", dates(&root, "ARK", inputs.now, findings));
+    let subjects = [(intermediate, Code::IntermediateRevoked), (vek, Code::VekRevoked)];
+    let list = revocation::check(crls, &root, &subjects, inputs.revocation, inputs.now, findings);
+    let number = list.map(|(number, until)| {
+        horizon.add("revocation list", until);
+        CrlNumber { issuer: ark.id(), number }
+    });
+    (horizon, number)
+}
+
+/// A digest of everything but the time that following a chain depends on.
+fn key(inputs: Inputs<'_>) -> Sha256 {
+    let Inputs { report: _, endorsements, anchors, revocation, now: _ } = inputs;
+    let lists = endorsements.map(|from| [from.certificates(), from.crls()]);
+    let mut all = Vec::with_capacity(
+        lists.iter().flatten().flat_map(|ders| *ders).fold(LENS_ROOM, |sum, der| {
+            sum.saturating_add(der.len()).saturating_add(size_of::<u64>())
+        }),
+    );
+    all.extend_from_slice(anchors.digest().as_bytes());
+    all.push(match revocation {
+        Presence::Required => 1,
+        Presence::IfPresent => 0,
+    });
+    for ders in lists.iter().flatten() {
+        push_len(ders.len(), &mut all);
+        for der in *ders {
+            push_len(der.len(), &mut all);
+            all.extend_from_slice(der);
+        }
+    }
+    Sha256::of(&all)
 }
 
 /// Whether a certificate may be a signing key's.
@@ -284,7 +247,7 @@ fn signing_keys<'a, 'b>(
     }
     let signs = |certificate: &&Certificate<'_>| match certificate.key() {
         Key::P384(point) => super::report::is_signed_by(inputs.report, point),
-        Key::Rsa4096(_) | Key::Other => false,
+        Key::Rsa4096(_) | Key::P256(_) | Key::Other => false,
     };
     let signer = given.iter().filter(|given| is_vek(given)).find(signs);
     let Some(signer) = signer else { return Some((vec![first], false)) };
@@ -325,7 +288,6 @@ fn profile_of_vek(vek: &Certificate<'_>, kind: Kind, findings: &mut Vec<Finding>
             format!("the {} is no end-entity certificate of version 3 with extensions that are understood", kind.name()),
         ));
     }
-    integer(vek, kind.name(), "structVersion", STRUCT_VERSION, findings);
 }
 
 fn profile_of_intermediate(
@@ -360,7 +322,7 @@ fn profile_of_intermediate(
 }
 
 fn algorithm(certificate: &Certificate<'_>, name: &str, findings: &mut Vec<Finding>) {
-    if !certificate.is_pss_sha384() {
+    if certificate.algorithm() != Some(Algorithm::PssSha384) {
         findings.push(
             Finding::reject(
                 Code::CertificateAlgorithm,
@@ -369,37 +331,6 @@ fn algorithm(certificate: &Certificate<'_>, name: &str, findings: &mut Vec<Findi
             .expected("RSASSA-PSS, SHA-384, MGF1-SHA-384, salt of 48 bytes"),
         );
     }
-}
-
-/// Checks the validity at `now`, and says when it ends.
-fn dates(
-    certificate: &Certificate<'_>,
-    name: &str,
-    now: UnixTime,
-    findings: &mut Vec<Finding>,
-) -> UnixTime {
-    let (not_before, not_after) = certificate.validity();
-    if now < not_before {
-        findings.push(
-            Finding::reject(
-                Code::CertificateNotYetValid,
-                format!("the {name} is not yet valid: its validity starts {not_before}"),
-            )
-            .expected(format!("not before {not_before}"))
-            .actual(now),
-        );
-    }
-    if now > not_after {
-        findings.push(
-            Finding::reject(
-                Code::CertificateExpired,
-                format!("the {name} expired: its validity ended {not_after}"),
-            )
-            .expected(format!("not after {not_after}"))
-            .actual(now),
-        );
-    }
-    not_after
 }
 
 /// The anchor that signed the intermediate. Roots that were given are only named in the finding:
@@ -421,7 +352,7 @@ fn root<'a>(
         let foreign = given
             .iter()
             .find(|root| root.is_self_issued() && intermediate.names_issuer(root))
-            .map(|root| format!("{} {}", root.subject_cn(), attestation::Sha256::of(root.der)));
+            .map(|root| format!("{} {}", root.subject_cn(), Sha256::of(root.der)));
         findings.push(
             Finding::reject(
                 Code::RootNotTrusted,
@@ -437,160 +368,98 @@ fn root<'a>(
     signer
 }
 
-/// The TCB that a key was made for, in the order of `REPORTED_TCB` (AMD 57230 §3.2 tables 8 to 11;
-/// SNP ABI §2.2). The versions of parts that do not exist stand for the reserved bytes.
-fn tcb(
-    vek: &Certificate<'_>,
-    kind: Kind,
-    product: Product,
-    findings: &mut Vec<Finding>,
-) -> Option<[u8; 8]> {
-    let layout = match product {
-        Product::Milan | Product::Genoa => [BL, TEE, SPL4, SPL5, SPL6, SPL7, SNP, UCODE],
-        Product::Turin => [FMC, BL, TEE, SNP, SPL5, SPL6, SPL7, UCODE],
-    };
-    let mut tcb = [0; 8];
-    let mut complete = true;
-    for (slot, (name, oid)) in tcb.iter_mut().zip(layout) {
-        match integer(vek, kind.name(), name, oid, findings) {
-            Some(value) => *slot = value,
-            None => complete = false,
-        }
-    }
-    product_name(vek, kind, product, findings);
-    complete.then_some(tcb)
-}
-
-/// The `productName` extension: the product, and perhaps a stepping after a hyphen ("Milan-B0").
-fn product_name(vek: &Certificate<'_>, kind: Kind, product: Product, findings: &mut Vec<Finding>) {
-    let Some(value) = value(vek, kind.name(), "productName", PRODUCT_NAME, findings) else {
-        return;
-    };
-    let Some(name) = x509::ia5_string(value) else {
-        findings.push(malformed(kind.name(), "productName"));
-        return;
-    };
-    if name.split('-').next() != Some(product.name()) {
-        findings.push(
-            Finding::reject(
-                Code::ProductMismatch,
-                format!("the {} is made for another product than its issuer's", kind.name()),
-            )
-            .expected(product)
-            .actual(name),
-        );
-    }
-}
-
-/// The `hwID` extension of a VCEK, as `CHIP_ID` has it: 64 bytes, of which Turin uses 8. A VLEK is of
-/// no chip and must not have one.
-fn chip(
-    vek: &Certificate<'_>,
-    kind: Kind,
-    product: Product,
-    findings: &mut Vec<Finding>,
-) -> Option<[u8; 64]> {
-    if kind == Kind::Vlek {
-        absent(vek, kind.name(), "hwID", HWID, findings);
-        return None;
-    }
-    let value = value(vek, kind.name(), "hwID", HWID, findings)?;
-    // Older certificates hold the bytes as they are, newer ones in an OCTET STRING of their own.
-    let (raw, len) = match (product, value) {
-        (Product::Milan | Product::Genoa, [0x04, 64, raw @ ..]) if raw.len() == 64 => (raw, 64),
-        (Product::Milan | Product::Genoa, raw) => (raw, 64),
-        (Product::Turin, [0x04, 8, raw @ ..]) if raw.len() == 8 => (raw, 8),
-        (Product::Turin, raw) => (raw, 8),
-    };
-    if raw.len() != len {
-        findings.push(malformed(kind.name(), "hwID"));
-        return None;
-    }
-    let mut chip = [0; 64];
-    chip.iter_mut().zip(raw).for_each(|(to, from)| *to = *from);
-    Some(chip)
-}
-
-/// The `cspID` extension of a VLEK. A VCEK is of no provider and must not have one.
-fn csp_id(vek: &Certificate<'_>, kind: Kind, findings: &mut Vec<Finding>) -> Option<String> {
-    if kind == Kind::Vcek {
-        absent(vek, kind.name(), "cspID", CSP_ID, findings);
-        return None;
-    }
-    let value = value(vek, kind.name(), "cspID", CSP_ID, findings)?;
-    // AMD writes it as a name: "CN=cc-us-east-2.amazonaws.com".
-    match x509::ia5_string(value).map(|text| text.strip_prefix("CN=").unwrap_or(text)) {
-        Some(csp_id) if !csp_id.is_empty() => Some(csp_id.to_owned()),
-        _ => {
-            findings.push(malformed(kind.name(), "cspID"));
-            None
-        }
-    }
-}
-
-fn integer(
-    vek: &Certificate<'_>,
-    kind: &str,
-    name: &str,
-    oid: &[u8],
-    findings: &mut Vec<Finding>,
-) -> Option<u8> {
-    let value = value(vek, kind, name, oid, findings)?;
-    let integer = x509::small_integer(value);
-    if integer.is_none() {
-        findings.push(malformed(kind, name));
-    }
-    integer
-}
-
-fn value<'a>(
-    vek: &'a Certificate<'_>,
-    kind: &str,
-    name: &str,
-    oid: &[u8],
-    findings: &mut Vec<Finding>,
-) -> Option<&'a [u8]> {
-    let wrong = match vek.extension(oid) {
-        Extension::Once(value) => return Some(value),
-        Extension::Missing => "is missing",
-        Extension::Repeated => "is there more than once",
-    };
-    let message = format!("extension {name} of the {kind} {wrong}");
-    findings.push(Finding::reject(Code::CertificateExtensionMissing, message));
-    None
-}
-
-fn absent(vek: &Certificate<'_>, kind: &str, name: &str, oid: &[u8], findings: &mut Vec<Finding>) {
-    if vek.extension(oid) != Extension::Missing {
-        let message = format!("extension {name} has no business in a {kind}");
-        findings.push(Finding::reject(Code::CertificateExtensionMissing, message));
-    }
-}
-
-fn malformed(kind: &str, name: &str) -> Finding {
-    Finding::reject(
-        Code::CertificateExtensionMalformed,
-        format!("extension {name} of the {kind} is not in its canonical form"),
-    )
-}
+/// The anchors' digest, the switch, and four counts.
+const LENS_ROOM: usize = 32 + 1 + 4 * size_of::<u64>();
 
 /// How many certificates of one key, and how many of one issuer's name, are looked at: each costs
 /// signatures to verify, and whoever sends evidence may send many.
 const ATTEMPTS_MAX: usize = 4;
 
-/// An extension: AMD's name, and its OID's contents octets. All are under 1.3.6.1.4.1.3704.1.
-type Named = (&'static str, &'static [u8]);
+#[cfg(test)]
+mod tests {
+    use attestation::snp::SnpReport;
+    use attestation::{Endorsements, UnixTime};
 
-const STRUCT_VERSION: &[u8] = b"\x2b\x06\x01\x04\x01\x9c\x78\x01\x01";
-const PRODUCT_NAME: &[u8] = b"\x2b\x06\x01\x04\x01\x9c\x78\x01\x02";
-const BL: Named = ("blSPL", b"\x2b\x06\x01\x04\x01\x9c\x78\x01\x03\x01");
-const TEE: Named = ("teeSPL", b"\x2b\x06\x01\x04\x01\x9c\x78\x01\x03\x02");
-const SNP: Named = ("snpSPL", b"\x2b\x06\x01\x04\x01\x9c\x78\x01\x03\x03");
-const SPL4: Named = ("spl4", b"\x2b\x06\x01\x04\x01\x9c\x78\x01\x03\x04");
-const SPL5: Named = ("spl5", b"\x2b\x06\x01\x04\x01\x9c\x78\x01\x03\x05");
-const SPL6: Named = ("spl6", b"\x2b\x06\x01\x04\x01\x9c\x78\x01\x03\x06");
-const SPL7: Named = ("spl7", b"\x2b\x06\x01\x04\x01\x9c\x78\x01\x03\x07");
-const UCODE: Named = ("ucodeSPL", b"\x2b\x06\x01\x04\x01\x9c\x78\x01\x03\x08");
-const FMC: Named = ("fmcSPL", b"\x2b\x06\x01\x04\x01\x9c\x78\x01\x03\x09");
-const HWID: &[u8] = b"\x2b\x06\x01\x04\x01\x9c\x78\x01\x04";
-const CSP_ID: &[u8] = b"\x2b\x06\x01\x04\x01\x9c\x78\x01\x05";
+    use super::*;
+    use crate::anchors::TrustAnchors;
+
+    fn at(secs: u64) -> UnixTime {
+        UnixTime::from_secs(secs)
+    }
+
+    #[test]
+    fn the_key_covers_all_that_a_chain_depends_on() {
+        let (certificate, list) = ([1_u8; 40], [2_u8; 40]);
+        let endorse = |certificates: &[&[u8]], crls: &[&[u8]]| {
+            let mut all = Endorsements::new();
+            for der in certificates {
+                all.add_certificate(der).unwrap();
+            }
+            for der in crls {
+                all.add_crl(der).unwrap();
+            }
+            all
+        };
+        let none = Endorsements::new();
+        let both = endorse(&[&certificate], &[&list]);
+        let given: [[&Endorsements; 2]; 7] = [
+            [&none, &none],
+            [&both, &none],
+            [&none, &both],
+            [&both, &both],
+            [&endorse(&[&certificate, &list], &[]), &none],
+            [&endorse(&[&list], &[&certificate]), &none],
+            [&endorse(&[&list, &certificate], &[]), &none],
+        ];
+        let report = sim::ReportBuilder::new(Product::Genoa, 3);
+        let report = report.sign(&sim::EcKey::generate().unwrap()).unwrap();
+        let report = SnpReport::parse(&report).unwrap();
+        let amd = TrustAnchors::production();
+        let one = TrustAnchors::untrusted(Some(amd.sev_snp()[..1].to_vec()));
+        let mut keys = Vec::new();
+        for endorsements in given {
+            for anchors in [&amd, &one] {
+                for revocation in [Presence::Required, Presence::IfPresent] {
+                    let now = at(0);
+                    let report = &report;
+                    keys.push(key(Inputs { report, endorsements, anchors, revocation, now }));
+                }
+            }
+        }
+        let count = keys.len();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!((keys.len(), count), (28, 28), "two inputs have the same key");
+    }
+
+    #[test]
+    fn a_chain_that_is_kept_is_not_followed_again() {
+        let report = sim::ReportBuilder::new(Product::Genoa, 3);
+        let report = report.sign(&sim::EcKey::generate().unwrap()).unwrap();
+        let (none, anchors) = (Endorsements::new(), TrustAnchors::production());
+        let inputs = Inputs {
+            report: &SnpReport::parse(&report).unwrap(),
+            endorsements: [&none, &none],
+            anchors: &anchors,
+            revocation: Presence::Required,
+            now: at(5),
+        };
+        let (chains, mut findings) = (ChainCache::default(), Vec::new());
+        assert!(verify(inputs, &chains, &mut findings).is_none(), "there is nothing to follow");
+        assert_eq!((core::mem::take(&mut findings).len(), chains.len()), (1, 0));
+        let mut horizon = Horizon::default();
+        horizon.add("VCEK", at(10));
+        let vek = Vek {
+            kind: Kind::Vcek,
+            product: Product::Genoa,
+            point: [0; 97],
+            tcb: None,
+            chip: None,
+            csp_id: None,
+        };
+        let chain = Chain { vek, horizon, crl: None, signs_report: false };
+        chains.snp.keep(key(inputs), Window::FOREVER, &chain);
+        let found = verify(inputs, &chains, &mut findings).unwrap();
+        assert_eq!((found.horizon.first(), findings.len()), (Some(at(10)), 0));
+    }
+}

@@ -3,7 +3,7 @@
 use attestation::snp::GuestPolicy;
 
 use super::platform::bit;
-use crate::authenticate::Claims;
+use crate::authenticate::snp::Claims;
 use crate::finding::{Code, Finding};
 use crate::policy::{Demand, SnpPolicy, UnknownBits};
 

@@ -2,7 +2,7 @@
 
 use attestation::snp::{SnpReport, TcbVersion};
 
-use crate::authenticate::Claims;
+use crate::authenticate::snp::Claims;
 use crate::finding::{Code, Finding};
 use crate::policy::{Demand, SnpPolicy};
 

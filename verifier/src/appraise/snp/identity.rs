@@ -2,7 +2,7 @@
 
 use attestation::snp::Product;
 
-use crate::authenticate::{Claims, Signer};
+use crate::authenticate::snp::{Claims, Signer};
 use crate::finding::{Code, Finding};
 use crate::policy::{Accept, Demand, SigningKeyName, SnpPolicy, list};
 
