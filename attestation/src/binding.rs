@@ -127,6 +127,19 @@ impl Statement {
     pub fn binding_id(&self) -> BindingId {
         BindingId::of_statement(&self.encode())
     }
+
+    /// What the accelerators of this epoch must have signed.
+    pub fn accelerator_nonce(&self) -> Sha256 {
+        accelerator_nonce(&self.node_id, &self.ohttp_keys)
+    }
+}
+
+/// What accelerators sign for one epoch of one enclave: the statement then holds the digest of their
+/// evidence, so each side names the other (`docs/protocol.md` §5.2).
+///
+/// No challenge is in it: devices answer once per epoch, and the CPU answers challenges.
+pub fn accelerator_nonce(node_id: &NodeId, ohttp_keys: &Sha256) -> Sha256 {
+    Sha256::of_parts(&[labels::ACCELERATORS, &node_id.0, ohttp_keys.as_bytes()])
 }
 
 /// A member that is either absent (length 0) or 32 bytes.
@@ -342,6 +355,23 @@ mod tests {
         ] {
             assert_eq!(format!("{:?}", ReportData::bind(&id, &fresh)), report_data, "{fresh:?}");
         }
+    }
+
+    /// The numbers come from the formula of `docs/protocol.md` §5.2 and another language's hashes.
+    #[test]
+    fn the_accelerators_nonce_is_that_of_the_protocol() {
+        let nonce = statement().accelerator_nonce();
+        assert_eq!(
+            nonce.to_string(),
+            "5b3dbdc1df908efd988780fcbea0e9ab51b54477dacfdd35bb87b6d327792344"
+        );
+        let other = Statement { node_id: NodeId([2; 16]), ..statement() };
+        assert_ne!(other.accelerator_nonce(), nonce);
+        let other = Statement { ohttp_keys: Digest([3; 32]), ..statement() };
+        assert_ne!(other.accelerator_nonce(), nonce);
+        // An epoch's devices answer once: nothing that a challenge changes is in it.
+        let later = Statement { not_after: UnixTime::from_secs(4601), ..statement() };
+        assert_eq!(later.accelerator_nonce(), nonce);
     }
 
     #[test]

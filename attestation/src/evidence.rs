@@ -168,25 +168,126 @@ pub struct Bundle {
     pub config: Vec<u8>,
     /// The freshness proof, JSON.
     pub freshness: Vec<u8>,
-    /// The CPU's evidence: a raw SNP report.
-    pub cpu0: Vec<u8>,
-    /// Certificates and revocation lists in PEM; may be empty.
+    /// The CPU's evidence.
+    pub cpu0: CpuEvidence,
+    /// The log of what went into the measurement registers, raw (CCEL); beside a TDX quote alone.
+    pub event_log: Option<Vec<u8>>,
+    /// The accelerators' evidence: the exact bytes that the statement's digest is of.
+    pub accel: Option<Vec<u8>>,
+    /// Certificates, revocation lists and what else vendors sign, in PEM; may be empty.
     pub endorsements: Vec<u8>,
 }
 
-/// A member of the collection: its label and its media type.
-type Member = (&'static str, &'static str);
+/// What a CPU signed, and which kind of CPU it is said to be.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CpuEvidence {
+    /// The kind, which on the wire is the member's media type.
+    pub platform: CpuPlatform,
+    /// The exact bytes.
+    pub bytes: Vec<u8>,
+}
 
-const MEMBERS: [Member; 8] = [
-    ("statement", "application/vnd.veritee.statement"),
-    ("ohttp_keys", "application/ohttp-keys"),
-    ("receipt_key", "application/cose-key"),
-    ("manifest", "application/vnd.veritee.manifest+json"),
-    ("config", "application/vnd.veritee.config+toml"),
-    ("freshness", "application/vnd.veritee.freshness+json"),
-    ("cpu0", "application/vnd.veritee.sev-snp-report"),
-    ("endorsements", "application/x-pem-file"),
+impl CpuEvidence {
+    /// A raw SEV-SNP attestation report.
+    pub const fn sev_snp(report: Vec<u8>) -> Self {
+        Self { platform: CpuPlatform::SevSnp, bytes: report }
+    }
+
+    /// A raw TDX quote.
+    pub const fn tdx(quote: Vec<u8>) -> Self {
+        Self { platform: CpuPlatform::Tdx, bytes: quote }
+    }
+}
+
+/// The kinds of CPU whose evidence a bundle can carry.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum CpuPlatform {
+    /// AMD SEV-SNP.
+    SevSnp,
+    /// Intel TDX.
+    Tdx,
+}
+
+impl CpuPlatform {
+    const ALL: [Self; 2] = [Self::SevSnp, Self::Tdx];
+
+    /// The name in policies and verdicts.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SevSnp => "sev-snp",
+            Self::Tdx => "tdx",
+        }
+    }
+
+    const fn media_type(self) -> &'static str {
+        match self {
+            Self::SevSnp => "application/vnd.veritee.sev-snp-report",
+            Self::Tdx => "application/vnd.veritee.tdx-quote",
+        }
+    }
+}
+
+/// The labels of the collection. Each is there once, or at most once where it is optional.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Label {
+    Statement,
+    OhttpKeys,
+    ReceiptKey,
+    Manifest,
+    Config,
+    Freshness,
+    Cpu0,
+    EventLog,
+    Accel,
+    Endorsements,
+}
+
+/// In the order in which they are written.
+const LABELS: [Label; 10] = [
+    Label::Statement,
+    Label::OhttpKeys,
+    Label::ReceiptKey,
+    Label::Manifest,
+    Label::Config,
+    Label::Freshness,
+    Label::Cpu0,
+    Label::EventLog,
+    Label::Accel,
+    Label::Endorsements,
 ];
+
+impl Label {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Statement => "statement",
+            Self::OhttpKeys => "ohttp_keys",
+            Self::ReceiptKey => "receipt_key",
+            Self::Manifest => "manifest",
+            Self::Config => "config",
+            Self::Freshness => "freshness",
+            Self::Cpu0 => "cpu0",
+            Self::EventLog => "event_log",
+            Self::Accel => "accel",
+            Self::Endorsements => "endorsements",
+        }
+    }
+
+    /// The one media type of the member; the CPU's has one per platform.
+    const fn media_type(self, cpu: CpuPlatform) -> &'static str {
+        match self {
+            Self::Statement => "application/vnd.veritee.statement",
+            Self::OhttpKeys => "application/ohttp-keys",
+            Self::ReceiptKey => "application/cose-key",
+            Self::Manifest => "application/vnd.veritee.manifest+json",
+            Self::Config => "application/vnd.veritee.config+toml",
+            Self::Freshness => "application/vnd.veritee.freshness+json",
+            Self::Cpu0 => cpu.media_type(),
+            Self::EventLog => "application/vnd.veritee.ccel",
+            Self::Accel => "application/vnd.veritee.nvidia-evidence+json",
+            Self::Endorsements => "application/x-pem-file",
+        }
+    }
+}
 
 impl Bundle {
     /// The bundle as JSON.
@@ -199,7 +300,7 @@ impl Bundle {
     ///
     /// # Errors
     /// Over [`LEN_MAX`], no such JSON, a member that is missing, unknown, given twice or of
-    /// another type.
+    /// another type, or an event log beside what has none.
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         if bytes.len() > LEN_MAX {
             return Err(Malformed::TooLong { what: "bundle", limit: LEN_MAX });
@@ -208,18 +309,19 @@ impl Bundle {
             .map_err(|_| Malformed::invalid("bundle", "is not a Veritee evidence bundle"))
     }
 
-    fn members(&self) -> [&[u8]; 8] {
-        let Self {
-            statement,
-            ohttp_keys,
-            receipt_key,
-            manifest,
-            config,
-            freshness,
-            cpu0,
-            endorsements,
-        } = self;
-        [statement, ohttp_keys, receipt_key, manifest, config, freshness, cpu0, endorsements]
+    const fn member(&self, label: Label) -> Option<&Vec<u8>> {
+        match label {
+            Label::Statement => Some(&self.statement),
+            Label::OhttpKeys => Some(&self.ohttp_keys),
+            Label::ReceiptKey => Some(&self.receipt_key),
+            Label::Manifest => Some(&self.manifest),
+            Label::Config => Some(&self.config),
+            Label::Freshness => Some(&self.freshness),
+            Label::Cpu0 => Some(&self.cpu0.bytes),
+            Label::EventLog => self.event_log.as_ref(),
+            Label::Accel => self.accel.as_ref(),
+            Label::Endorsements => Some(&self.endorsements),
+        }
     }
 }
 
@@ -227,8 +329,12 @@ impl Serialize for Bundle {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry(COLLECTION_KEY, COLLECTION_TYPE)?;
-        for ((label, media_type), bytes) in MEMBERS.iter().zip(self.members()) {
-            map.serialize_entry(label, &(media_type, URL_SAFE_NO_PAD.encode(bytes)))?;
+        for label in LABELS {
+            if let Some(bytes) = self.member(label) {
+                let media_type = label.media_type(self.cpu0.platform);
+                let value = (media_type, URL_SAFE_NO_PAD.encode(bytes));
+                map.serialize_entry(label.text(), &value)?;
+            }
         }
         map.end()
     }
@@ -251,7 +357,8 @@ impl<'de> Visitor<'de> for BundleVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Bundle, A::Error> {
         let mut typed = false;
-        let mut found: [Option<Vec<u8>>; 8] = Default::default();
+        let mut platform = None;
+        let mut found: [Option<Vec<u8>>; LABELS.len()] = Default::default();
         while let Some(key) = map.next_key::<String>()? {
             if key == COLLECTION_KEY {
                 if typed || map.next_value::<String>()? != COLLECTION_TYPE {
@@ -260,39 +367,55 @@ impl<'de> Visitor<'de> for BundleVisitor {
                 typed = true;
                 continue;
             }
-            let mut slots = MEMBERS.iter().zip(found.iter_mut());
-            let ((_, media_type), slot) = slots
-                .find(|((label, _), _)| *label == key)
+            let mut slots = LABELS.into_iter().zip(found.iter_mut());
+            let (label, slot) = slots
+                .find(|(label, _)| label.text() == key)
                 .ok_or_else(|| de::Error::custom("an unknown member"))?;
             let (given, text): (String, String) = map.next_value()?;
-            if slot.is_some() || given != *media_type {
+            let of_type = |cpu: &CpuPlatform| label.media_type(*cpu) == given;
+            let cpu = CpuPlatform::ALL.into_iter().find(of_type);
+            if slot.is_some() || cpu.is_none() {
                 return Err(de::Error::custom("a member twice, or of another type"));
+            }
+            if label == Label::Cpu0 {
+                platform = cpu;
             }
             *slot = Some(URL_SAFE_NO_PAD.decode(text).map_err(de::Error::custom)?);
         }
         let missing = || de::Error::custom("a member is missing");
-        match found {
-            [
-                Some(statement),
-                Some(ohttp_keys),
-                Some(receipt_key),
-                Some(manifest),
-                Some(config),
-                Some(freshness),
-                Some(cpu0),
-                Some(endorsements),
-            ] if typed => Ok(Bundle {
-                statement,
-                ohttp_keys,
-                receipt_key,
-                manifest,
-                config,
-                freshness,
-                cpu0,
-                endorsements,
-            }),
-            _ => Err(missing()),
+        let [
+            Some(statement),
+            Some(ohttp_keys),
+            Some(receipt_key),
+            Some(manifest),
+            Some(config),
+            Some(freshness),
+            Some(cpu0),
+            event_log,
+            accel,
+            Some(endorsements),
+        ] = found
+        else {
+            return Err(missing());
+        };
+        let platform = platform.filter(|_| typed).ok_or_else(missing)?;
+        // Only TDX has the registers that such a log leads to: elsewhere nothing could check it.
+        if event_log.is_some() && platform != CpuPlatform::Tdx {
+            return Err(de::Error::custom("an event log beside what has none"));
         }
+        let cpu0 = CpuEvidence { platform, bytes: cpu0 };
+        Ok(Bundle {
+            statement,
+            ohttp_keys,
+            receipt_key,
+            manifest,
+            config,
+            freshness,
+            cpu0,
+            event_log,
+            accel,
+            endorsements,
+        })
     }
 }
 
@@ -308,30 +431,65 @@ mod tests {
             manifest: vec![4],
             config: vec![5],
             freshness: vec![6],
-            cpu0: vec![7; 1184],
+            cpu0: CpuEvidence::sev_snp(vec![7; 1184]),
+            event_log: None,
+            accel: None,
             endorsements: vec![],
+        }
+    }
+
+    /// With every member that there is.
+    fn full() -> Bundle {
+        Bundle {
+            cpu0: CpuEvidence::tdx(vec![7; 5000]),
+            event_log: Some(vec![8]),
+            accel: Some(vec![9]),
+            ..bundle()
         }
     }
 
     #[test]
     fn bundle_round_trips_and_refuses_the_rest() {
-        let bytes = bundle().encode();
-        assert_eq!(Bundle::parse(&bytes), Ok(bundle()));
-        assert_eq!(EvidenceKind::detect(&bytes), Ok(EvidenceKind::Bundle));
-        let text = String::from_utf8(bytes).unwrap();
-        for bad in [
-            text.replace("\"statement\"", "\"other\""),
-            text.replace("\"ohttp_keys\"", "\"statement\""),
-            text.replace("application/cose-key", "application/json"),
-            text.replace("2026:evidence", "2026:other"),
-            text.replacen('{', "{\"__cmwc_t\":\"tag:veritee.dev,2026:evidence\",", 1),
-            text.replace("\"AQ\"", "\"AQ==\""),
-            text.replace("\"AQ\"]", "\"AQ\",1]"),
-            text.replace("\"config\":[\"application/vnd.veritee.config+toml\",\"BQ\"],", ""),
-            format!("{text}{{}}"),
-        ] {
-            assert!(bad != text && Bundle::parse(bad.as_bytes()).is_err(), "{bad:.200}");
+        let gpus = Bundle { accel: Some(b"[]".to_vec()), ..bundle() };
+        let tdx = Bundle { cpu0: CpuEvidence::tdx(vec![7]), ..bundle() };
+        // An empty member is not an absent one.
+        let empty = Bundle { accel: Some(Vec::new()), ..bundle() };
+        for bundle in [bundle(), gpus, tdx, empty, full()] {
+            let bytes = bundle.encode();
+            assert_eq!(Bundle::parse(&bytes), Ok(bundle));
+            assert_eq!(EvidenceKind::detect(&bytes), Ok(EvidenceKind::Bundle));
         }
+        let text = String::from_utf8(full().encode()).unwrap();
+        for (from, to) in [
+            ("\"statement\"", "\"other\""),
+            ("\"ohttp_keys\"", "\"statement\""),
+            ("application/cose-key", "application/json"),
+            ("2026:evidence", "2026:other"),
+            ("{", "{\"__cmwc_t\":\"tag:veritee.dev,2026:evidence\","),
+            ("\"AQ\"", "\"AQ==\""),
+            ("\"AQ\"]", "\"AQ\",1]"),
+            ("\"config\":[\"application/vnd.veritee.config+toml\",\"BQ\"],", ""),
+            ("\"accel\"", "\"accel0\""),
+            ("\"accel\"", "\"event_log\""),
+            ("veritee.nvidia-evidence+json", "veritee.nvidia-evidence"),
+            ("veritee.ccel", "veritee.tdx-quote"),
+            // A CPU of no kind, and an event log where nothing leads to it.
+            ("veritee.tdx-quote", "veritee.ccel"),
+            ("veritee.tdx-quote", "veritee.sev-snp-report"),
+        ] {
+            let bad = text.replacen(from, to, 1);
+            assert!(bad != text && Bundle::parse(bad.as_bytes()).is_err(), "{from} -> {to}");
+        }
+        for (label, media_type) in [
+            ("cpu0", "vnd.veritee.tdx-quote"),
+            ("event_log", "vnd.veritee.ccel"),
+            ("accel", "vnd.veritee.nvidia-evidence+json"),
+        ] {
+            let again = format!("{{\"{label}\":[\"application/{media_type}\",\"Bw\"],");
+            let bad = text.replacen('{', &again, 1);
+            assert!(Bundle::parse(bad.as_bytes()).is_err(), "{label} twice");
+        }
+        assert!(Bundle::parse(format!("{text}{{}}").as_bytes()).is_err());
     }
 
     #[test]

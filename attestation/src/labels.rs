@@ -8,6 +8,8 @@ pub const STATEMENT: &[u8] = b"veritee-binding-v1\0";
 pub const BINDING_ID: &[u8] = b"veritee-binding-id-v1\0";
 /// Prefix of the hash that becomes `REPORT_DATA` (`docs/protocol.md` §5.2).
 pub const REPORT_DATA: &[u8] = b"veritee-report-data-v1\0";
+/// Prefix of the hash that is the accelerators' nonce (`docs/protocol.md` §5.2).
+pub const ACCELERATORS: &[u8] = b"veritee-accel-v1\0";
 /// Version string inside a receipt (`docs/protocol.md` §5.8).
 pub const RECEIPT: &str = "veritee-receipt-v1";
 /// Export label of the blind that opens `req_mac` (`docs/protocol.md` §5.8).

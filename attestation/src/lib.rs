@@ -30,7 +30,7 @@ pub use binding::{BindingId, Fresh, NodeId, ReportData, Statement};
 pub use bytes::Malformed;
 pub use digest::{Digest, Sha256, Sha384, Sha512};
 pub use endorsements::Endorsements;
-pub use evidence::{Bundle, Evidence, EvidenceKind};
+pub use evidence::{Bundle, CpuEvidence, CpuPlatform, Evidence, EvidenceKind};
 pub use keys::{Challenge, ReceiptKey, SealingKey};
 pub use manifest::ModelManifest;
 pub use receipt::{Receipt, SignedReceipt};

@@ -7,7 +7,9 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use attestation::binding::FreshnessProof;
-use attestation::{BindingId, Bundle, Challenge, SealingKey, Sha256, Statement, UnixTime};
+use attestation::{
+    BindingId, Bundle, Challenge, CpuEvidence, SealingKey, Sha256, Statement, UnixTime,
+};
 use bytes::Bytes;
 use channel::{KeyRing, Recipient, Refused, Rotation};
 use collect::{CollectError, Collector, PlatformEvidence};
@@ -236,7 +238,9 @@ impl Identity {
             config: self.config.clone(),
             // Digests and numbers always serialise.
             freshness: serde_json::to_vec(freshness).unwrap_or_default(),
-            cpu0: evidence.report.clone(),
+            cpu0: CpuEvidence::sev_snp(evidence.report.clone()),
+            event_log: None,
+            accel: None,
             endorsements: evidence.endorsements.to_pem().into_bytes(),
         }
         .encode()

@@ -46,8 +46,8 @@ fn the_seeds_lead_inside() {
     let count =
         |name, taken: fn(&[u8]) -> bool| seeds(name).iter().filter(|seed| taken(seed)).count();
     assert_eq!(count("report", |seed| SnpReport::parse(seed).is_ok()), 3);
-    assert_eq!(count("bundle", |seed| Bundle::parse(seed).is_ok()), 1);
-    assert_eq!(count("bundle", |seed| EvidenceKind::detect(seed).is_ok()), 4);
+    assert_eq!(count("bundle", |seed| Bundle::parse(seed).is_ok()), 2);
+    assert_eq!(count("bundle", |seed| EvidenceKind::detect(seed).is_ok()), 5);
     assert_eq!(count("binding", |seed| Statement::parse(seed).is_ok()), 1);
     assert_eq!(count("binding", |seed| SealingKey::parse(seed).is_ok()), 1);
     assert_eq!(count("binding", |seed| ReceiptKey::parse(seed).is_ok()), 1);

@@ -7,8 +7,9 @@
 use std::{sync::OnceLock, time::Duration};
 
 use attestation::{
-    Bundle, Challenge, Digest, Endorsements, Evidence, EvidenceKind, ModelManifest, NodeId,
-    ReceiptKey, ReportData, SealingKey, Sha256, SignedReceipt, Statement, UnixTime, Unverified,
+    Bundle, Challenge, CpuEvidence, Digest, Endorsements, Evidence, EvidenceKind, ModelManifest,
+    NodeId, ReceiptKey, ReportData, SealingKey, Sha256, SignedReceipt, Statement, UnixTime,
+    Unverified,
     binding::FreshnessProof,
     manifest::Weights,
     receipt::{FinishReason, Parameters, Receipt, Usage},
@@ -240,7 +241,7 @@ pub fn appraise(bytes: &[u8]) {
             3 => &mut bundle.manifest,
             4 => &mut bundle.config,
             5 => &mut bundle.freshness,
-            6 => &mut bundle.cpu0,
+            6 => &mut bundle.cpu0.bytes,
             7 => &mut bundle.endorsements,
             _ => &mut given,
         };
@@ -263,7 +264,7 @@ pub fn appraise(bytes: &[u8]) {
     match verdict {
         Ok(result) => {
             assert!(now < result.not_after(), "accepted for a moment that is over");
-            let signed = |bundle: &Bundle| bundle.cpu0[..0x2a0].to_vec();
+            let signed = |bundle: &Bundle| bundle.cpu0.bytes[..0x2a0].to_vec();
             assert_eq!(signed(&bundle), signed(&world.bundle), "nobody signed this report");
             let bound = |bundle: &Bundle| {
                 let Bundle { statement, ohttp_keys, receipt_key, manifest, config, .. } = bundle;
@@ -358,7 +359,11 @@ fn world() -> &'static World {
             manifest,
             config,
             freshness: serde_json::to_vec(&proof).expect("a proof is JSON"),
-            cpu0: platform.report(&data).expect("the simulated platform signs"),
+            cpu0: CpuEvidence::sev_snp(
+                platform.report(&data).expect("the simulated platform signs"),
+            ),
+            event_log: None,
+            accel: None,
             endorsements: Vec::new(),
         };
         let given = platform.endorsements.to_pem().into_bytes();
@@ -431,10 +436,17 @@ fn report_seeds() -> Vec<Vec<u8>> {
 }
 
 fn bundle_seeds() -> Vec<Vec<u8>> {
-    let report = world().bundle.cpu0.clone();
+    let report = world().bundle.cpu0.bytes.clone();
     let quote = [&[4, 0, 2, 0, 0x81, 0, 0, 0][..], &[0; 64]].concat();
     let text = Digest::<4>([1, 2, 3, 4]).to_string().into_bytes();
-    vec![world().bundle.encode(), report, quote, text, br#"[{"arch":"HOPPER"}]"#.to_vec()]
+    let full = Bundle {
+        cpu0: CpuEvidence::tdx(quote.clone()),
+        event_log: Some(vec![0xff; 64]),
+        accel: Some(br#"[{"arch":"HOPPER"}]"#.to_vec()),
+        ..world().bundle.clone()
+    };
+    let gpus = br#"[{"arch":"HOPPER"}]"#.to_vec();
+    vec![world().bundle.encode(), full.encode(), report, quote, text, gpus]
 }
 
 fn binding_seeds() -> Vec<Vec<u8>> {

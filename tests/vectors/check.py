@@ -52,6 +52,21 @@ def merkle(given):
         raise p.Refused("challenge-not-answered")
 
 
+def accelerator_nonce(given):
+    return {"nonce": p.accelerator_nonce(unhex(given["node_id"]), unhex(given["ohttp_keys"])).hex()}
+
+
+def bundle(given):
+    members = {label: (media_type, unhex(octets)) for label, (media_type, octets) in given.items()}
+    octets = p.bundle(members)
+    assert p.parse_bundle(octets) == members
+    return {"bundle": octets.decode()}
+
+
+def refused_bundle(given):
+    p.parse_bundle(given["bundle"].encode())
+
+
 def sealing_key(given):
     public = p.xwing_public(unhex(given["seed"]))
     octets = p.ohttp_keys(given["key_id"], public)
@@ -153,7 +168,7 @@ def refused_receipt(given):
     p.check_receipt(unhex(given["receipt"]), p.receipt_public(unhex(given["seed"])), transcript(given["transcript"]))
 
 
-JUDGES = {f.__name__: f for f in (statement, malformed_statement, merkle, sealing_key, malformed_sealing_key, receipt_key,
+JUDGES = {f.__name__: f for f in (statement, malformed_statement, merkle, accelerator_nonce, bundle, refused_bundle, sealing_key, malformed_sealing_key, receipt_key,
                                   malformed_receipt_key, exchange, response, receipt, refused_receipt)}
 
 

@@ -11,9 +11,9 @@ mod exchange;
 use std::{env, fs, path::Path, path::PathBuf, process::Command};
 
 use attestation::{
-    BindingId, Challenge, Digest, Fresh, NodeId, Receipt, ReceiptKey, ReportData, SealingKey,
-    Secret, Sha256, SignedReceipt, Statement, UnixTime, Unverified,
-    binding::FreshnessProof,
+    BindingId, Bundle, Challenge, CpuEvidence, Digest, Fresh, NodeId, Receipt, ReceiptKey,
+    ReportData, SealingKey, Secret, Sha256, SignedReceipt, Statement, UnixTime, Unverified,
+    binding::{FreshnessProof, accelerator_nonce as nonce_of},
     merkle,
     receipt::{FinishReason, Parameters, Usage},
 };
@@ -33,6 +33,11 @@ fn our_crates_reproduce_every_vector() {
             "statement" => statement(input, output),
             "malformed_statement" => malformed(&Statement::parse(&octets(&input["statement"]))),
             "merkle" => batch(input),
+            "accelerator_nonce" => accelerator_nonce(input, output),
+            "bundle" => bundle(input, output),
+            "refused_bundle" => {
+                malformed(&Bundle::parse(input["bundle"].as_str().unwrap().as_bytes()))
+            }
             "sealing_key" => exchange::sealing_key(input, output),
             "malformed_sealing_key" => malformed(&SealingKey::parse(&octets(&input["ohttp_keys"]))),
             "receipt_key" => receipt_key(input, output),
@@ -46,7 +51,7 @@ fn our_crates_reproduce_every_vector() {
         assert_eq!(verdict, case["expect"].as_str().unwrap(), "{name}: {}", case["note"]);
         seen = seen.saturating_add(1);
     }
-    assert!(seen > 80, "only {seen} vectors found");
+    assert!(seen > 100, "only {seen} vectors found");
 }
 
 #[test]
@@ -71,7 +76,7 @@ fn folder() -> PathBuf {
 /// All vectors, in order.
 fn files() -> Vec<PathBuf> {
     let mut files = Vec::new();
-    for area in ["binding", "channel", "keys", "receipt"] {
+    for area in ["binding", "channel", "evidence", "keys", "receipt"] {
         for entry in fs::read_dir(folder().join(area)).unwrap() {
             files.push(entry.unwrap().path());
         }
@@ -153,6 +158,38 @@ fn batch(input: &Value) -> &'static str {
     let proof = FreshnessProof::Batch { root: digest(&input["root"]), index, size, path };
     let answers = proof.answers(&Challenge(array(&input["challenge"])));
     if answers { "accepted" } else { "challenge-not-answered" }
+}
+
+fn accelerator_nonce(input: &Value, output: &Value) -> &'static str {
+    let nonce = nonce_of(&NodeId(array(&input["node_id"])), &digest(&input["ohttp_keys"]));
+    assert_eq!(nonce, digest(&output["nonce"]));
+    "accepted"
+}
+
+fn bundle(input: &Value, output: &Value) -> &'static str {
+    let optional = |label: &str| input.get(label).map(|member| octets(&member[1]));
+    let member = |label: &str| optional(label).unwrap();
+    let is_tdx = input["cpu0"][0].as_str().unwrap().contains("tdx");
+    let cpu = if is_tdx { CpuEvidence::tdx } else { CpuEvidence::sev_snp };
+    let bundle = Bundle {
+        statement: member("statement"),
+        ohttp_keys: member("ohttp_keys"),
+        receipt_key: member("receipt_key"),
+        manifest: member("manifest"),
+        config: member("config"),
+        freshness: member("freshness"),
+        cpu0: cpu(member("cpu0")),
+        event_log: optional("event_log"),
+        accel: optional("accel"),
+        endorsements: member("endorsements"),
+    };
+    let text = output["bundle"].as_str().unwrap().as_bytes();
+    assert_eq!((bundle.encode().as_slice(), Bundle::parse(text)), (text, Ok(bundle)));
+    let written: Value = serde_json::from_slice(text).unwrap();
+    for (label, member) in input.as_object().unwrap() {
+        assert_eq!(written[label][0], member[0], "{label} has the media type of the protocol");
+    }
+    "accepted"
 }
 
 fn receipt_pair(seed: &Value) -> (Ed25519KeyPair, ReceiptKey) {

@@ -2,8 +2,10 @@
 
 The standard library does the hashing; `cryptography` has ML-KEM, X25519, AES-GCM and Ed25519.
 """
+import base64
 import hashlib
 import hmac
+import json
 import struct
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
@@ -75,6 +77,56 @@ def binding_id(octets):
 
 def report_data(binding, fresh_type, fresh):
     return hashlib.sha512(b"veritee-report-data-v1\0" + binding + bytes([fresh_type]) + lv16(fresh)).digest()
+
+
+def accelerator_nonce(node_id, keys_hash):
+    return sha256(b"veritee-accel-v1\0", node_id, keys_hash)
+
+
+# Bundles: docs/protocol.md §5.2, RFC 9999
+
+COLLECTION = ("__cmwc_t", "tag:veritee.dev,2026:evidence")
+CPUS = ["application/vnd.veritee.sev-snp-report", "application/vnd.veritee.tdx-quote"]
+BUNDLE = {
+    "statement": ["application/vnd.veritee.statement"],
+    "ohttp_keys": ["application/ohttp-keys"],
+    "receipt_key": ["application/cose-key"],
+    "manifest": ["application/vnd.veritee.manifest+json"],
+    "config": ["application/vnd.veritee.config+toml"],
+    "freshness": ["application/vnd.veritee.freshness+json"],
+    "cpu0": CPUS,
+    "event_log": ["application/vnd.veritee.ccel"],
+    "accel": ["application/vnd.veritee.nvidia-evidence+json"],
+    "endorsements": ["application/x-pem-file"],
+}
+OPTIONAL = {"event_log", "accel"}
+
+
+def base64url(octets):
+    return base64.urlsafe_b64encode(octets).rstrip(b"=").decode()
+
+
+def bundle(members):
+    """Members are pairs of media type and octets, by label."""
+    spelled = {label: [members[label][0], base64url(members[label][1])] for label in BUNDLE if label in members}
+    return json.dumps(dict([COLLECTION]) | spelled, separators=(",", ":")).encode()
+
+
+def parse_bundle(octets):
+    try:
+        pairs = json.loads(octets, object_pairs_hook=lambda pairs: pairs)
+        members = dict(pairs)
+        assert len(members) == len(pairs) and members.pop(COLLECTION[0]) == COLLECTION[1]
+        assert members.keys() <= BUNDLE.keys() and BUNDLE.keys() - members.keys() <= OPTIONAL
+        for label, value in members.items():
+            media_type, text = value
+            assert type(value) is list and media_type in BUNDLE[label]
+            members[label] = media_type, base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
+            assert base64url(members[label][1]) == text
+        assert "event_log" not in members or members["cpu0"][0] == CPUS[1]
+    except (AssertionError, ValueError, KeyError, TypeError, AttributeError):
+        raise Refused("malformed") from None
+    return members
 
 
 def merkle_root(leaves):

@@ -34,6 +34,7 @@ def all_of_them(folder, judge):
         return output
 
     statements(put)
+    bundles(put)
     keys(put)
     receipts(put, channel(put, folder))
 
@@ -79,6 +80,44 @@ def statements(put):
         ("batch-too-large", "A batch has at most 1,024 challenges.", {"size": 1025, "index": 1024}),
     ], 300):
         put(f"binding/{number}-{name}", "merkle", "challenge-not-answered", note, good | change)
+
+
+def bundles(put):
+    put("evidence/000-accelerator-nonce", "accelerator_nonce", "accepted", "What the accelerators of one epoch sign.",
+        {"node_id": same(1, 16), "ohttp_keys": same(2)})
+    always = {"statement": same(1, 5), "ohttp_keys": same(2, 4), "receipt_key": same(3, 3), "manifest": b"{}".hex(),
+              "config": b"a = 1\n".hex(), "freshness": b'{"type":"none"}'.hex(), "cpu0": same(0xFB, 5), "endorsements": ""}
+    of = lambda cpu, members: {label: [p.BUNDLE[label][cpu if label == "cpu0" else 0], octets]
+                               for label, octets in members.items()}
+    log, accel = {"event_log": same(0xFF, 2)}, {"accel": b"[]".hex()}
+    for number, (name, note, given) in enumerate([
+        ("sev-snp", "A SEV-SNP report, and nothing optional.", of(0, always)),
+        ("tdx", "A TDX quote without its event log.", of(1, always)),
+        ("tdx-event-log", "A TDX quote with its event log.", of(1, always | log)),
+        ("sev-snp-accelerators", "A SEV-SNP report beside accelerators.", of(0, always | accel)),
+        ("every-member", "Both optional members.", of(1, always | log | accel)),
+    ], 1):
+        full = put(f"evidence/{number:03}-{name}", "bundle", "accepted", note, given)["bundle"]
+    without = json.loads(full)
+    del without["freshness"]
+    for number, (name, note, changed) in enumerate([
+        ("member-missing", "There is no freshness.", json.dumps(without)),
+        ("another-collection", "The collection is of another type.", full.replace("2026:evidence", "2027:evidence")),
+        ("collection-untyped", "The collection names no type.", full.replace('"__cmwc_t":"tag:veritee.dev,2026:evidence",', "")),
+        ("unknown-member", "There is a member that nobody knows.", full.replace('{', '{"accel0":["application/x","AA"],', 1)),
+        ("member-twice", "The accelerators come twice.", full.replace('{', '{"accel":["%s","W10"],' % p.BUNDLE["accel"][0], 1)),
+        ("cpu-of-another-type", "The CPU's evidence is of no known type.", full.replace("veritee.tdx-quote", "veritee.quote")),
+        ("accelerators-of-another-type", "The accelerators' evidence is of another type.",
+         full.replace("nvidia-evidence+json", "nvidia-evidence")),
+        ("event-log-beside-snp", "SEV-SNP has no registers for an event log.", full.replace(p.CPUS[1], p.CPUS[0])),
+        ("padded-base64", "A member has base64 padding.", full.replace('"W10"', '"W10="')),
+        ("standard-base64", "A member is in the alphabet with + and /.", full.replace("-_", "+/")),
+        ("spare-bits", "The last character of a member has bits that mean nothing.", full.replace('"__8"', '"__9"')),
+        ("third-value", "A member has a third value.", full.replace('"W10"]', '"W10",0]')),
+        ("an-object-more", "An object follows the bundle.", full + "{}"),
+    ], 100):
+        assert changed != full, name
+        put(f"evidence/{number}-{name}", "refused_bundle", "malformed", note, {"bundle": changed})
 
 
 def keys(put):

@@ -3,8 +3,8 @@
 
 use attestation::binding::FreshnessProof;
 use attestation::{
-    BindingId, Bundle, Challenge, Endorsements, Malformed, ModelManifest, ReceiptKey, ReportData,
-    SealingKey, Sha256, Statement, UnixTime,
+    BindingId, Bundle, Challenge, CpuEvidence, CpuPlatform, Endorsements, Malformed, ModelManifest,
+    ReceiptKey, ReportData, SealingKey, Sha256, Statement, UnixTime,
 };
 use subtle::ConstantTimeEq as _;
 
@@ -80,9 +80,14 @@ impl Parts {
             manifest,
             config,
             freshness,
-            cpu0,
+            cpu0: CpuEvidence { platform, bytes: cpu0 },
+            event_log,
+            accel,
             endorsements,
         } = Bundle::parse(bytes)?;
+        if platform != CpuPlatform::SevSnp || event_log.is_some() || accel.is_some() {
+            return Err(Malformed::invalid("bundle", "has a member that is not appraised yet"));
+        }
         let mut parsed = Endorsements::new();
         if !endorsements.is_empty() {
             parsed.add(&endorsements)?;

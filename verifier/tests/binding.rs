@@ -309,7 +309,7 @@ fn what_does_not_parse_is_malformed() {
             1 => bundle.ohttp_keys.push(0),
             2 => bundle.receipt_key.push(0),
             3 => bundle.freshness.push(b'x'),
-            _ => bundle.cpu0.push(0),
+            _ => bundle.cpu0.bytes.push(0),
         }
         spoiled.push(bundle.encode());
     }

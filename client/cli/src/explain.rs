@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use attestation::binding::FreshnessProof;
 use attestation::snp::{GuestPolicy, PlatformInfo, Product, SigningKey, SnpReport, TcbVersion};
 use attestation::{
-    Bundle, EvidenceKind, Malformed, ModelManifest, ReceiptKey, SealingKey, Statement, UnixTime,
+    Bundle, CpuPlatform, EvidenceKind, Malformed, ModelManifest, ReceiptKey, SealingKey, Sha256,
+    Statement, UnixTime,
 };
 use client::Family;
 
@@ -54,7 +55,10 @@ fn bundle(bundle: &Bundle) -> Result<String, Malformed> {
     let manifest = ModelManifest::parse(&bundle.manifest)?;
     let freshness: FreshnessProof = serde_json::from_slice(&bundle.freshness)
         .map_err(|_| Malformed::invalid("freshness", "is not a freshness proof"))?;
-    let report = SnpReport::parse(&bundle.cpu0)?;
+    let cpu = match bundle.cpu0.platform {
+        CpuPlatform::SevSnp => report_text(&SnpReport::parse(&bundle.cpu0.bytes)?),
+        CpuPlatform::Tdx => not_yet("a TDX quote"),
+    };
     let mut out = Text::new("Veritee evidence bundle");
     out.row("enclave", statement.node_id);
     out.row("binding", statement.binding_id());
@@ -81,7 +85,11 @@ fn bundle(bundle: &Bundle) -> Result<String, Malformed> {
     for line in String::from_utf8_lossy(&bundle.config).lines() {
         out.row("", line);
     }
-    Ok(out.0 + "\n" + &report_text(&report))
+    if let Some(accel) = &bundle.accel {
+        out.head("Accelerators");
+        out.row("evidence", format_args!("{} octets, sha256 {}", accel.len(), Sha256::of(accel)));
+    }
+    Ok(out.0 + "\n" + &cpu)
 }
 
 fn window(from: UnixTime, to: UnixTime) -> String {

@@ -38,7 +38,7 @@ fn check(bundle: &Bundle) -> (Statement, FreshnessProof) {
     let proof: FreshnessProof = serde_json::from_slice(&bundle.freshness).unwrap();
     let binding = BindingId::of_statement(&bundle.statement);
     let expected = ReportData::bind(&binding, &proof.fresh());
-    assert_eq!(bundle.cpu0[offset::REPORT_DATA..][..64], expected.0);
+    assert_eq!(bundle.cpu0.bytes[offset::REPORT_DATA..][..64], expected.0);
     (statement, proof)
 }
 

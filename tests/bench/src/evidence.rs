@@ -4,8 +4,8 @@ use attestation::binding::FreshnessProof;
 use attestation::manifest::Weights;
 use attestation::snp::Product;
 use attestation::{
-    Bundle, Challenge, Digest, Endorsements, Evidence, ModelManifest, NodeId, ReceiptKey,
-    ReportData, SealingKey, Sha256, Statement, UnixTime, Unverified,
+    Bundle, Challenge, CpuEvidence, Digest, Endorsements, Evidence, ModelManifest, NodeId,
+    ReceiptKey, ReportData, SealingKey, Sha256, Statement, UnixTime, Unverified,
 };
 use sim::policy::Accepted;
 use sim::{Pki, SimulatedPlatform};
@@ -72,7 +72,9 @@ impl Enclave {
             manifest,
             config,
             freshness: serde_json::to_vec(&freshness)?,
-            cpu0: report.clone(),
+            cpu0: CpuEvidence::sev_snp(report.clone()),
+            event_log: None,
+            accel: None,
             endorsements: platform.endorsements.to_pem().into_bytes(),
         };
         let evidence = Unverified::new(Evidence::from_wire(bundle.encode()));

@@ -8,8 +8,8 @@ use attestation::binding::FreshnessProof;
 use attestation::manifest::Weights;
 use attestation::snp::{Product, TcbVersion};
 use attestation::{
-    Bundle, Challenge, Digest, Endorsements, Evidence, ModelManifest, NodeId, ReceiptKey,
-    ReportData, SealingKey, Sha256, Statement, UnixTime, Unverified,
+    Bundle, Challenge, CpuEvidence, Digest, Endorsements, Evidence, ModelManifest, NodeId,
+    ReceiptKey, ReportData, SealingKey, Sha256, Statement, UnixTime, Unverified,
 };
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use sim::certificate::CertificateRecipe;
@@ -244,7 +244,9 @@ impl World {
             manifest: self.manifest.clone(),
             config: self.config.clone(),
             freshness: serde_json::to_vec(&self.freshness).unwrap(),
-            cpu0: report,
+            cpu0: CpuEvidence::sev_snp(report),
+            event_log: None,
+            accel: None,
             endorsements: Vec::new(),
         }
     }

@@ -57,7 +57,7 @@ fn lies(node: &str, old: Vec<u8>) -> Vec<(&'static str, &'static str, Tricks)> {
         (
             "evidence: a bit of the hardware's report flipped",
             "signature-invalid",
-            on_evidence(|bundle| flip(&mut bundle.cpu0, MEASUREMENT_AT)),
+            on_evidence(|bundle| flip(&mut bundle.cpu0.bytes, MEASUREMENT_AT)),
         ),
         (
             "evidence: an older answer played back",
