@@ -5,8 +5,7 @@ use core::fmt;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-use attestation::snp::{Product, TcbVersion};
-use attestation::{Digest, Sha256, Sha384};
+use attestation::Sha256;
 
 use crate::anchors::{Ark, TrustAnchors};
 use crate::result::{AnchorKind, PolicyId};
@@ -15,10 +14,11 @@ mod file;
 mod lint;
 mod read;
 mod show;
+mod snp;
 
 pub use file::{Demand, EvidenceFreshness, Presence, Purpose, UnknownBits};
-pub(crate) use file::{MitigationDemands, PlatformDemands, SigningKeyName};
 pub use lint::{Problem, Weight};
+pub(crate) use snp::{SigningKeyName, SnpPolicy};
 
 /// Reads a file that a policy names, relative to the policy: the caller's I/O, not ours.
 pub type ReadAnchor<'a> = dyn Fn(&str) -> Result<Vec<u8>, String> + 'a;
@@ -38,47 +38,6 @@ pub struct Policy {
     pub(crate) sev_snp: Option<SnpPolicy>,
     /// Sections of platforms that are parsed and not appraised yet.
     pub(crate) not_yet: Vec<&'static str>,
-}
-
-/// What is acceptable of SEV-SNP.
-#[derive(Clone, Debug)]
-pub(crate) struct SnpPolicy {
-    pub(crate) products: BTreeSet<Product>,
-    pub(crate) measurements: Accept<Sha384>,
-    pub(crate) revocation: Presence,
-    pub(crate) signing_keys: Vec<SigningKeyName>,
-    pub(crate) csp_ids: BTreeSet<String>,
-    pub(crate) vmpl: BTreeSet<u32>,
-    pub(crate) chips: Accept<Digest<64>>,
-    pub(crate) min_tcb: BTreeMap<Product, TcbVersion>,
-    pub(crate) provisional_firmware: Demand,
-    pub(crate) guest_policy: GuestPolicyDemands,
-    pub(crate) platform: PlatformDemands,
-    pub(crate) mitigations: MitigationDemands,
-    pub(crate) migration_agent: Demand,
-    pub(crate) id_keys: Accept<Sha384>,
-    pub(crate) author_keys: Accept<Sha384>,
-    pub(crate) host_data: Accept<Digest<32>>,
-    pub(crate) family_ids: Accept<Digest<16>>,
-    pub(crate) image_ids: Accept<Digest<16>>,
-    pub(crate) guest_svn_min: u32,
-}
-
-/// What is wanted of the guest policy's bits.
-#[derive(Clone, Debug)]
-pub(crate) struct GuestPolicyDemands {
-    pub(crate) debug: Demand,
-    pub(crate) migration: Demand,
-    pub(crate) smt: Demand,
-    pub(crate) single_socket: Demand,
-    pub(crate) cxl: Demand,
-    pub(crate) aes_256_xts: Demand,
-    pub(crate) rapl_disabled: Demand,
-    pub(crate) ciphertext_hiding: Demand,
-    pub(crate) page_swap_disabled: Demand,
-    pub(crate) unknown_bits: UnknownBits,
-    /// Lowest firmware ABI that the guest may allow: (major, minor).
-    pub(crate) abi_min: (u8, u8),
 }
 
 /// Which values are acceptable.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
+use super::snp::SnpFile;
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
@@ -102,74 +103,6 @@ pub(crate) struct AnchorsFile {
     pub(crate) nvidia_gpu: Option<Vec<String>>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct SnpFile {
-    pub(crate) products: Vec<String>,
-    pub(crate) measurements: AnyOr<String>,
-    pub(crate) revocation: Presence,
-    pub(crate) signing_keys: Vec<SigningKeyName>,
-    pub(crate) csp_ids: Vec<String>,
-    pub(crate) vmpl: Vec<u32>,
-    pub(crate) chips: AnyOr<String>,
-    pub(crate) min_tcb: BTreeMap<String, TcbFile>,
-    pub(crate) provisional_firmware: Demand,
-    pub(crate) guest_policy: GuestPolicyFile,
-    pub(crate) platform: PlatformDemands,
-    pub(crate) mitigations: MitigationDemands,
-    pub(crate) migration_agent: Demand,
-    pub(crate) id_keys: AnyOr<String>,
-    pub(crate) author_keys: AnyOr<String>,
-    pub(crate) host_data: AnyOr<String>,
-    pub(crate) family_ids: AnyOr<String>,
-    pub(crate) image_ids: AnyOr<String>,
-    pub(crate) guest_svn_min: u32,
-}
-
-impl Default for SnpFile {
-    fn default() -> Self {
-        Self {
-            products: vec!["genoa".to_owned(), "turin".to_owned()],
-            measurements: AnyOr::List(Vec::new()),
-            revocation: Presence::Required,
-            signing_keys: vec![SigningKeyName::Vcek],
-            csp_ids: Vec::new(),
-            vmpl: vec![0],
-            chips: AnyOr::Any,
-            min_tcb: BTreeMap::new(),
-            provisional_firmware: Demand::Allowed,
-            guest_policy: GuestPolicyFile::default(),
-            platform: PlatformDemands::default(),
-            mitigations: MitigationDemands::default(),
-            migration_agent: Demand::Refused,
-            id_keys: AnyOr::Any,
-            author_keys: AnyOr::Any,
-            host_data: AnyOr::Any,
-            family_ids: AnyOr::Any,
-            image_ids: AnyOr::Any,
-            guest_svn_min: 0,
-        }
-    }
-}
-
-/// The two kinds of key that may sign a report.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum SigningKeyName {
-    Vcek,
-    Vlek,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct TcbFile {
-    pub(crate) bootloader: u8,
-    pub(crate) tee: u8,
-    pub(crate) snp: u8,
-    pub(crate) microcode: u8,
-    pub(crate) fmc: Option<u8>,
-}
-
 /// What a policy wants of one bit.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "kebab-case")]
@@ -200,87 +133,6 @@ pub enum UnknownBits {
     Tolerated,
     /// They are a rejection.
     Refused,
-}
-
-/// `guest_policy.*`: the bits of POLICY (SNP ABI §4.3).
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct GuestPolicyFile {
-    pub(crate) debug: Demand,
-    pub(crate) migration: Demand,
-    pub(crate) smt: Demand,
-    pub(crate) single_socket: Demand,
-    pub(crate) cxl: Demand,
-    pub(crate) aes_256_xts: Demand,
-    pub(crate) rapl_disabled: Demand,
-    pub(crate) ciphertext_hiding: Demand,
-    pub(crate) page_swap_disabled: Demand,
-    pub(crate) unknown_bits: UnknownBits,
-    pub(crate) abi_min: Option<String>,
-}
-
-impl Default for GuestPolicyFile {
-    fn default() -> Self {
-        Self {
-            debug: Demand::Refused,
-            migration: Demand::Refused,
-            smt: Demand::Allowed,
-            single_socket: Demand::Allowed,
-            cxl: Demand::Refused,
-            aes_256_xts: Demand::Allowed,
-            rapl_disabled: Demand::Allowed,
-            ciphertext_hiding: Demand::Allowed,
-            page_swap_disabled: Demand::Allowed,
-            unknown_bits: UnknownBits::Refused,
-            abi_min: None,
-        }
-    }
-}
-
-/// `platform.*`: what is wanted of the bits of `PLATFORM_INFO` (SNP ABI §7.3). It means what is written.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct PlatformDemands {
-    pub(crate) alias_check: Demand,
-    pub(crate) smt: Demand,
-    pub(crate) tsme: Demand,
-    pub(crate) ecc: Demand,
-    pub(crate) rapl_disabled: Demand,
-    pub(crate) ciphertext_hiding: Demand,
-    pub(crate) tio: Demand,
-    pub(crate) unknown_bits: UnknownBits,
-}
-
-impl Default for PlatformDemands {
-    fn default() -> Self {
-        Self {
-            alias_check: Demand::Required,
-            smt: Demand::Allowed,
-            tsme: Demand::Allowed,
-            ecc: Demand::Allowed,
-            rapl_disabled: Demand::Allowed,
-            ciphertext_hiding: Demand::Allowed,
-            tio: Demand::Allowed,
-            unknown_bits: UnknownBits::Tolerated,
-        }
-    }
-}
-
-/// `mitigations.*`: what is wanted of the mitigation vectors of report version 5. It means what is
-/// written.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct MitigationDemands {
-    /// Bits that both vectors must have.
-    pub(crate) required: u64,
-    /// Whether the vector now must be the one at launch.
-    pub(crate) unchanged: Demand,
-}
-
-impl Default for MitigationDemands {
-    fn default() -> Self {
-        Self { required: 0, unchanged: Demand::Required }
-    }
 }
 
 /// The TDX section: parsed and checked today, appraised when the platform is built.

@@ -1,7 +1,6 @@
 //! What the author of a policy should look at before anybody relies on it.
 
-use super::SigningKeyName;
-use super::{Accept, Policy, Product, Purpose, ReadAnchor, SnpPolicy};
+use super::{Accept, Policy, Purpose, ReadAnchor};
 
 /// How much a [`Problem`] weighs.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -28,7 +27,7 @@ impl Problem {
         Self { weight: Weight::Error, key: key.to_owned(), message: message.into() }
     }
 
-    fn warning(key: &str, message: impl Into<String>) -> Self {
+    pub(super) fn warning(key: &str, message: impl Into<String>) -> Self {
         Self { weight: Weight::Warning, ..Self::error(key, message) }
     }
 }
@@ -54,7 +53,7 @@ pub(super) fn lint(text: &str, read_anchor: &ReadAnchor<'_>) -> Vec<Problem> {
         ));
     }
     if let Some(snp) = &policy.sev_snp {
-        snp_section(&policy, snp, &mut problems);
+        snp.lint(&policy, &mut problems);
     }
     for (key, message) in policy.relaxations() {
         problems.push(Problem::warning(key, message));
@@ -79,42 +78,7 @@ fn pinned(policy: &Policy, problems: &mut Vec<Problem>) {
     }
 }
 
-fn snp_section(policy: &Policy, snp: &SnpPolicy, problems: &mut Vec<Problem>) {
-    let mut error = |is_wrong: bool, key: &str, message: &str| {
-        if is_wrong {
-            problems.push(Problem::error(key, message));
-        }
-    };
-    let vlek = snp.signing_keys.contains(&SigningKeyName::Vlek);
-    error(
-        is_empty(&snp.measurements),
-        "sev-snp.measurements",
-        "is empty: no measurement is accepted",
-    );
-    error(snp.products.is_empty(), "sev-snp.products", "is empty: no product is accepted");
-    error(snp.signing_keys.is_empty(), "sev-snp.signing_keys", "is empty: no key is accepted");
-    error(snp.vmpl.is_empty(), "sev-snp.vmpl", "is empty: no level is accepted");
-    error(is_empty(&snp.chips), "sev-snp.chips", "is empty: no chip is accepted");
-    error(
-        vlek && snp.csp_ids.is_empty(),
-        "sev-snp.csp_ids",
-        "is empty, and VLEKs are of a provider",
-    );
-    error(
-        policy.purpose == Purpose::Production
-            && snp.products.contains(&Product::Milan)
-            && snp.chips == Accept::Any,
-        "sev-snp.products",
-        "names milan, whose chip secrets can be extracted by software (BadFuse): list the chips that you own",
-    );
-    if snp.products.contains(&Product::Milan) {
-        problems.push(Problem::warning(
-            "sev-snp.products",
-            "names milan, whose chip secrets can be extracted by software (BadFuse)",
-        ));
-    }
-}
-
-fn is_empty<T>(accept: &Accept<T>) -> bool {
+/// Whether nothing at all is acceptable.
+pub(super) fn is_empty<T>(accept: &Accept<T>) -> bool {
     matches!(accept, Accept::Only(values) if values.is_empty())
 }

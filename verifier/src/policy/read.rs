@@ -5,14 +5,12 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use attestation::endorsements::Endorsements;
-use attestation::snp::{Product, TcbVersion};
 use attestation::{Malformed, Sha256};
 
-use super::Demand;
-use super::file::{AnyOr, ConfigFile, PolicyFile, SnpFile, TcbFile, TdxFile};
+use super::file::{AnyOr, ConfigFile, PolicyFile, TdxFile};
 use super::{
-    Accept, Ark, GuestPolicyDemands, Policy, PolicyError, PolicyId, Presence, Problem, Purpose,
-    ReadAnchor, SnpPolicy, TrustAnchors,
+    Accept, Ark, Policy, PolicyError, PolicyId, Presence, Problem, Purpose, ReadAnchor,
+    TrustAnchors,
 };
 
 /// Longest policy: a few hundred chips and measurements are well under it.
@@ -40,12 +38,13 @@ pub(super) fn policy(text: &str, read_anchor: &ReadAnchor<'_>) -> Result<Policy,
 }
 
 /// Collects problems, so that an author sees all of them at once.
-struct Reader {
+pub(super) struct Reader {
     problems: Vec<Problem>,
 }
 
 impl Reader {
-    fn problem(&mut self, key: &str, message: impl Into<String>) {
+    /// Notes what is wrong with a key.
+    pub(super) fn problem(&mut self, key: &str, message: impl Into<String>) {
         self.problems.push(Problem::error(key, message));
     }
 
@@ -144,117 +143,6 @@ impl Reader {
         arks
     }
 
-    fn snp(&mut self, file: SnpFile) -> SnpPolicy {
-        let SnpFile {
-            products,
-            measurements,
-            revocation,
-            signing_keys,
-            csp_ids,
-            vmpl,
-            chips,
-            min_tcb,
-            provisional_firmware,
-            guest_policy,
-            platform,
-            mitigations,
-            migration_agent,
-            id_keys,
-            author_keys,
-            host_data,
-            family_ids,
-            image_ids,
-            guest_svn_min,
-        } = file;
-        let abi_min = self.abi(guest_policy.abi_min.as_deref());
-        SnpPolicy {
-            products: self.products(&products),
-            measurements: self.accept("sev-snp.measurements", measurements, str::parse),
-            revocation,
-            signing_keys,
-            csp_ids: csp_ids.into_iter().collect(),
-            vmpl: self.vmpl(vmpl),
-            chips: self.accept("sev-snp.chips", chips, chip),
-            min_tcb: self.min_tcb(min_tcb),
-            provisional_firmware,
-            guest_policy: GuestPolicyDemands {
-                debug: guest_policy.debug,
-                migration: guest_policy.migration,
-                smt: guest_policy.smt,
-                single_socket: guest_policy.single_socket,
-                cxl: guest_policy.cxl,
-                aes_256_xts: guest_policy.aes_256_xts,
-                rapl_disabled: guest_policy.rapl_disabled,
-                ciphertext_hiding: guest_policy.ciphertext_hiding,
-                page_swap_disabled: guest_policy.page_swap_disabled,
-                unknown_bits: guest_policy.unknown_bits,
-                abi_min,
-            },
-            platform,
-            mitigations,
-            migration_agent,
-            id_keys: self.accept("sev-snp.id_keys", id_keys, str::parse),
-            author_keys: self.accept("sev-snp.author_keys", author_keys, str::parse),
-            host_data: self.accept("sev-snp.host_data", host_data, str::parse),
-            family_ids: self.accept("sev-snp.family_ids", family_ids, str::parse),
-            image_ids: self.accept("sev-snp.image_ids", image_ids, str::parse),
-            guest_svn_min,
-        }
-    }
-
-    fn products(&mut self, names: &[String]) -> BTreeSet<Product> {
-        let mut products = BTreeSet::new();
-        for name in names {
-            match product(name) {
-                Some(product) => drop(products.insert(product)),
-                None => self
-                    .problem("sev-snp.products", format!("{name} is none of milan, genoa, turin")),
-            }
-        }
-        products
-    }
-
-    /// A report that the host asked for has a level of its own, which no policy can accept: what the
-    /// host says binds nothing.
-    fn vmpl(&mut self, levels: Vec<u32>) -> BTreeSet<u32> {
-        if levels.iter().any(|level| *level > VMPL_MAX) {
-            self.problem("sev-snp.vmpl", "has a level above 3, which no guest has");
-        }
-        levels.into_iter().collect()
-    }
-
-    fn min_tcb(&mut self, written: BTreeMap<String, TcbFile>) -> BTreeMap<Product, TcbVersion> {
-        let mut minima = BTreeMap::new();
-        for (name, TcbFile { bootloader, tee, snp, microcode, fmc }) in written {
-            let key = format!("sev-snp.min_tcb.{name}");
-            if [bootloader, tee, snp, microcode] == [0; 4] {
-                self.problem(&key, "is no minimum: every firmware is at least that");
-            }
-            match (product(&name), fmc) {
-                (None, _) => self.problem(&key, "is none of milan, genoa, turin"),
-                (Some(Product::Turin), None) => self.problem(&key, "needs fmc"),
-                (Some(Product::Milan | Product::Genoa), Some(_)) => {
-                    self.problem(&key, "has no fmc: that came with turin");
-                }
-                (Some(product), fmc) => {
-                    minima.insert(product, TcbVersion { fmc, bootloader, tee, snp, microcode });
-                }
-            }
-        }
-        minima
-    }
-
-    fn abi(&mut self, written: Option<&str>) -> (u8, u8) {
-        let Some(text) = written else { return (0, 0) };
-        let parsed = text
-            .split_once('.')
-            .and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
-        parsed.unwrap_or_else(|| {
-            self.problem("sev-snp.guest_policy.abi_min", format!("{text} is no \"major.minor\""));
-            (u8::MAX, u8::MAX)
-        })
-    }
-
     /// Checks the values of a section whose platform is not appraised yet.
     fn tdx(&mut self, file: TdxFile) {
         let TdxFile {
@@ -292,7 +180,8 @@ impl Reader {
         }
     }
 
-    fn accept<T: Ord>(
+    /// What a list of values, or the word "any", means.
+    pub(super) fn accept<T: Ord>(
         &mut self,
         key: &str,
         written: AnyOr<String>,
@@ -312,7 +201,8 @@ impl Reader {
         Accept::Only(accepted)
     }
 
-    fn duration(&mut self, key: &str, text: &str) -> Duration {
+    /// What a number with a unit means.
+    pub(super) fn duration(&mut self, key: &str, text: &str) -> Duration {
         let digits = text.trim_end_matches(|c: char| c.is_ascii_lowercase());
         let unit = match text.get(digits.len()..) {
             Some("s") => Some(1),
@@ -358,64 +248,11 @@ impl Policy {
         );
         note(self.configs == Accept::Any, "config.digests", "accepts any configuration");
         if let Some(snp) = &self.sev_snp {
-            let allowed = |demand: Demand| demand != Demand::Refused;
-            note(
-                snp.measurements == Accept::Any,
-                "sev-snp.measurements",
-                "accepts any measurement",
-            );
-            note(
-                snp.revocation == Presence::IfPresent,
-                "sev-snp.revocation",
-                "does without a revocation list",
-            );
-            note(
-                allowed(snp.guest_policy.debug),
-                "sev-snp.guest_policy.debug",
-                "accepts a guest that can be debugged",
-            );
-            note(
-                allowed(snp.guest_policy.migration),
-                "sev-snp.guest_policy.migration",
-                "accepts a guest that can be migrated",
-            );
-            note(
-                allowed(snp.migration_agent),
-                "sev-snp.migration_agent",
-                "accepts a guest with a migration agent",
-            );
-            note(
-                snp.guest_policy.unknown_bits == super::UnknownBits::Tolerated,
-                "sev-snp.guest_policy.unknown_bits",
-                "accepts guest policies that nobody here understands",
-            );
-            note(
-                allowed(snp.guest_policy.cxl),
-                "sev-snp.guest_policy.cxl",
-                "accepts a guest whose host may have CXL devices",
-            );
-            note(
-                snp.mitigations.unchanged != Demand::Required,
-                "sev-snp.mitigations.unchanged",
-                "accepts mitigations that changed since launch",
-            );
-            note(
-                snp.platform.alias_check != Demand::Required,
-                "sev-snp.platform.alias_check",
-                "does without the check for aliased memory",
-            );
-            note(
-                snp.products.iter().any(|product| !snp.min_tcb.contains_key(product)),
-                "sev-snp.min_tcb",
-                "sets no minimum for a product that it accepts",
-            );
+            snp.relaxations(&mut note);
         }
         found
     }
 }
-
-/// The lowest privilege level of a guest (SNP ABI §7.3).
-const VMPL_MAX: u32 = 3;
 
 /// Whether an author was meant to replace `value`.
 pub(super) fn is_placeholder(value: &str) -> bool {
@@ -445,26 +282,8 @@ fn read_ark(name: &str, read_anchor: &ReadAnchor<'_>) -> Result<Vec<Ark>, String
     endorsements.certificates().iter().map(|der| Ark::of_policy(der.clone())).collect()
 }
 
-fn product(name: &str) -> Option<Product> {
-    Product::ALL.into_iter().find(|product| product.name().to_ascii_lowercase() == name)
-}
-
 fn sha256(text: &str) -> Result<Sha256, Malformed> {
     text.strip_prefix("sha256:")
         .ok_or(Malformed::invalid("digest", "does not start with sha256:"))?
         .parse()
-}
-
-/// A chip id is 64 bytes; Turin's is 8, which the report fills with zeros.
-fn chip(text: &str) -> Result<attestation::Digest<64>, Malformed> {
-    match text.parse::<attestation::Digest<8>>() {
-        Ok(short) => {
-            let mut long = [0; 64];
-            if let Some(start) = long.first_chunk_mut() {
-                *start = short.0;
-            }
-            Ok(attestation::Digest(long))
-        }
-        Err(_) => text.parse(),
-    }
 }
