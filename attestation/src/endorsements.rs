@@ -1,38 +1,147 @@
-//! What vendors say of their hardware: certificates and revocation lists, raw, told by content.
+//! What vendors say of their hardware: raw items, each told by its content.
+//!
+//! | kind | PEM label | what an item is |
+//! |---|---|---|
+//! | [`Certificate`](Kind::Certificate) | `CERTIFICATE` | X.509, DER |
+//! | [`Crl`](Kind::Crl) | `X509 CRL` | X.509 revocation list, DER |
+//! | [`TcbInfo`](Kind::TcbInfo) | `INTEL TCB INFO` | `{"tcbInfo":{…},"signature":"…"}` as Intel's PCS sends it |
+//! | [`QeIdentity`](Kind::QeIdentity) | `INTEL QE IDENTITY` | `{"enclaveIdentity":{…},"signature":"…"}`, likewise |
+//!
+//! Nothing here is parsed further than to tell its kind, let alone believed. The SHA-256 of every
+//! item is taken once, when it is added: whoever remembers what was verified looks it up by that.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::bytes::Malformed;
+use crate::digest::Sha256;
 
-/// Most certificates and lists together: four products' chains and lists are under twenty.
+mod intel;
+
+/// Most items of one kind: four products' chains and lists are under twenty.
 pub const ITEMS_MAX: usize = 64;
-/// Longest single item: AMD's revocation lists and certificates are a few kilobytes.
+/// Longest single item: vendors' revocation lists and documents are a few kilobytes.
 pub const ITEM_LEN_MAX: usize = 1 << 20;
 /// Longest input to [`Endorsements::add`].
 pub const INPUT_LEN_MAX: usize = 4 << 20;
 
-/// Certificates and revocation lists in DER, not yet parsed, let alone believed.
+/// Certificates, revocation lists and signed documents, not yet parsed, let alone believed.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Endorsements {
-    certificates: Vec<Vec<u8>>,
-    crls: Vec<Vec<u8>>,
+    certificates: Items,
+    crls: Items,
+    tcb_infos: Items,
+    qe_identities: Items,
+}
+
+/// What kind of endorsement some bytes are.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[non_exhaustive]
+pub enum Kind {
+    /// An X.509 certificate, DER.
+    Certificate,
+    /// An X.509 certificate revocation list, DER.
+    Crl,
+    /// Intel's TCB Info with its signature, exactly as signed.
+    TcbInfo,
+    /// Intel's identity of a quoting enclave with its signature, exactly as signed.
+    QeIdentity,
+}
+
+impl Kind {
+    /// Every kind, in the order in which they are written.
+    pub const ALL: [Self; 4] = [Self::Certificate, Self::Crl, Self::TcbInfo, Self::QeIdentity];
+
+    /// The label of its PEM block.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Certificate => "CERTIFICATE",
+            Self::Crl => "X509 CRL",
+            Self::TcbInfo => "INTEL TCB INFO",
+            Self::QeIdentity => "INTEL QE IDENTITY",
+        }
+    }
+
+    /// Tells the kind of one item: of DER by its first elements, of JSON by its form.
+    fn of(item: &[u8]) -> Option<Self> {
+        match item.first()? {
+            &SEQUENCE => der_kind(item),
+            b'{' => intel::kind(item),
+            _ => None,
+        }
+    }
+}
+
+/// Items of one kind in the order in which they were added, each with its digest.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+struct Items {
+    bytes: Vec<Vec<u8>>,
+    digests: Vec<Sha256>,
+}
+
+impl Items {
+    const fn new() -> Self {
+        Self { bytes: Vec::new(), digests: Vec::new() }
+    }
+
+    fn add(&mut self, item: &[u8], digest: Sha256) -> Result<(), Malformed> {
+        if self.digests.contains(&digest) {
+            return Ok(());
+        }
+        if item.len() > ITEM_LEN_MAX {
+            return Err(Malformed::TooLong { what: WHAT, limit: ITEM_LEN_MAX });
+        }
+        if self.bytes.len() >= ITEMS_MAX {
+            return Err(Malformed::TooLong { what: WHAT, limit: ITEMS_MAX });
+        }
+        self.bytes.push(item.to_vec());
+        self.digests.push(digest);
+        Ok(())
+    }
 }
 
 impl Endorsements {
     /// No endorsements.
     pub const fn new() -> Self {
-        Self { certificates: Vec::new(), crls: Vec::new() }
+        Self {
+            certificates: Items::new(),
+            crls: Items::new(),
+            tcb_infos: Items::new(),
+            qe_identities: Items::new(),
+        }
+    }
+
+    /// The items of one kind, in the order in which they were added.
+    pub fn items(&self, kind: Kind) -> &[Vec<u8>] {
+        &self.of_kind(kind).bytes
+    }
+
+    /// The SHA-256 of each of [`items`](Self::items), in their order.
+    pub fn digests(&self, kind: Kind) -> &[Sha256] {
+        &self.of_kind(kind).digests
     }
 
     /// X.509 certificates, DER.
     pub fn certificates(&self) -> &[Vec<u8>] {
-        &self.certificates
+        self.items(Kind::Certificate)
     }
 
     /// X.509 certificate revocation lists, DER.
     pub fn crls(&self) -> &[Vec<u8>] {
-        &self.crls
+        self.items(Kind::Crl)
+    }
+
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        Kind::ALL.iter().all(|kind| self.items(*kind).is_empty())
+    }
+
+    /// Adds an item of a known kind; the same one twice counts once.
+    ///
+    /// # Errors
+    /// Too many items, or one too long.
+    pub fn add_item(&mut self, kind: Kind, item: &[u8]) -> Result<(), Malformed> {
+        self.of_kind_mut(kind).add(item, Sha256::of(item))
     }
 
     /// Adds a certificate in DER; the same one twice counts once.
@@ -40,11 +149,7 @@ impl Endorsements {
     /// # Errors
     /// Too many items, or one too long.
     pub fn add_certificate(&mut self, der: &[u8]) -> Result<(), Malformed> {
-        if !self.certificates.iter().any(|have| have == der) {
-            self.admit(der)?;
-            self.certificates.push(der.to_vec());
-        }
-        Ok(())
+        self.add_item(Kind::Certificate, der)
     }
 
     /// Adds a revocation list in DER; the same one twice counts once.
@@ -52,31 +157,36 @@ impl Endorsements {
     /// # Errors
     /// Too many items, or one too long.
     pub fn add_crl(&mut self, der: &[u8]) -> Result<(), Malformed> {
-        if !self.crls.iter().any(|have| have == der) {
-            self.admit(der)?;
-            self.crls.push(der.to_vec());
-        }
-        Ok(())
+        self.add_item(Kind::Crl, der)
     }
 
-    /// Adds what `bytes` hold: PEM of any number of certificates and lists, or one of either in DER.
+    /// Adds what `bytes` hold: PEM of any number of items, one certificate or list in DER (or in
+    /// hex of it), one answer of Intel's PCS, or Intel collateral in the JSON form of public tools.
     ///
     /// # Errors
-    /// Neither, or too much of it.
+    /// None of these, or too much of it.
     pub fn add(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
         if bytes.len() > INPUT_LEN_MAX {
             return Err(Malformed::TooLong { what: WHAT, limit: INPUT_LEN_MAX });
         }
-        if bytes.first() == Some(&SEQUENCE) {
-            return match der_kind(bytes) {
-                Some(Kind::Certificate) => self.add_certificate(bytes),
-                Some(Kind::Crl) => self.add_crl(bytes),
-                None => Err(Malformed::invalid(WHAT, "is DER of neither certificate nor CRL")),
-            };
+        if bytes.first() == Some(&SEQUENCE)
+            && let Some(kind) = der_kind(bytes)
+        {
+            return self.add_item(kind, bytes);
         }
         let text = core::str::from_utf8(bytes)
-            .map_err(|_| Malformed::invalid(WHAT, "is neither PEM nor DER"))?;
-        self.add_pem(text)
+            .map_err(|_| Malformed::invalid(WHAT, "is neither PEM, DER nor JSON"))?
+            .trim_ascii();
+        if text.starts_with('{') {
+            return intel::add(self, text);
+        }
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return self.add_hex(text);
+        }
+        match intel::percent_decoded(text) {
+            Some(text) => self.add_pem(&text),
+            None => self.add_pem(text),
+        }
     }
 
     /// Adds everything that `other` has.
@@ -84,61 +194,85 @@ impl Endorsements {
     /// # Errors
     /// Too many items together.
     pub fn extend(&mut self, other: &Self) -> Result<(), Malformed> {
-        other.certificates.iter().try_for_each(|der| self.add_certificate(der))?;
-        other.crls.iter().try_for_each(|der| self.add_crl(der))
-    }
-
-    /// All of it in PEM, certificates first.
-    pub fn to_pem(&self) -> String {
-        let certificates = self.certificates.iter().map(|der| (CERTIFICATE, der));
-        let crls = self.crls.iter().map(|der| (CRL, der));
-        certificates.chain(crls).map(|(label, der)| pem(label, der)).collect()
-    }
-
-    fn admit(&self, der: &[u8]) -> Result<(), Malformed> {
-        if der.len() > ITEM_LEN_MAX {
-            return Err(Malformed::TooLong { what: WHAT, limit: ITEM_LEN_MAX });
-        }
-        if self.certificates.len().saturating_add(self.crls.len()) >= ITEMS_MAX {
-            return Err(Malformed::TooLong { what: WHAT, limit: ITEMS_MAX });
+        for kind in Kind::ALL {
+            let from = other.of_kind(kind);
+            let mut pairs = from.bytes.iter().zip(&from.digests);
+            pairs.try_for_each(|(item, digest)| self.of_kind_mut(kind).add(item, *digest))?;
         }
         Ok(())
+    }
+
+    /// All of it in PEM, kind by kind.
+    pub fn to_pem(&self) -> String {
+        let blocks = Kind::ALL
+            .into_iter()
+            .flat_map(|kind| self.items(kind).iter().map(move |item| pem(kind.label(), item)));
+        blocks.collect()
+    }
+
+    const fn of_kind(&self, kind: Kind) -> &Items {
+        match kind {
+            Kind::Certificate => &self.certificates,
+            Kind::Crl => &self.crls,
+            Kind::TcbInfo => &self.tcb_infos,
+            Kind::QeIdentity => &self.qe_identities,
+        }
+    }
+
+    const fn of_kind_mut(&mut self, kind: Kind) -> &mut Items {
+        match kind {
+            Kind::Certificate => &mut self.certificates,
+            Kind::Crl => &mut self.crls,
+            Kind::TcbInfo => &mut self.tcb_infos,
+            Kind::QeIdentity => &mut self.qe_identities,
+        }
     }
 
     fn add_pem(&mut self, text: &str) -> Result<(), Malformed> {
-        let mut rest = text;
-        let mut blocks = 0_usize;
-        while let Some((_, block)) = rest.split_once("-----BEGIN ") {
-            let bad = || Malformed::invalid(WHAT, "holds a PEM block that is not well-formed");
-            let (label, body) = block.split_once("-----").ok_or_else(bad)?;
-            let end = format!("-----END {label}-----");
-            let (body, after) = body.split_once(&end).ok_or_else(bad)?;
-            let body: String = body.split_ascii_whitespace().collect();
-            let der = STANDARD.decode(body).map_err(|_| bad())?;
-            match (label, der_kind(&der)) {
-                (CERTIFICATE, Some(Kind::Certificate)) => self.add_certificate(&der)?,
-                (CRL, Some(Kind::Crl)) => self.add_crl(&der)?,
+        let mut any = false;
+        for block in blocks(text) {
+            let (label, item) = block?;
+            match Kind::of(&item) {
+                Some(kind) if kind.label() == label => self.add_item(kind, &item)?,
                 _ => return Err(Malformed::invalid(WHAT, "holds a PEM block of another kind")),
             }
-            blocks = blocks.saturating_add(1);
-            rest = after;
+            any = true;
         }
-        if blocks == 0 {
-            return Err(Malformed::invalid(WHAT, "is neither PEM nor DER"));
-        }
-        Ok(())
+        if any { Ok(()) } else { Err(Malformed::invalid(WHAT, "is neither PEM, DER nor JSON")) }
+    }
+
+    /// A certificate or list in hex of its DER.
+    fn add_hex(&mut self, text: &str) -> Result<(), Malformed> {
+        const BAD: Malformed = Malformed::invalid(WHAT, "is hex of neither certificate nor CRL");
+        let der = hex::decode(text).map_err(|_| BAD)?;
+        let kind = der_kind(&der).ok_or(BAD)?;
+        self.add_item(kind, &der)
     }
 }
 
-const WHAT: &str = "endorsements";
-const CERTIFICATE: &str = "CERTIFICATE";
-const CRL: &str = "X509 CRL";
-const SEQUENCE: u8 = 0x30;
-
-enum Kind {
-    Certificate,
-    Crl,
+/// The PEM blocks of `text` (RFC 7468), each with its label; text between them is left out.
+pub(crate) fn blocks(text: &str) -> impl Iterator<Item = Result<(&str, Vec<u8>), Malformed>> {
+    const BAD: Malformed = Malformed::invalid(WHAT, "holds a PEM block that is not well-formed");
+    let mut rest = text;
+    core::iter::from_fn(move || {
+        let (_, block) = rest.split_once("-----BEGIN ")?;
+        // After a block that is wrong there is nothing more to say.
+        rest = "";
+        let parse = || {
+            let (label, body) = block.split_once("-----")?;
+            let (body, after) = body.split_once("-----END ")?;
+            let after = after.strip_prefix(label)?.strip_prefix("-----")?;
+            let body: String = body.split_ascii_whitespace().collect();
+            Some((label, STANDARD.decode(body).ok()?, after))
+        };
+        let Some((label, item, after)) = parse() else { return Some(Err(BAD)) };
+        rest = after;
+        Some(Ok((label, item)))
+    })
 }
+
+const WHAT: &str = "endorsements";
+const SEQUENCE: u8 = 0x30;
 
 /// Tells a certificate from a CRL by the first element inside `tbs`: a certificate of version 3
 /// starts with the context tag 0, a CRL of version 2 with the INTEGER 1 (RFC 5280 §4.1, §5.1).
@@ -191,6 +325,9 @@ mod tests {
         all.add(LIST).unwrap();
         all.add(CERT).unwrap();
         assert_eq!((all.certificates().len(), all.crls().len()), (1, 1));
+        assert_eq!(all.digests(Kind::Crl), [Sha256::of(LIST)]);
+        all.add(hex::encode(LIST).as_bytes()).unwrap();
+        assert_eq!(all.crls().len(), 1, "the same list in hex");
         let mut again = Endorsements::new();
         again.add(all.to_pem().as_bytes()).unwrap();
         assert_eq!(again, all);
@@ -198,13 +335,15 @@ mod tests {
 
     #[test]
     fn the_rest_is_refused() {
-        let cert = pem(CERTIFICATE, CERT);
+        let cert = pem(Kind::Certificate.label(), CERT);
         for bad in [
             "text".to_owned(),
             cert.replace("END", "FIN"),
             cert.replace('M', "!"),
             pem("PRIVATE KEY", CERT),
-            pem(CRL, CERT),
+            pem(Kind::TcbInfo.label(), CERT),
+            pem(Kind::Certificate.label(), b"{}"),
+            pem(Kind::Crl.label(), CERT),
         ] {
             assert!(Endorsements::new().add(bad.as_bytes()).is_err(), "{bad}");
         }

@@ -55,6 +55,7 @@ impl Request {
 }
 
 /// What the service answers.
+#[expect(clippy::large_enum_variant, reason = "one is made for a request, and moved twice")]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Response {
     /// A SEV-SNP report and what its vendor says of the hardware.

@@ -11,6 +11,7 @@ use attestation::{
     NodeId, ReceiptKey, ReportData, SealingKey, Sha256, SignedReceipt, Statement, UnixTime,
     Unverified,
     binding::FreshnessProof,
+    endorsements::{ITEMS_MAX, Kind},
     manifest::Weights,
     receipt::{FinishReason, Parameters, Receipt, Usage},
     snp::{self, Product, SnpReport, cert_table},
@@ -205,7 +206,7 @@ pub fn gguf(bytes: &[u8]) {
 /// A host's certificate table.
 pub fn table(bytes: &[u8]) {
     if let Ok(found) = cert_table::parse(bytes) {
-        assert!(found.certificates().len().saturating_add(found.crls().len()) <= 64);
+        assert!(Kind::ALL.iter().all(|kind| found.items(*kind).len() <= ITEMS_MAX));
     }
 }
 
