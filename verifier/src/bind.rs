@@ -3,8 +3,8 @@
 
 use attestation::binding::FreshnessProof;
 use attestation::{
-    BindingId, Bundle, Challenge, CpuEvidence, CpuPlatform, Endorsements, Malformed, ModelManifest,
-    ReceiptKey, ReportData, SealingKey, Sha256, Statement, UnixTime,
+    BindingId, Bundle, Challenge, CpuEvidence, Endorsements, Malformed, ModelManifest, ReceiptKey,
+    ReportData, SealingKey, Sha256, Statement, UnixTime,
 };
 use subtle::ConstantTimeEq as _;
 
@@ -61,8 +61,11 @@ pub(crate) struct Parts {
     manifest: ModelManifest,
     config: Sha256,
     freshness: FreshnessProof,
+    accel_digest: Option<Sha256>,
     /// The CPU's evidence.
-    pub(crate) cpu0: Vec<u8>,
+    pub(crate) cpu0: CpuEvidence,
+    /// The accelerators' evidence: the exact bytes that the statement's digest is of.
+    pub(crate) accel: Option<Vec<u8>>,
     /// What the bundle says of its hardware's vendor.
     pub(crate) endorsements: Endorsements,
 }
@@ -80,13 +83,17 @@ impl Parts {
             manifest,
             config,
             freshness,
-            cpu0: CpuEvidence { platform, bytes: cpu0 },
+            cpu0,
             event_log,
             accel,
             endorsements,
         } = Bundle::parse(bytes)?;
-        if platform != CpuPlatform::SevSnp || event_log.is_some() || accel.is_some() {
-            return Err(Malformed::invalid("bundle", "has a member that is not appraised yet"));
+        // No platform that is appraised has a log.
+        if event_log.is_some() {
+            return Err(Malformed::invalid(
+                "bundle",
+                "has an event log, which is not appraised yet",
+            ));
         }
         let mut parsed = Endorsements::new();
         if !endorsements.is_empty() {
@@ -104,6 +111,8 @@ impl Parts {
             freshness: serde_json::from_slice(&freshness)
                 .map_err(|_| Malformed::invalid("freshness", "is no freshness proof"))?,
             cpu0,
+            accel_digest: accel.as_deref().map(Sha256::of),
+            accel,
             endorsements: parsed,
         })
     }
@@ -228,15 +237,21 @@ fn members(parts: &Parts, findings: &mut Vec<Finding>) {
             );
         }
     }
-    if let Some(digest) = accelerators {
+    let written = |digest: &Option<Sha256>| digest.map_or("none".to_owned(), |d| d.to_string());
+    let same = match (accelerators, &parts.accel_digest) {
+        (None, None) => true,
+        (Some(stated), Some(carried)) => stated.ct_eq(carried),
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    if !same {
         findings.push(
             Finding::reject(
-                Code::AcceleratorsNotSupported,
-                "the statement names accelerators, which are not appraised yet",
+                Code::MemberMismatch,
+                "the accelerators' evidence is not what the statement names",
             )
             .of_bundle()
-            .expected("none")
-            .actual(digest),
+            .expected(written(accelerators))
+            .actual(written(&parts.accel_digest)),
         );
     }
 }

@@ -15,7 +15,9 @@
 
 use core::cmp::Reverse;
 
-use attestation::{Endorsements, Evidence, EvidenceKind, Malformed, UnixTime, Unverified};
+use attestation::{
+    CpuPlatform, Endorsements, Evidence, EvidenceKind, Malformed, UnixTime, Unverified,
+};
 
 mod anchors;
 mod appraise;
@@ -106,7 +108,12 @@ impl Presented {
         let (report, parts) = match EvidenceKind::detect(bytes).map_err(malformed)? {
             EvidenceKind::Bundle => {
                 let mut parts = Parts::parse(bytes).map_err(malformed)?;
-                (core::mem::take(&mut parts.cpu0), Some(parts))
+                let nothing = attestation::CpuEvidence::sev_snp(Vec::new());
+                let cpu0 = core::mem::replace(&mut parts.cpu0, nothing);
+                match cpu0.platform {
+                    CpuPlatform::SevSnp => (cpu0.bytes, Some(parts)),
+                    CpuPlatform::Tdx => return Err(not_supported("tdx")),
+                }
             }
             EvidenceKind::SnpReport(report) => (report, None),
             EvidenceKind::TdxQuote => return Err(not_supported("tdx")),
@@ -163,6 +170,15 @@ impl<'a> Appraisal<'a> {
             }
             Err(finding) => return self.refuse(*finding),
         };
+        if parts.as_ref().is_some_and(|parts| parts.accel.is_some()) {
+            self.findings.push(
+                Finding::reject(
+                    Code::AcceleratorsNotSupported,
+                    "the bundle carries accelerators, which are not appraised yet",
+                )
+                .of_bundle(),
+            );
+        }
         let bound = self.bind(&authentic, parts, expectation);
         appraise::hardware(&authentic, self.policy, &mut self.findings);
         let models = bound

@@ -56,14 +56,29 @@ fn check_18_the_hardware_signed_for_these_members() {
                 w.manifest.push(b'\n');
             }),
             ("another configuration", &[Code::MemberMismatch], &|w| w.config.push(b'\n')),
-            ("accelerators", &[Code::AcceleratorsNotSupported], &|w| {
+            ("accelerators that are not there", &[Code::MemberMismatch], &|w| {
                 w.statement.accelerators = Some(Digest([1; 32]));
+            }),
+            ("accelerators", &[Code::AcceleratorsNotSupported], &|w| carry(w, b"[]", b"[]")),
+            (
+                "accelerators that are not named",
+                &[Code::MemberMismatch, Code::AcceleratorsNotSupported],
+                &|w| w.accel = Some(b"[]".to_vec()),
+            ),
+            ("other accelerators", &[Code::MemberMismatch, Code::AcceleratorsNotSupported], &|w| {
+                carry(w, b"[]", b"[ ]");
             }),
             ("a stated report data that is another", &[Code::ReportDataMismatch], &|w| {
                 w.expectation = w.expectation.with_report_data(ReportData([0; 64]));
             }),
         ],
     );
+}
+
+/// Names some accelerators, and carries others.
+fn carry(world: &mut World, named: &[u8], carried: &[u8]) {
+    world.statement.accelerators = Some(Sha256::of(named));
+    world.accel = Some(carried.to_vec());
 }
 
 fn flip_report_data(world: &mut World, at: usize) {

@@ -58,6 +58,8 @@ pub(crate) struct World {
     pub(crate) raw: bool,
     pub(crate) policy: toml::Table,
     pub(crate) expectation: Expectation,
+    /// The accelerators' evidence that the bundle carries.
+    pub(crate) accel: Option<Vec<u8>>,
 }
 
 /// The chains of every world that any test judged.
@@ -146,6 +148,7 @@ impl World {
         };
         let policy = policy(product, tcb, &statement);
         Self {
+            accel: None,
             now: NOW,
             report,
             form: SignatureForm::Genuine,
@@ -246,7 +249,7 @@ impl World {
             freshness: serde_json::to_vec(&self.freshness).unwrap(),
             cpu0: CpuEvidence::sev_snp(report),
             event_log: None,
-            accel: None,
+            accel: self.accel.clone(),
             endorsements: Vec::new(),
         }
     }
