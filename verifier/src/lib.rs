@@ -26,6 +26,7 @@ mod authenticate;
 mod bind;
 mod claims;
 mod crypto;
+pub mod ear;
 mod finding;
 pub mod policy;
 pub mod receipt;
