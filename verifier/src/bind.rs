@@ -62,8 +62,6 @@ pub(crate) struct Parts {
     config: Sha256,
     freshness: FreshnessProof,
     accel_digest: Option<Sha256>,
-    /// The CPU's evidence.
-    pub(crate) cpu0: CpuEvidence,
     /// The accelerators' evidence: the exact bytes that the statement's digest is of.
     pub(crate) accel: Option<Vec<u8>>,
     /// What the bundle says of its hardware's vendor.
@@ -71,11 +69,11 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// Parses all of a bundle.
+    /// Parses all of a bundle: its parts, and the CPU's evidence.
     ///
     /// # Errors
     /// The first part that is not what it claims to be.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<(Self, CpuEvidence), Malformed> {
         let Bundle {
             statement,
             ohttp_keys,
@@ -99,7 +97,7 @@ impl Parts {
         if !endorsements.is_empty() {
             parsed.add(&endorsements)?;
         }
-        Ok(Self {
+        let parts = Self {
             binding_id: BindingId::of_statement(&statement),
             statement: Statement::parse(&statement)?,
             ohttp_keys: Sha256::of(&ohttp_keys),
@@ -110,11 +108,16 @@ impl Parts {
             config: Sha256::of(&config),
             freshness: serde_json::from_slice(&freshness)
                 .map_err(|_| Malformed::invalid("freshness", "is no freshness proof"))?,
-            cpu0,
             accel_digest: accel.as_deref().map(Sha256::of),
             accel,
             endorsements: parsed,
-        })
+        };
+        Ok((parts, cpu0))
+    }
+
+    /// What the accelerators that belong to this statement must have signed.
+    pub(crate) fn accelerator_nonce(&self) -> [u8; 32] {
+        self.statement.accelerator_nonce().0
     }
 }
 

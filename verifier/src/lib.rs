@@ -80,7 +80,7 @@ pub fn appraise_with(
     now: UnixTime,
 ) -> Result<AttestationResult, Refused> {
     let appraisal = Appraisal::new(policy, chains, now);
-    match Presented::parse(evidence) {
+    match Presented::parse(evidence, expectation) {
         Ok(presented) => appraisal.run(presented, endorsements.inspect_untrusted(), expectation),
         Err((platform, finding)) => Appraisal { platform, ..appraisal }.refuse(*finding),
     }
@@ -89,15 +89,26 @@ pub fn appraise_with(
 /// Evidence, taken apart as far as its kind says, and not believed.
 struct Presented {
     platform: &'static str,
-    cpu: CpuEvidence,
-    /// What a bundle carries beside it.
+    cpu: Option<CpuEvidence>,
+    accelerators: Option<Accelerators>,
+    /// What a bundle carries beside them.
     parts: Option<Parts>,
+}
+
+/// Evidence of accelerators.
+struct Accelerators {
+    bytes: Vec<u8>,
+    /// What each device must have signed; none where the caller asked with no challenge.
+    nonce: Option<[u8; 32]>,
 }
 
 impl Presented {
     /// # Errors
     /// The platform, as far as it is known, and why there is nothing to appraise.
-    fn parse(evidence: &Unverified<Evidence>) -> Result<Self, (&'static str, Box<Finding>)> {
+    fn parse(
+        evidence: &Unverified<Evidence>,
+        expectation: &Expectation,
+    ) -> Result<Self, (&'static str, Box<Finding>)> {
         let bytes = evidence.inspect_untrusted().as_wire();
         let malformed =
             |malformed: Malformed| ("unknown", Box::new(Finding::malformed(&malformed)));
@@ -106,23 +117,35 @@ impl Presented {
             let finding = Finding::reject(Code::PlatformNotSupported, message).actual(platform);
             (platform, Box::new(finding))
         };
-        let (report, parts) = match EvidenceKind::detect(bytes).map_err(malformed)? {
+        let of_cpu =
+            |platform, cpu| Self { platform, cpu: Some(cpu), accelerators: None, parts: None };
+        match EvidenceKind::detect(bytes).map_err(malformed)? {
             EvidenceKind::Bundle => {
-                let mut parts = Parts::parse(bytes).map_err(malformed)?;
-                let nothing = attestation::CpuEvidence::sev_snp(Vec::new());
-                let cpu0 = core::mem::replace(&mut parts.cpu0, nothing);
-                match cpu0.platform {
-                    CpuPlatform::SevSnp => (cpu0.bytes, Some(parts)),
-                    CpuPlatform::Tdx => return Err(not_supported("tdx")),
-                }
+                let (mut parts, cpu0) = Parts::parse(bytes).map_err(malformed)?;
+                let nonce = Some(parts.accelerator_nonce());
+                let accelerators = parts.accel.take().map(|bytes| Accelerators { bytes, nonce });
+                let platform = cpu0.platform.name();
+                let cpu = match cpu0.platform {
+                    CpuPlatform::SevSnp => CpuEvidence::SnpReport(cpu0.bytes),
+                    CpuPlatform::Tdx => return Err(not_supported(platform)),
+                };
+                Ok(Self { accelerators, parts: Some(parts), ..of_cpu(platform, cpu) })
             }
-            EvidenceKind::SnpReport(report) => (report, None),
-            EvidenceKind::TdxQuote => return Err(not_supported("tdx")),
-            EvidenceKind::NvidiaJson => return Err(not_supported("nvidia-gpu")),
-            EvidenceKind::AzureHcl => return Err(not_supported("azure-hcl")),
-            _ => return Err(not_supported("unknown")),
-        };
-        Ok(Self { platform: "sev-snp", cpu: CpuEvidence::SnpReport(report), parts })
+            EvidenceKind::SnpReport(report) => {
+                Ok(of_cpu("sev-snp", CpuEvidence::SnpReport(report)))
+            }
+            EvidenceKind::TdxQuote => Err(not_supported("tdx")),
+            EvidenceKind::NvidiaJson => {
+                let nonce = match expectation.freshness {
+                    Freshness::Challenged(challenge) => Some(challenge.0),
+                    Freshness::Cached => None,
+                };
+                let accelerators = Some(Accelerators { bytes: bytes.to_vec(), nonce });
+                Ok(Self { platform: "nvidia-gpu", cpu: None, accelerators, parts: None })
+            }
+            EvidenceKind::AzureHcl => Err(not_supported("azure-hcl")),
+            _ => Err(not_supported("unknown")),
+        }
     }
 }
 
@@ -153,7 +176,7 @@ impl<'a> Appraisal<'a> {
         given: &Endorsements,
         expectation: &Expectation,
     ) -> Result<AttestationResult, Refused> {
-        let Presented { platform, cpu, parts } = presented;
+        let Presented { platform, cpu, accelerators, parts } = presented;
         self.platform = platform;
         let none = Endorsements::new();
         let carried = parts.as_ref().map_or(&none, |parts| &parts.endorsements);
@@ -163,30 +186,40 @@ impl<'a> Appraisal<'a> {
             chains: self.chains,
             now: self.now,
         };
-        let authentic = match authenticate::cpu(&cpu, context, &mut self.findings) {
-            Ok(Some(authentic)) => authentic,
-            Ok(None) => {
-                appraise::not_evaluated(&cpu, parts.is_some(), &mut self.findings);
-                return Err(self.refused());
+        let mut authentic = None;
+        if let Some(cpu) = &cpu {
+            match authenticate::cpu(cpu, context, &mut self.findings) {
+                Ok(Some(found)) => authentic = Some(found),
+                Ok(None) => appraise::not_evaluated(cpu, parts.is_some(), &mut self.findings),
+                Err(finding) => return self.refuse(*finding),
             }
-            Err(finding) => return self.refuse(*finding),
-        };
-        if parts.as_ref().is_some_and(|parts| parts.accel.is_some()) {
-            self.findings.push(
-                Finding::reject(
-                    Code::AcceleratorsNotSupported,
-                    "the bundle carries accelerators, which are not appraised yet",
-                )
-                .of_bundle(),
-            );
         }
-        let bound = self.bind(&authentic, parts, expectation);
-        appraise::hardware(&authentic, self.policy, &mut self.findings);
-        let models = bound
-            .as_ref()
-            .map(|bound| appraise::workload(bound, self.policy, &mut self.findings))
-            .unwrap_or_default();
-        self.conclude(&authentic, bound, models)
+        if let Some(accelerators) = &accelerators {
+            self.accelerators(accelerators, context);
+        }
+        let mut bound = None;
+        let mut models = Vec::new();
+        if let Some(authentic) = &authentic {
+            bound = self.bind(authentic, parts, expectation);
+            appraise::hardware(authentic, self.policy, &mut self.findings);
+        }
+        if let Some(bound) = &bound {
+            models = appraise::workload(bound, self.policy, &mut self.findings);
+        }
+        self.conclude(authentic.as_ref(), bound, models)
+    }
+
+    /// Judges accelerators, beside a CPU or alone.
+    fn accelerators(&mut self, accelerators: &Accelerators, _context: Context<'_>) {
+        let Accelerators { bytes, nonce } = accelerators;
+        let (code, asked) = match self.platform {
+            "nvidia-gpu" => (Code::PlatformNotSupported, nonce.is_some()),
+            _ => (Code::AcceleratorsNotSupported, true),
+        };
+        let asked = if asked { "" } else { ", and nobody asked for them" };
+        let message = format!("evidence of accelerators is not appraised yet{asked}");
+        let digest = attestation::Sha256::of(bytes);
+        self.findings.push(Finding::reject(code, message).of_bundle().actual(digest));
     }
 
     /// What the hardware vouches for; nothing where a check of it fails, or where there is nothing.
@@ -213,20 +246,25 @@ impl<'a> Appraisal<'a> {
     /// The verdict, and, with an acceptance alone, the keys.
     fn conclude(
         self,
-        authentic: &Authentic,
+        authentic: Option<&Authentic>,
         bound: Option<Bound>,
         models: Vec<String>,
     ) -> Result<AttestationResult, Refused> {
         let policy = self.policy;
-        let claims = authentic.claims();
-        let mut horizon = claims.horizon().clone();
+        let mut horizon = Horizon::default();
+        let (mut claims, mut crl_numbers) = (serde_json::Map::new(), Vec::new());
+        if let Some(authentic) = authentic {
+            horizon.extend(authentic.claims().horizon().clone());
+            claims = claims::to_json(authentic, bound.as_ref());
+            crl_numbers = authentic.claims().numbers();
+        }
         if let Some(bound) = &bound {
             horizon.add_of(BUNDLE, "statement", bound.statement.not_after);
         }
         let latest = self.now.saturating_add(policy.max_age);
         let not_after = horizon.first().map_or(latest, |first| first.min(latest));
         let mut report = self.report();
-        report.claims = claims::to_json(authentic, bound.as_ref());
+        report.claims = claims;
         report.horizon = horizon.sorted();
         if report.verdict != Verdict::Accepted {
             return Err(Refused { report: Box::new(report) });
@@ -246,7 +284,7 @@ impl<'a> Appraisal<'a> {
             keys,
             not_after,
             policy_version: policy.version(),
-            crl_numbers: claims.numbers(),
+            crl_numbers,
         })
     }
 
