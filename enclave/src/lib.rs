@@ -36,7 +36,6 @@ mod keys;
 mod limits;
 mod line;
 mod ohttp;
-mod patience;
 mod pipe;
 mod receipts;
 mod route;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tls::{Acceptor, Clients, CurrentIdentity, Handshakes, TlsError};
+use tls::{Acceptor, Clients, CurrentIdentity, Handshakes, Patience, TlsError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -21,7 +21,6 @@ use tokio::time::{sleep, timeout};
 use crate::boot::{Serving, State};
 use crate::config::{Limits, Tls};
 use crate::event::Event;
-use crate::patience::Patience;
 
 /// Serves on `listener` until `shutdown` resolves, then drains.
 ///

@@ -21,7 +21,6 @@ mod keys;
 mod limits;
 mod metrics;
 mod owned;
-mod patience;
 mod pool;
 mod problem;
 mod relay;

@@ -12,7 +12,7 @@ use std::{
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tls::{Acceptor, Clients, CurrentIdentity, Handshakes, IdentityError, SpkiPin};
+use tls::{Acceptor, Clients, CurrentIdentity, Handshakes, IdentityError, Patience, SpkiPin};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -25,7 +25,6 @@ use crate::{
     config::{Certificate, Config, Timeouts},
     limits::Crowd,
     metrics::{Metrics, Shown},
-    patience::Patience,
     route::Router,
 };
 

@@ -16,6 +16,7 @@ mod error;
 mod files;
 mod hybrid;
 mod identity;
+mod patience;
 mod pin;
 mod pinned;
 
@@ -26,4 +27,5 @@ pub use dial::{Dialer, Stream};
 pub use error::TlsError;
 pub use files::IdentityFiles;
 pub use identity::{CurrentIdentity, Identity, IdentityError};
+pub use patience::Patience;
 pub use pin::{PinError, Pins, SpkiPin};

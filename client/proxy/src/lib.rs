@@ -19,7 +19,6 @@
 mod answer;
 mod guard;
 mod inspect;
-mod patience;
 mod problem;
 mod receipts;
 mod serve;

@@ -1,4 +1,4 @@
-//! A connection that gives up on a client who takes no data.
+//! A connection that gives up on a peer who takes no data.
 
 use std::{
     future::Future,
@@ -14,21 +14,23 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// A TCP stream whose writes fail once the peer has taken nothing for `limit`.
+/// A TCP stream whose writes fail once the peer has taken nothing for a time.
 ///
-/// Without it, a client that stops reading would hold a stream, and its enclave's, for as long as it likes.
+/// Without it, a peer that stops reading would hold its connection, and whatever answers on it, for as long as it likes.
 #[derive(Debug)]
-pub(crate) struct Patience {
+pub struct Patience {
     stream: TcpStream,
     limit: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl Patience {
-    pub(crate) fn new(stream: TcpStream, limit: Duration) -> Self {
+    /// Gives up on a write when the peer has taken nothing for `limit`.
+    pub const fn new(stream: TcpStream, limit: Duration) -> Self {
         Self { stream, limit, waiting: None }
     }
 
+    /// What was polled, or an error where it was pending for too long.
     fn progress<T>(
         &mut self,
         cx: &mut Context<'_>,
