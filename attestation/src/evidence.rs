@@ -9,7 +9,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::bytes::Malformed;
-use crate::snp;
+use crate::{gpu, snp};
 
 /// Longest evidence in any form: a TDX quote with collateral or eight GPUs' reports fit in it.
 pub const LEN_MAX: usize = 4 << 20;
@@ -42,6 +42,8 @@ pub enum EvidenceKind {
     TdxQuote,
     /// NVIDIA device evidence (JSON).
     NvidiaJson,
+    /// A raw report of an NVIDIA device, decoded from hex or base64 where it came so.
+    NvidiaReport(Vec<u8>),
     /// An Azure HCL report.
     AzureHcl,
 }
@@ -76,6 +78,9 @@ impl EvidenceKind {
         }
         if bytes.len() == snp::REPORT_LEN {
             return Some(Self::SnpReport(bytes.to_vec()));
+        }
+        if gpu::is_report(bytes) {
+            return Some(Self::NvidiaReport(bytes.to_vec()));
         }
         let is_tdx = matches!(bytes.first_chunk(), Some([4 | 5, 0]))
             && bytes.get(4..8) == Some(TEE_TDX.as_slice());
@@ -148,7 +153,7 @@ const WHAT: &str = "evidence";
 /// Marks a CMW collection (RFC 9999): its value names the collection's type.
 const COLLECTION_KEY: &str = "__cmwc_t";
 /// Keys that NVIDIA's evidence has one of, in the forms that its tools write.
-const NVIDIA_KEYS: [&str; 4] = ["evidence", "evidence_list", "arch", "gpu_evidences"];
+const NVIDIA_KEYS: [&str; 3] = ["evidence", "evidence_list", "arch"];
 /// The type of our collection.
 const COLLECTION_TYPE: &str = "tag:veritee.dev,2026:evidence";
 

@@ -14,6 +14,7 @@ pub mod cbor;
 pub mod digest;
 pub mod endorsements;
 pub mod evidence;
+pub mod gpu;
 mod json;
 pub mod keys;
 pub mod labels;
