@@ -6,6 +6,7 @@
 //! | [`Crl`](Kind::Crl) | `X509 CRL` | X.509 revocation list, DER |
 //! | [`TcbInfo`](Kind::TcbInfo) | `INTEL TCB INFO` | `{"tcbInfo":{…},"signature":"…"}` as Intel's PCS sends it |
 //! | [`QeIdentity`](Kind::QeIdentity) | `INTEL QE IDENTITY` | `{"enclaveIdentity":{…},"signature":"…"}`, likewise |
+//! | [`OcspResponse`](Kind::OcspResponse) | `OCSP RESPONSE` | RFC 6960's answer about a certificate, DER |
 //!
 //! Nothing here is parsed further than to tell its kind, let alone believed. The SHA-256 of every
 //! item is taken once, when it is added: whoever remembers what was verified looks it up by that.
@@ -32,6 +33,7 @@ pub struct Endorsements {
     crls: Items,
     tcb_infos: Items,
     qe_identities: Items,
+    ocsp_responses: Items,
 }
 
 /// What kind of endorsement some bytes are.
@@ -46,11 +48,14 @@ pub enum Kind {
     TcbInfo,
     /// Intel's identity of a quoting enclave with its signature, exactly as signed.
     QeIdentity,
+    /// An OCSP response (RFC 6960), DER.
+    OcspResponse,
 }
 
 impl Kind {
     /// Every kind, in the order in which they are written.
-    pub const ALL: [Self; 4] = [Self::Certificate, Self::Crl, Self::TcbInfo, Self::QeIdentity];
+    pub const ALL: [Self; 5] =
+        [Self::Certificate, Self::Crl, Self::TcbInfo, Self::QeIdentity, Self::OcspResponse];
 
     /// The label of its PEM block.
     pub const fn label(self) -> &'static str {
@@ -59,6 +64,7 @@ impl Kind {
             Self::Crl => "X509 CRL",
             Self::TcbInfo => "INTEL TCB INFO",
             Self::QeIdentity => "INTEL QE IDENTITY",
+            Self::OcspResponse => "OCSP RESPONSE",
         }
     }
 
@@ -108,6 +114,7 @@ impl Endorsements {
             crls: Items::new(),
             tcb_infos: Items::new(),
             qe_identities: Items::new(),
+            ocsp_responses: Items::new(),
         }
     }
 
@@ -124,6 +131,11 @@ impl Endorsements {
     /// X.509 certificates, DER.
     pub fn certificates(&self) -> &[Vec<u8>] {
         self.items(Kind::Certificate)
+    }
+
+    /// OCSP responses, DER.
+    pub fn ocsp_responses(&self) -> &[Vec<u8>] {
+        self.items(Kind::OcspResponse)
     }
 
     /// X.509 certificate revocation lists, DER.
@@ -160,7 +172,7 @@ impl Endorsements {
         self.add_item(Kind::Crl, der)
     }
 
-    /// Adds what `bytes` hold: PEM of any number of items, one certificate or list in DER (or in
+    /// Adds what `bytes` hold: PEM of any number of items, one certificate, list or response in DER (or in
     /// hex of it), one answer of Intel's PCS, or Intel collateral in the JSON form of public tools.
     ///
     /// # Errors
@@ -216,6 +228,7 @@ impl Endorsements {
             Kind::Crl => &self.crls,
             Kind::TcbInfo => &self.tcb_infos,
             Kind::QeIdentity => &self.qe_identities,
+            Kind::OcspResponse => &self.ocsp_responses,
         }
     }
 
@@ -225,6 +238,7 @@ impl Endorsements {
             Kind::Crl => &mut self.crls,
             Kind::TcbInfo => &mut self.tcb_infos,
             Kind::QeIdentity => &mut self.qe_identities,
+            Kind::OcspResponse => &mut self.ocsp_responses,
         }
     }
 
@@ -275,9 +289,14 @@ const WHAT: &str = "endorsements";
 const SEQUENCE: u8 = 0x30;
 
 /// Tells a certificate from a CRL by the first element inside `tbs`: a certificate of version 3
-/// starts with the context tag 0, a CRL of version 2 with the INTEGER 1 (RFC 5280 §4.1, §5.1).
+/// starts with the context tag 0, a CRL of version 2 with the INTEGER 1 (RFC 5280 §4.1, §5.1). An
+/// OCSP response has no such part: it starts with its status, an ENUMERATED (RFC 6960 §4.2.1).
 fn der_kind(der: &[u8]) -> Option<Kind> {
-    let tbs = der_content(der_content(der)?)?;
+    let whole = der_content(der)?;
+    if whole.starts_with(&[0x0a, 0x01]) {
+        return Some(Kind::OcspResponse);
+    }
+    let tbs = der_content(whole)?;
     match tbs.get(..3)? {
         [0xa0, 0x03, 0x02] => Some(Kind::Certificate),
         [0x02, 0x01, 0x01] => Some(Kind::Crl),
@@ -317,6 +336,7 @@ mod tests {
 
     const CERT: &[u8] = &[0x30, 7, 0x30, 5, 0xa0, 3, 0x02, 1, 2];
     const LIST: &[u8] = &[0x30, 5, 0x30, 3, 0x02, 1, 1];
+    const RESPONSE: &[u8] = &[0x30, 3, 0x0a, 1, 6];
 
     #[test]
     fn kinds_are_told_by_content() {
@@ -324,7 +344,9 @@ mod tests {
         all.add(CERT).unwrap();
         all.add(LIST).unwrap();
         all.add(CERT).unwrap();
+        all.add(RESPONSE).unwrap();
         assert_eq!((all.certificates().len(), all.crls().len()), (1, 1));
+        assert_eq!(all.ocsp_responses(), [RESPONSE.to_vec()]);
         assert_eq!(all.digests(Kind::Crl), [Sha256::of(LIST)]);
         all.add(hex::encode(LIST).as_bytes()).unwrap();
         assert_eq!(all.crls().len(), 1, "the same list in hex");
@@ -344,6 +366,7 @@ mod tests {
             pem(Kind::TcbInfo.label(), CERT),
             pem(Kind::Certificate.label(), b"{}"),
             pem(Kind::Crl.label(), CERT),
+            pem(Kind::OcspResponse.label(), CERT),
         ] {
             assert!(Endorsements::new().add(bad.as_bytes()).is_err(), "{bad}");
         }

@@ -1,4 +1,4 @@
-//! Evidence of NVIDIA GPUs and NVSwitches: an SPDM 1.1 `GET_MEASUREMENTS` request and the response to it
+//! Evidence of NVIDIA GPUs and switches: an SPDM 1.1 `GET_MEASUREMENTS` request and the response to it
 //! (DMTF DSP0274 §10.11), as raw bytes with a view: what was signed is never serialised again.
 //!
 //! | request | bytes | | response | bytes |
@@ -51,7 +51,7 @@ pub enum Architecture {
     Hopper,
     /// B100, B200, RTX PRO 6000 and their like.
     Blackwell,
-    /// The NVSwitch of HGX systems with Hopper GPUs.
+    /// The switch of HGX systems with Hopper GPUs.
     Ls10,
 }
 
@@ -275,7 +275,11 @@ mod tests {
         assert_eq!(opaque.mode(), Some(Mode::ProtectedPcie));
         assert_eq!(opaque.fwid(), Some(crate::Digest([4; 48])));
         let links: Vec<_> = opaque.links().collect();
-        assert_eq!(links, [Pdi([1, 2, 3, 4, 5, 6, 7, 8])], "reversed, and no link that leads nowhere");
+        assert_eq!(
+            links,
+            [Pdi([1, 2, 3, 4, 5, 6, 7, 8])],
+            "reversed, and no link that leads nowhere"
+        );
     }
 
     #[test]
@@ -284,12 +288,7 @@ mod tests {
         gpus[..8].copy_from_slice(&[1; 8]);
         gpus[8..16].copy_from_slice(&[2; 8]);
         gpus[64..72].copy_from_slice(&[3; 8]);
-        let bytes = report(&[
-            (6, b"96.10.5e.00.01"),
-            (22, &[5; 8]),
-            (25, &[1, 0]),
-            (26, &gpus),
-        ]);
+        let bytes = report(&[(6, b"96.10.5e.00.01"), (22, &[5; 8]), (25, &[1, 0]), (26, &gpus)]);
         let report = GpuReport::parse(&bytes).unwrap();
         let opaque = report.opaque();
         assert_eq!(opaque.vbios().as_deref(), Some("96.10.5E.00.01"));

@@ -180,7 +180,7 @@ mod tests {
     fn collateral_is_taken_apart() {
         let all = added(&sample().to_string()).unwrap();
         let counts = Kind::ALL.map(|kind| all.items(kind).len());
-        assert_eq!(counts, [1, 1, 1, 1]);
+        assert_eq!(counts, [1, 1, 1, 1, 0]);
         let tcb_info = format!(r#"{{"tcbInfo":{{"id":"TDX"}},"signature":"{}"}}"#, "ab".repeat(64));
         assert_eq!(all.items(Kind::TcbInfo), [tcb_info.clone().into_bytes()]);
         // The same as the PCS sends it, and all of it in PEM, are the same again.

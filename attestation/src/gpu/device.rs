@@ -245,7 +245,7 @@ mod tests {
         let mut bytes = vec![0x11, 0xe0, 1, 0xff];
         bytes.extend_from_slice(&[nonce; 32]);
         bytes.extend_from_slice(&[0, 0x11, 0x60, 0, 0, 0, 0, 0, 0]);
-        bytes.resize(bytes.len() + 32 + REPORT + 96, 0);
+        bytes.extend_from_slice(&[0; 32 + REPORT + 96]);
         bytes
     }
 

@@ -89,7 +89,8 @@ impl Opaque {
     /// to tell a field that is wrong from one that is missing.
     fn check(&self) -> Result<(), Malformed> {
         let wrong = Err(Malformed::invalid(WHAT, "have a field of the wrong length or value"));
-        for (kind, len) in [(NVDEC0, 1), (FWID, 48), (PCIE, 1), (LOCK, 2), (VERSION, 2), (MODE, 2)] {
+        for (kind, len) in [(NVDEC0, 1), (FWID, 48), (PCIE, 1), (LOCK, 2), (VERSION, 2), (MODE, 2)]
+        {
             if self.field(kind).is_some_and(|value| value.len() != len) {
                 return wrong;
             }
@@ -102,9 +103,9 @@ impl Opaque {
         if self.field(VBIOS).is_some_and(|value| value.len() != 8 && text(value).is_none())
             || self.field(PDI).is_some_and(|value| !value.len().is_multiple_of(8))
             || self.field(MEASUREMENT_COUNTS).is_some_and(|value| !value.len().is_multiple_of(4))
-            || [NVDEC0, PCIE].into_iter().any(|kind| {
-                self.field(kind).is_some_and(|value| !matches!(value, [ON] | [OFF]))
-            })
+            || [NVDEC0, PCIE]
+                .into_iter()
+                .any(|kind| self.field(kind).is_some_and(|value| !matches!(value, [ON | OFF])))
         {
             return wrong;
         }

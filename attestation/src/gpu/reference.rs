@@ -246,7 +246,8 @@ mod tests {
         assert!(switch.check().is_err(), "a switch has no driver");
         let mut family = vbios();
         family.chip = "GB20X".to_owned();
-        for (chip, expected) in [("GB202", true), ("GB20X", true), ("GB20Y", false), ("GB2021", false)]
+        for (chip, expected) in
+            [("GB202", true), ("GB20X", true), ("GB20Y", false), ("GB2021", false)]
         {
             assert_eq!(family.is_of_chip(chip), expected, "{chip}");
         }
