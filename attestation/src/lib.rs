@@ -8,11 +8,13 @@
 //! parser takes all of its input or refuses it with [`Malformed`].
 #![forbid(unsafe_code)]
 
+pub mod azure;
 pub mod binding;
 pub mod bytes;
 pub mod cbor;
 pub mod digest;
 pub mod endorsements;
+pub mod eventlog;
 pub mod evidence;
 pub mod gpu;
 mod json;
