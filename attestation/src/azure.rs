@@ -446,16 +446,21 @@ mod tests {
     const JSON: &str = r#"{"keys":[{"kid":"HCLAkPub","key_ops":["sign"],"kty":"RSA","e":"AQAB","n":"MODULUS"},{"kid":"HCLEkPub","key_ops":["encrypt"],"kty":"RSA","e":"AQAB","n":"x"}],"vm-configuration":{"console-enabled":true,"secure-boot":true,"tpm-enabled":true,"vmUniqueId":"ID"},"user-data":"USER"}"#;
 
     fn runtime() -> String {
-        JSON.replace("MODULUS", &URL_SAFE_NO_PAD.encode([0x80; 256])).replace("USER", &"AB".repeat(64))
+        JSON.replace("MODULUS", &URL_SAFE_NO_PAD.encode([0x80; 256]))
+            .replace("USER", &"AB".repeat(64))
     }
 
     fn report(hardware: &[u8], kind: u32, runtime: &str) -> Vec<u8> {
         let len = u32::try_from(runtime.len()).unwrap();
         let mut report = MAGIC.to_vec();
-        report.extend([1, HEAD_LEN + DATA_HEAD_LEN + len, REQUEST_TYPE].map(u32::to_le_bytes).concat());
+        report.extend(
+            [1, len.saturating_add(HEAD_LEN.saturating_add(DATA_HEAD_LEN)), REQUEST_TYPE]
+                .map(u32::to_le_bytes)
+                .concat(),
+        );
         report.extend([0; 16]);
         report.extend(hardware);
-        let data = [DATA_HEAD_LEN + len, DATA_VERSION, kind, HASH_SHA256, len];
+        let data = [DATA_HEAD_LEN.saturating_add(len), DATA_VERSION, kind, HASH_SHA256, len];
         report.extend(data.map(u32::to_le_bytes).concat());
         report.extend(runtime.as_bytes());
         report.extend([0; 100]);
@@ -463,7 +468,8 @@ mod tests {
     }
 
     fn td_report() -> Vec<u8> {
-        let mut report: Vec<u8> = (0..TD_REPORT_LEN).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        let mut report: Vec<u8> =
+            (0..TD_REPORT_LEN).map(|at| u8::try_from(at % 251).unwrap()).collect();
         report[0] = TYPE_TDX;
         let [tcb, info] = [Sha384::of(&report[256..495]).0, Sha384::of(&report[512..]).0];
         report[32..80].copy_from_slice(&tcb);
@@ -546,7 +552,9 @@ mod tests {
             assert!(RuntimeData::parse(bad.as_bytes()).is_err(), "{from} as {to}");
         }
         // What a later paravisor adds is passed over, and older ones have no user data.
-        for (from, to) in [("\"secure-boot\"", "\"more\":1,\"secure-boot\""), (",\"user-data\"", ",\"else\"")] {
+        for (from, to) in
+            [("\"secure-boot\"", "\"more\":1,\"secure-boot\""), (",\"user-data\"", ",\"else\"")]
+        {
             assert!(RuntimeData::parse(runtime().replacen(from, to, 1).as_bytes()).is_ok(), "{to}");
         }
     }
@@ -561,7 +569,8 @@ mod tests {
             "pcrs": pcrs,
         });
         let file = serde_json::json!({ "version": 1, "hcl_report": URL_SAFE_NO_PAD.encode(&hcl), "tpm_quote": quote });
-        let parse = |file: &serde_json::Value| AzureEvidence::parse_json(file.to_string().as_bytes());
+        let parse =
+            |file: &serde_json::Value| AzureEvidence::parse_json(file.to_string().as_bytes());
         let parsed = parse(&file).unwrap();
         assert_eq!(parsed.tpm_quote.unwrap().attest.extra_data, b"challenge");
         // Lists of numbers, under the first names.

@@ -42,10 +42,12 @@ pub enum EvidenceKind {
     TdxQuote,
     /// NVIDIA device evidence (JSON).
     NvidiaJson,
-    /// A raw report of an NVIDIA device, decoded from hex or base64 where it came so.
+/// A raw report of an NVIDIA device, decoded from hex or base64 where it came so.
     NvidiaReport(Vec<u8>),
-    /// An Azure HCL report.
-    AzureHcl,
+    /// An Azure HCL report, decoded from hex or base64 where it came so.
+    AzureHcl(Vec<u8>),
+    /// An Azure HCL report with what the virtual TPM signed (JSON).
+    AzureJson,
 }
 
 impl EvidenceKind {
@@ -74,7 +76,7 @@ impl EvidenceKind {
         /// TEE type of TDX in a quote's header (Intel DCAP Quoting Library API, appendix A.3.1).
         const TEE_TDX: [u8; 4] = [0x81, 0, 0, 0];
         if bytes.starts_with(b"HCLA") {
-            return Some(Self::AzureHcl);
+            return Some(Self::AzureHcl(bytes.to_vec()));
         }
         if bytes.len() == snp::REPORT_LEN {
             return Some(Self::SnpReport(bytes.to_vec()));
@@ -92,6 +94,7 @@ impl EvidenceKind {
             serde_json::from_slice(text).map_err(|_| Malformed::invalid(WHAT, "is not JSON"))?;
         match keys {
             Keys { of_bundle: true, .. } => Ok(Self::Bundle),
+            Keys { of_azure: true, .. } => Ok(Self::AzureJson),
             Keys { of_nvidia: true, .. } => Ok(Self::NvidiaJson),
             Keys { .. } => {
                 Err(Malformed::invalid(WHAT, "is JSON of no kind that this version knows"))
@@ -105,6 +108,7 @@ impl EvidenceKind {
 #[derive(Default)]
 struct Keys {
     of_bundle: bool,
+    of_azure: bool,
     of_nvidia: bool,
 }
 
@@ -128,6 +132,7 @@ impl<'de> Visitor<'de> for KeysVisitor {
         while let Some(key) = map.next_key::<String>()? {
             map.next_value::<IgnoredAny>()?;
             keys.of_bundle |= key == COLLECTION_KEY;
+            keys.of_azure |= AZURE_KEYS.contains(&key.as_str());
             keys.of_nvidia |= NVIDIA_KEYS.contains(&key.as_str());
         }
         Ok(keys)
@@ -136,7 +141,7 @@ impl<'de> Visitor<'de> for KeysVisitor {
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Keys, A::Error> {
         let first: Keys = list.next_element()?.unwrap_or_default();
         while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Keys { of_bundle: false, ..first })
+        Ok(Keys { of_bundle: false, of_azure: false, ..first })
     }
 }
 
@@ -152,6 +157,8 @@ fn decode_text(text: &[u8]) -> Option<Vec<u8>> {
 const WHAT: &str = "evidence";
 /// Marks a CMW collection (RFC 9999): its value names the collection's type.
 const COLLECTION_KEY: &str = "__cmwc_t";
+/// Keys that Azure's evidence has one of, in the forms that collectors write.
+const AZURE_KEYS: [&str; 3] = ["hcl_report", "tpm_quote", "vcek"];
 /// Keys that NVIDIA's evidence has one of, in the forms that its tools write.
 const NVIDIA_KEYS: [&str; 3] = ["evidence", "evidence_list", "arch"];
 /// The type of our collection.
@@ -507,7 +514,11 @@ mod tests {
         assert_eq!(EvidenceKind::detect(base64.as_bytes()), is_report);
         let tdx = [4, 0, 2, 0, 0x81, 0, 0, 0, 0, 0];
         assert_eq!(EvidenceKind::detect(&tdx), Ok(EvidenceKind::TdxQuote));
-        assert_eq!(EvidenceKind::detect(b"HCLA...."), Ok(EvidenceKind::AzureHcl));
+        assert_eq!(
+            EvidenceKind::detect(b"HCLA...."),
+            Ok(EvidenceKind::AzureHcl(b"HCLA....".to_vec()))
+        );
+        assert_eq!(EvidenceKind::detect(br#"{"hcl_report":""}"#), Ok(EvidenceKind::AzureJson));
         assert_eq!(EvidenceKind::detect(br#"[{"arch":"HOPPER"}]"#), Ok(EvidenceKind::NvidiaJson));
         // As long as a report, and not one.
         let padded = format!("{:1184}", r#"{"arch":"HOPPER"}"#);

@@ -20,7 +20,11 @@ fn every_genuine_report_is_read_and_hashes_its_runtime_data() {
         ("tdx-trustee/hcl-report.bin", false, true),
     ] {
         let bytes = fs::read(root.join(name)).unwrap();
-        assert_eq!(EvidenceKind::detect(&bytes), Ok(EvidenceKind::AzureHcl(bytes.clone())), "{name}");
+        assert_eq!(
+            EvidenceKind::detect(&bytes),
+            Ok(EvidenceKind::AzureHcl(bytes.clone())),
+            "{name}"
+        );
         let report = HclReport::parse(&bytes).unwrap();
         let report_data = match &report.hardware {
             Hardware::Snp(report) => SnpReport::parse(report).unwrap().report_data().to_vec(),

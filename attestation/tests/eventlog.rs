@@ -69,7 +69,6 @@ fn what_is_no_log_of_this_kind_is_refused() {
     }
 }
 
-
 fn vectors() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors");
     let root = std::env::var_os("VERITEE_VECTORS").map_or(beside, PathBuf::from);

@@ -143,7 +143,7 @@ impl Presented {
                 let accelerators = Some(Accelerators { bytes: bytes.to_vec(), nonce });
                 Ok(Self { platform: "nvidia-gpu", cpu: None, accelerators, parts: None })
             }
-            EvidenceKind::AzureHcl => Err(not_supported("azure-hcl")),
+            EvidenceKind::AzureHcl(_) | EvidenceKind::AzureJson => Err(not_supported("azure-hcl")),
             _ => Err(not_supported("unknown")),
         }
     }

@@ -192,7 +192,14 @@ pub(super) mod tests {
     #[test]
     fn a_quote_says_what_it_holds() {
         let quote = parse(&message(b"nonce")).unwrap();
-        let Attest { qualified_signer, extra_data, clock, firmware_version, selections, pcr_digest } = quote.attest;
+        let Attest {
+            qualified_signer,
+            extra_data,
+            clock,
+            firmware_version,
+            selections,
+            pcr_digest,
+        } = quote.attest;
         assert_eq!((qualified_signer, extra_data), (vec![0, 0x0b, 9, 9], b"nonce".to_vec()));
         assert_eq!(clock, Clock { millis: 77, resets: 5, restarts: 6, is_safe: true });
         assert_eq!((firmware_version, pcr_digest), (8, vec![3; 32]));
@@ -205,7 +212,15 @@ pub(super) mod tests {
     #[test]
     fn everything_else_is_refused() {
         let good = message(b"nonce");
-        for (at, what) in [(0, "magic"), (3, "magic"), (4, "type"), (5, "type"), (35, "truth value"), (44, "banks"), (50, "map")] {
+        for (at, what) in [
+            (0, "magic"),
+            (3, "magic"),
+            (4, "type"),
+            (5, "type"),
+            (35, "truth value"),
+            (44, "banks"),
+            (50, "map"),
+        ] {
             let mut bad = good.clone();
             bad[at] ^= 0x12;
             assert!(parse(&bad).is_err(), "{what}");
@@ -216,7 +231,11 @@ pub(super) mod tests {
         assert!(parse(&[&good[..], &[0]].concat()).is_err());
         assert!(parse(&message(&[0; DATA_LEN_MAX])).is_ok());
         assert!(matches!(parse(&message(&[0; DATA_LEN_MAX + 1])), Err(Malformed::TooLong { .. })));
-        for (signature, pcrs) in [(255, vec![vec![0; 32]; 24]), (256, vec![vec![0; 32]; 23]), (256, vec![vec![0; 31]; 24])] {
+        for (signature, pcrs) in [
+            (255, vec![vec![0; 32]; 24]),
+            (256, vec![vec![0; 32]; 23]),
+            (256, vec![vec![0; 31]; 24]),
+        ] {
             assert!(TpmQuote::parse(good.clone(), &vec![0; signature], &pcrs).is_err());
         }
     }

@@ -39,7 +39,7 @@ fn decode(bytes: &[u8]) -> Result<String, Malformed> {
         EvidenceKind::SnpReport(report) => report_text(&SnpReport::parse(&report)?),
         EvidenceKind::TdxQuote => not_yet("a TDX quote"),
         EvidenceKind::NvidiaJson => not_yet("NVIDIA device evidence"),
-        EvidenceKind::AzureHcl => not_yet("an Azure HCL report"),
+        EvidenceKind::AzureHcl(_) | EvidenceKind::AzureJson => not_yet("an Azure HCL report"),
         _ => not_yet("evidence of another kind"),
     })
 }
