@@ -19,6 +19,8 @@ use crate::digest::Sha256;
 
 mod intel;
 
+pub(crate) use intel::Signed;
+
 /// Most items of one kind: four products' chains and lists are under twenty.
 pub const ITEMS_MAX: usize = 64;
 /// Longest single item: vendors' revocation lists and documents are a few kilobytes.

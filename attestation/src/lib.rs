@@ -26,6 +26,7 @@ pub mod platform;
 pub mod receipt;
 mod secret;
 pub mod snp;
+pub mod tdx;
 mod time;
 mod unverified;
 

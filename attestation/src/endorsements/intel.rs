@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::{Endorsements, Kind, WHAT};
 use crate::bytes::Malformed;
-use crate::json::object;
+use crate::json::Object;
 
 /// Adds what one JSON text holds.
 pub(super) fn add(all: &mut Endorsements, text: &str) -> Result<(), Malformed> {
@@ -75,15 +75,6 @@ struct Collateral {
     qe_identity: Box<RawValue>,
     qe_identity_signature: String,
     pck_certificate_chain: Option<String>,
-}
-
-/// A `T` that was written as an object.
-struct Object<T>(T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        object(deserializer).map(Self)
-    }
 }
 
 impl Collateral {
