@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use attestation::{ModelManifest, NodeId, Sha256, UnixTime};
 use channel::{Rotation, RotationError};
-use collect::{Attester, CollectError, Collector};
+use collect::{Accelerators, Attester, CollectError, Collector, Devices};
 use engine::Engine;
 use tls::SpkiPin;
 use tokio::sync::Semaphore;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::epochs::{Epochs, Identity};
+use crate::epochs::{Epochs, Identity, Platform};
 use crate::event::Refusals;
 use crate::keys::{ReceiptSigner, TlsKey, node_id};
 use crate::limits::{Budget, Decapsulator};
@@ -46,8 +46,12 @@ impl Boot {
     /// [`BootError::Platform`] if the machine has neither.
     pub fn attester(&self) -> Result<Box<dyn Attester>, BootError> {
         match &self.config.platform {
-            config::Platform::Socket { path } => Ok(Box::new(collect::Socket::new(path))),
-            config::Platform::SevSnp { root } => match collect::Tsm::open(root) {
+            config::Platform::Socket { path, .. } => Ok(Box::new(collect::Socket::new(path))),
+            config::Platform::Tdx { root, event_log, .. } => {
+                let tsm = collect::Tsm::tdx(root, event_log).map_err(BootError::Platform)?;
+                Ok(Box::new(tsm))
+            }
+            config::Platform::SevSnp { root, .. } => match collect::Tsm::sev_snp(root) {
                 Ok(tsm) => Ok(Box::new(tsm)),
                 Err(absent @ CollectError::Absent { .. }) => match collect::SevGuest::open(0) {
                     Ok(device) => Ok(Box::new(device)),
@@ -58,15 +62,31 @@ impl Boot {
         }
     }
 
+    /// The way to the accelerators that the configuration names, if it names any.
+    pub fn accelerators(&self) -> Option<Box<dyn Accelerators>> {
+        let socket = collect::Socket::new(self.config.platform.accelerators()?);
+        Some(Box::new(socket))
+    }
+
     /// Makes the keys of this boot.
     ///
     /// # Errors
-    /// [`BootError::Keys`].
-    pub fn make_keys(self, attester: Box<dyn Attester>) -> Result<Keyed, BootError> {
+    /// [`BootError::Accelerators`] unless there is a way to accelerators exactly where the
+    /// configuration names some, and [`BootError::Keys`].
+    pub fn make_keys(
+        self,
+        attester: Box<dyn Attester>,
+        accelerators: Option<Box<dyn Accelerators>>,
+    ) -> Result<Keyed, BootError> {
         let Self { config, clock } = self;
+        // The measured configuration says whether clients must see devices.
+        if config.platform.accelerators().is_some() != accelerators.is_some() {
+            return Err(BootError::Accelerators);
+        }
         let signer = ReceiptSigner::generate().ok_or(BootError::Keys)?;
         let tls = TlsKey::generate().ok_or(BootError::Keys)?;
-        Ok(Keyed { config, clock, attester, node_id: node_id(), signer, tls })
+        let devices = accelerators.map(Devices::new);
+        Ok(Keyed { config, clock, attester, devices, node_id: node_id(), signer, tls })
     }
 }
 
@@ -75,6 +95,7 @@ pub struct Keyed {
     config: Arc<Config>,
     clock: Clock,
     attester: Box<dyn Attester>,
+    devices: Option<Devices>,
     node_id: NodeId,
     signer: ReceiptSigner,
     tls: TlsKey,
@@ -86,7 +107,7 @@ impl Keyed {
     /// # Errors
     /// [`BootError::OtherModel`] if it runs another model than the configuration names.
     pub fn load(self, engine: Arc<dyn Engine>) -> Result<Loaded, BootError> {
-        let Self { config, clock, attester, node_id, signer, tls } = self;
+        let Self { config, clock, attester, devices, node_id, signer, tls } = self;
         let manifest = model::manifest(&config.model.names, engine.description());
         if manifest.weights.sha256 != config.model.sha256 {
             return Err(BootError::OtherModel {
@@ -94,7 +115,7 @@ impl Keyed {
                 actual: manifest.weights.sha256,
             });
         }
-        Ok(Loaded { config, clock, attester, node_id, signer, tls, engine, manifest })
+        Ok(Loaded { config, clock, attester, devices, node_id, signer, tls, engine, manifest })
     }
 }
 
@@ -109,6 +130,7 @@ pub struct Loaded {
     config: Arc<Config>,
     clock: Clock,
     attester: Box<dyn Attester>,
+    devices: Option<Devices>,
     node_id: NodeId,
     signer: ReceiptSigner,
     tls: TlsKey,
@@ -122,7 +144,8 @@ impl Loaded {
     /// # Errors
     /// [`BootError::Platform`], and [`BootError::Epoch`] for an epoch that keys cannot have.
     pub async fn attest(self) -> Result<Serving, BootError> {
-        let Self { config, clock, attester, node_id, signer, tls, engine, manifest } = self;
+        let Self { config, clock, attester, devices, node_id, signer, tls, engine, manifest } =
+            self;
         let limits = &config.limits;
         let epoch = config.epoch;
         let rotation = Rotation::new(epoch, GRACE.min(epoch), limits.requests_per_key)
@@ -138,7 +161,8 @@ impl Loaded {
         };
         let collector =
             Collector::spawn(attester, collect::Limits::default()).map_err(BootError::Platform)?;
-        let epochs = Epochs::begin(identity, collector, clock.clone(), rotation)
+        let platform = Platform { collector, devices };
+        let epochs = Epochs::begin(identity, platform, clock.clone(), rotation)
             .await
             .map_err(BootError::Platform)?;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -269,6 +293,8 @@ impl fmt::Debug for State {
 /// Why the enclave does not serve.
 #[derive(Debug)]
 pub enum BootError {
+    /// The configuration names accelerators and there is no way to them, or the other way round.
+    Accelerators,
     /// The crypto library made no key.
     Keys,
     /// The engine runs another model than the configuration names.
@@ -288,6 +314,7 @@ impl BootError {
     /// A stable name for the error.
     pub const fn code(&self) -> &'static str {
         match self {
+            Self::Accelerators => "boot-accelerators",
             Self::Keys => "boot-keys",
             Self::OtherModel { .. } => "boot-other-model",
             Self::Platform(error) => error.code(),
@@ -299,6 +326,9 @@ impl BootError {
 impl fmt::Display for BootError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Accelerators => {
+                f.write_str("the configuration and the way to the accelerators do not agree")
+            }
             Self::Keys => f.write_str("no key could be made"),
             Self::OtherModel { expected, actual } => {
                 write!(f, "the configuration names the model {expected}, the engine runs {actual}")
@@ -314,7 +344,7 @@ impl std::error::Error for BootError {
         match self {
             Self::Platform(error) => Some(error),
             Self::Epoch(error) => Some(error),
-            Self::Keys | Self::OtherModel { .. } => None,
+            Self::Accelerators | Self::Keys | Self::OtherModel { .. } => None,
         }
     }
 }

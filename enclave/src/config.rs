@@ -90,12 +90,42 @@ pub enum Platform {
         /// Where configfs-tsm is.
         #[serde(default = "tsm_root")]
         root: PathBuf,
+        /// The socket of the service that asks the accelerators; without it there are none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        accelerators: Option<PathBuf>,
+    },
+    /// Intel TDX by Linux's configfs-tsm.
+    Tdx {
+        /// Where configfs-tsm is.
+        #[serde(default = "tsm_root")]
+        root: PathBuf,
+        /// The file with the firmware's event log.
+        #[serde(default = "ccel")]
+        event_log: PathBuf,
+        /// The socket of the service that asks the accelerators; without it there are none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        accelerators: Option<PathBuf>,
     },
     /// A platform service on a unix socket.
     Socket {
         /// The socket.
         path: PathBuf,
+        /// The socket of the service that asks the accelerators, which may be the same; without it
+        /// there are none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        accelerators: Option<PathBuf>,
     },
+}
+
+impl Platform {
+    /// The socket of the service that asks the accelerators, if the enclave uses any.
+    pub fn accelerators(&self) -> Option<&Path> {
+        match self {
+            Self::SevSnp { accelerators, .. }
+            | Self::Tdx { accelerators, .. }
+            | Self::Socket { accelerators, .. } => accelerators.as_deref(),
+        }
+    }
 }
 
 /// The one model, by its file, that file's digest and the names that clients ask for.
@@ -469,6 +499,10 @@ const fn handshake_s() -> u64 {
 
 fn tsm_root() -> PathBuf {
     PathBuf::from(collect::TSM_ROOT)
+}
+
+fn ccel() -> PathBuf {
+    collect::CCEL.into()
 }
 
 /// Shortest epoch (`docs/protocol.md` §5.1).

@@ -6,13 +6,11 @@
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use attestation::binding::FreshnessProof;
-use attestation::{
-    BindingId, Bundle, Challenge, CpuEvidence, SealingKey, Sha256, Statement, UnixTime,
-};
+use attestation::binding::{FreshnessProof, accelerator_nonce};
+use attestation::{BindingId, Bundle, Challenge, SealingKey, Sha256, Statement, UnixTime};
 use bytes::Bytes;
 use channel::{KeyRing, Recipient, Refused, Rotation};
-use collect::{CollectError, Collector, PlatformEvidence};
+use collect::{AcceleratorEvidence, CollectError, Collector, Devices, PlatformEvidence};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::clock::Clock;
@@ -29,6 +27,14 @@ pub(crate) struct Identity {
     pub(crate) config: Vec<u8>,
 }
 
+/// Who signs for an epoch.
+#[derive(Debug)]
+pub(crate) struct Platform {
+    pub(crate) collector: Collector,
+    /// The accelerators, where the enclave uses any.
+    pub(crate) devices: Option<Devices>,
+}
+
 /// One epoch that was or is offered.
 #[derive(Debug)]
 pub(crate) struct Epoch {
@@ -37,6 +43,7 @@ pub(crate) struct Epoch {
     binding: BindingId,
     ohttp_keys: Bytes,
     not_after: UnixTime,
+    accelerators: Option<AcceleratorEvidence>,
     cached: Bytes,
 }
 
@@ -64,7 +71,7 @@ impl Epoch {
 #[derive(Debug)]
 pub(crate) struct Epochs {
     identity: Identity,
-    collector: Collector,
+    platform: Platform,
     clock: Clock,
     boot: Instant,
     length: Duration,
@@ -82,7 +89,7 @@ impl Epochs {
     /// Makes the first key and has the platform sign for it.
     pub(crate) async fn begin(
         identity: Identity,
-        collector: Collector,
+        platform: Platform,
         clock: Clock,
         rotation: Rotation,
     ) -> Result<Self, CollectError> {
@@ -90,9 +97,9 @@ impl Epochs {
         let ring = KeyRing::new(rotation, Duration::ZERO);
         let key = ring.current().public().clone();
         let length = rotation.epoch();
-        let current = identity.attest(&key, &collector, clock.now(), length).await?;
+        let current = identity.attest(&key, &platform, clock.now(), length).await?;
         let state = RwLock::new(State { ring, current: Arc::new(current), grace: Vec::new() });
-        Ok(Self { identity, collector, clock, boot, length, state })
+        Ok(Self { identity, platform, clock, boot, length, state })
     }
 
     /// The epoch that is offered.
@@ -118,10 +125,10 @@ impl Epochs {
     /// An evidence bundle of the current epoch that answers `challenge`.
     pub(crate) async fn answer(&self, challenge: Challenge) -> Result<Vec<u8>, CollectError> {
         let epoch = self.current();
-        let collected = self.collector.fresh(epoch.binding, challenge).await?;
+        let collected = self.platform.collector.fresh(epoch.binding, challenge).await?;
+        let signed = Signed { cpu: &collected.evidence, accelerators: epoch.accelerators.as_ref() };
         let keys = epoch.ohttp_keys.to_vec();
-        let statement = epoch.statement.clone();
-        Ok(self.identity.bundle(statement, keys, &collected.evidence, &collected.freshness))
+        self.identity.bundle(epoch.statement.clone(), keys, signed, &collected.freshness)
     }
 
     /// Rotates for as long as it is polled: zeroises what is over, and replaces the current key a
@@ -162,7 +169,7 @@ impl Epochs {
     async fn renew(&self) -> Result<u64, CollectError> {
         let key = self.write().ring.stage(self.boot.elapsed()).public().clone();
         let next =
-            self.identity.attest(&key, &self.collector, self.clock.now(), self.length).await?;
+            self.identity.attest(&key, &self.platform, self.clock.now(), self.length).await?;
         let mut state = self.write();
         if state.ring.promote(self.boot.elapsed()) {
             let before = std::mem::replace(&mut state.current, Arc::new(next));
@@ -186,39 +193,50 @@ impl Epochs {
 const CLOCK_TOLERANCE: Duration = Duration::from_mins(1);
 
 impl Identity {
-    /// Binds `key` from `now` on for `length`, and has the platform sign that.
+    /// Binds `key` from `now` on for `length`, and has the platform sign that: the accelerators for
+    /// node and key, and the CPU for these and what the accelerators said (`docs/protocol.md` §5.2).
     async fn attest(
         &self,
         key: &SealingKey,
-        collector: &Collector,
+        platform: &Platform,
         now: UnixTime,
         length: Duration,
     ) -> Result<Epoch, CollectError> {
         let ohttp_keys = key.encode();
+        let keys_digest = Sha256::of(&ohttp_keys);
+        let accelerators = match &platform.devices {
+            Some(devices) => {
+                let nonce = accelerator_nonce(&self.node_id, &keys_digest);
+                Some(devices.evidence(nonce).await?)
+            }
+            None => None,
+        };
         let not_after = now.saturating_add(length);
         let statement = Statement {
             node_id: self.node_id,
-            ohttp_keys: Sha256::of(&ohttp_keys),
+            ohttp_keys: keys_digest,
             compat_key: None,
             tls_spki: self.tls_spki,
             receipt_key: self.receipt_key.thumbprint(),
             manifest: Sha256::of(&self.manifest),
             config: Sha256::of(&self.config),
-            accelerators: None,
+            accelerators: accelerators.as_ref().map(|devices| Sha256::of(&devices.evidence)),
             not_before: now.saturating_sub(CLOCK_TOLERANCE),
             not_after,
         }
         .encode();
         let binding = BindingId::of_statement(&statement);
-        let evidence = collector.epoch(binding).await?;
+        let evidence = platform.collector.epoch(binding).await?;
+        let signed = Signed { cpu: &evidence, accelerators: accelerators.as_ref() };
         let none = FreshnessProof::None;
-        let cached = self.bundle(statement.clone(), ohttp_keys.clone(), &evidence, &none);
+        let cached = self.bundle(statement.clone(), ohttp_keys.clone(), signed, &none)?;
         Ok(Epoch {
             key_id: key.key_id(),
             statement,
             binding,
             ohttp_keys: ohttp_keys.into(),
             not_after,
+            accelerators,
             cached: cached.into(),
         })
     }
@@ -227,10 +245,15 @@ impl Identity {
         &self,
         statement: Vec<u8>,
         ohttp_keys: Vec<u8>,
-        evidence: &PlatformEvidence,
+        signed: Signed<'_>,
         freshness: &FreshnessProof,
-    ) -> Vec<u8> {
-        Bundle {
+    ) -> Result<Vec<u8>, CollectError> {
+        let Signed { cpu, accelerators } = signed;
+        let mut endorsements = cpu.endorsements.clone();
+        if let Some(devices) = accelerators {
+            endorsements.extend(&devices.endorsements)?;
+        }
+        let bundle = Bundle {
             statement,
             ohttp_keys,
             receipt_key: self.receipt_key.encode(),
@@ -238,13 +261,20 @@ impl Identity {
             config: self.config.clone(),
             // Digests and numbers always serialise.
             freshness: serde_json::to_vec(freshness).unwrap_or_default(),
-            cpu0: CpuEvidence::sev_snp(evidence.report.clone()),
-            event_log: None,
-            accel: None,
-            endorsements: evidence.endorsements.to_pem().into_bytes(),
-        }
-        .encode()
+            cpu0: cpu.cpu.clone(),
+            event_log: cpu.event_log.clone(),
+            accel: accelerators.map(|devices| devices.evidence.clone()),
+            endorsements: endorsements.to_pem().into_bytes(),
+        };
+        Ok(bundle.encode())
     }
+}
+
+/// What stands in a bundle beside what the enclave says itself.
+#[derive(Clone, Copy)]
+struct Signed<'a> {
+    cpu: &'a PlatformEvidence,
+    accelerators: Option<&'a AcceleratorEvidence>,
 }
 
 /// How often epochs are looked at.

@@ -12,8 +12,8 @@
 //!
 //! let clock = Clock::new(|| attestation::UnixTime::from_secs(1_800_000_000));
 //! let boot = Boot::new(Config::parse(text)?, clock);
-//! let attester = boot.attester()?;
-//! let serving = boot.make_keys(attester)?.load(engine)?.attest().await?;
+//! let (attester, accelerators) = (boot.attester()?, boot.accelerators());
+//! let serving = boot.make_keys(attester, accelerators)?.load(engine)?.attest().await?;
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
 //! enclave::serve(listener, serving, std::future::pending()).await?;
 //! # Ok(()) }

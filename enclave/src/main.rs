@@ -108,8 +108,8 @@ async fn run(config: Config, folder: &Path) -> anyhow::Result<()> {
     let verified = model::read(&config.model, folder)?;
     let engine = Arc::new(model::start(&config, verified)?);
     let boot = Boot::new(config, Clock::new(now));
-    let attester = boot.attester()?;
-    let serving = boot.make_keys(attester)?.load(engine)?.attest().await?;
+    let (attester, accelerators) = (boot.attester()?, boot.accelerators());
+    let serving = boot.make_keys(attester, accelerators)?.load(engine)?.attest().await?;
     let listener =
         TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let address = listener.local_addr()?;

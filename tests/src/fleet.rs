@@ -12,9 +12,9 @@ use std::{
     time::Duration,
 };
 
-use attestation::{Endorsements, NodeId, ReportData, Sha256, UnixTime, snp::Product};
+use attestation::{CpuEvidence, Endorsements, NodeId, ReportData, Sha256, UnixTime, snp::Product};
 use client::{Chat, Client};
-use collect::{Attester, CollectError, Platform, PlatformEvidence};
+use collect::{Attester, CollectError, PlatformEvidence};
 use enclave::boot::Boot;
 use engine::{EchoEngine, Engine};
 use serde_json::Value;
@@ -134,7 +134,7 @@ impl Fleet {
         for _ in 0..plan.enclaves {
             let boot = Boot::new(config.clone(), enclave_clock(&clock));
             let attester = attester(&platform, &plan, &reports);
-            let keyed = boot.make_keys(attester).expect("keys are made");
+            let keyed = boot.make_keys(attester, None).expect("keys are made");
             let loaded =
                 keyed.load(Arc::clone(&plan.engine)).expect("the engine runs the configured model");
             let serving = loaded.attest().await.expect("the platform signs");
@@ -273,8 +273,8 @@ fn attester(
         let report = platform.report(report_data).expect("the simulated platform signs");
         reports.fetch_add(1, SeqCst);
         Ok(PlatformEvidence {
-            platform: Platform::SevSnp,
-            report,
+            cpu: CpuEvidence::sev_snp(report),
+            event_log: None,
             endorsements: endorsements.clone(),
         })
     })

@@ -13,6 +13,8 @@ pub enum CollectError {
     },
     /// The interface belongs to another platform.
     WrongProvider {
+        /// What the configured platform calls itself.
+        expected: &'static str,
         /// What it calls itself, cut to a bounded length.
         found: String,
     },
@@ -81,8 +83,8 @@ impl fmt::Display for CollectError {
                     "{interface} is not there: this is no confidential guest, its kernel is too old, or the configured path is wrong"
                 )
             }
-            Self::WrongProvider { found } => {
-                write!(f, "the platform calls itself {found:?}, not sev_guest")
+            Self::WrongProvider { expected, found } => {
+                write!(f, "the platform calls itself {found:?}, not {expected}")
             }
             Self::Io { operation, kind } => write!(f, "{operation}: {kind}"),
             Self::Raced => f.write_str("another process keeps writing to our report instance"),

@@ -1,8 +1,8 @@
-use attestation::{Endorsements, ReportData};
+use attestation::{CpuEvidence, Endorsements, ReportData};
 use sev::firmware::guest::Firmware;
 
 use crate::error::CollectError;
-use crate::{Attester, Platform, PlatformEvidence, tsm};
+use crate::{Attester, PlatformEvidence, tsm};
 
 /// SEV-SNP guests by `/dev/sev-guest`, for kernels before 6.7, which have no configfs-tsm.
 ///
@@ -30,8 +30,8 @@ impl Attester for SevGuest {
             .map_err(|_| CollectError::Refused)?;
         tsm::check_snp_report(&report, report_data)?;
         Ok(PlatformEvidence {
-            platform: Platform::SevSnp,
-            report,
+            cpu: CpuEvidence::sev_snp(report),
+            event_log: None,
             endorsements: Endorsements::new(),
         })
     }

@@ -3,11 +3,11 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use attestation::ReportData;
-use attestation::platform::{Request, Response, frame_len};
+use attestation::platform::{Request, Response, Signed, frame_len};
+use attestation::{CpuEvidence, CpuPlatform, Endorsements, Malformed, ReportData, Sha256};
 
 use crate::error::CollectError;
-use crate::{Attester, Platform, PlatformEvidence, tsm};
+use crate::{AcceleratorEvidence, Accelerators, Attester, PlatformEvidence, quote, tsm};
 
 /// A platform service on a unix socket, such as the simulated platform
 /// ([`attestation::platform`] has the wire).
@@ -21,6 +21,14 @@ impl Socket {
     /// The service at `path`; every read and write ends after ten seconds.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), timeout: TIMEOUT }
+    }
+
+    fn ask(&self, request: Request) -> Result<(Signed, Endorsements), CollectError> {
+        match Response::parse(&self.exchange(&request.encode())?)? {
+            Response::Evidence { signed, endorsements } => Ok((signed, *endorsements)),
+            Response::Busy => Err(CollectError::Busy),
+            Response::Refused => Err(CollectError::Refused),
+        }
     }
 
     fn exchange(&self, request: &[u8]) -> Result<Vec<u8>, CollectError> {
@@ -40,17 +48,33 @@ impl Socket {
 
 impl Attester for Socket {
     fn report(&mut self, report_data: &ReportData) -> Result<PlatformEvidence, CollectError> {
-        let contents = self.exchange(&Request { report_data: *report_data }.encode())?;
-        match Response::parse(&contents)? {
-            Response::SevSnp { report, endorsements } => {
-                tsm::check_snp_report(&report, report_data)?;
-                Ok(PlatformEvidence { platform: Platform::SevSnp, report, endorsements })
+        let (signed, endorsements) = self.ask(Request::Report(*report_data))?;
+        let Signed::Cpu { cpu, event_log } = signed else { return Err(OTHER) };
+        let cpu = match cpu.platform {
+            CpuPlatform::SevSnp => {
+                tsm::check_snp_report(&cpu.bytes, report_data)?;
+                cpu
             }
-            Response::Busy => Err(CollectError::Busy),
-            Response::Refused => Err(CollectError::Refused),
+            CpuPlatform::Tdx => CpuEvidence::tdx(quote::exact(&cpu.bytes, report_data)?),
+        };
+        Ok(PlatformEvidence { cpu, event_log, endorsements })
+    }
+}
+
+impl Accelerators for Socket {
+    fn evidence(&mut self, nonce: &Sha256) -> Result<AcceleratorEvidence, CollectError> {
+        match self.ask(Request::Accelerators(*nonce))? {
+            (Signed::Accelerators(evidence), endorsements) => {
+                Ok(AcceleratorEvidence { evidence, endorsements })
+            }
+            (Signed::Cpu { .. }, _) => Err(OTHER),
         }
     }
 }
+
+/// The service answered another question.
+const OTHER: CollectError =
+    CollectError::Malformed(Malformed::invalid("platform response", "is not what was asked for"));
 
 /// A local service answers in milliseconds; this is for one that hangs.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -60,50 +84,110 @@ mod tests {
     use std::os::unix::net::UnixListener;
     use std::{env, fs, process, thread};
 
-    use attestation::Endorsements;
+    use attestation::Digest;
 
     use super::*;
 
-    /// Asks a service that reads the request and answers with these bytes.
+    const CERT: &[u8] = &[0x30, 7, 0x30, 5, 0xa0, 3, 0x02, 1, 2];
+
+    /// Asks for a report.
     fn ask(
         name: &str,
         answer: impl FnOnce(Request) -> Vec<u8> + Send + 'static,
     ) -> Result<PlatformEvidence, CollectError> {
+        serve(name, answer, |mut socket| socket.report(&ReportData([7; 64])))
+    }
+
+    /// Asks a service that reads the request and answers with these bytes.
+    fn serve<T>(
+        name: &str,
+        answer: impl FnOnce(Request) -> Vec<u8> + Send + 'static,
+        ask: impl FnOnce(Socket) -> T,
+    ) -> T {
         let path = env::temp_dir().join(format!("veritee-socket-{}-{name}", process::id()));
         drop(fs::remove_file(&path));
         let listener = UnixListener::bind(&path).unwrap();
         let service = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 70];
+            let mut header = [0; 4];
+            stream.read_exact(&mut header).unwrap();
+            let mut request = vec![0; frame_len(header).unwrap()];
             stream.read_exact(&mut request).unwrap();
-            let answer = answer(Request::parse(&request[4..]).unwrap());
+            let answer = answer(Request::parse(&request).unwrap());
             stream.write_all(&answer).unwrap();
         });
-        let result = Socket::new(&path).report(&ReportData([7; 64]));
+        let result = ask(Socket::new(&path));
         service.join().unwrap();
         fs::remove_file(path).unwrap();
         result
+    }
+
+    fn respond(signed: Signed) -> Vec<u8> {
+        let mut endorsements = Box::new(Endorsements::new());
+        endorsements.add(CERT).unwrap();
+        Response::Evidence { signed, endorsements }.encode()
+    }
+
+    fn asked(request: Request) -> [u8; 64] {
+        let Request::Report(report_data) = request else { panic!("it asks for a report") };
+        report_data.0
     }
 
     fn evidence(report_data: [u8; 64]) -> Vec<u8> {
         let mut report = vec![0; 1184];
         report[0] = 3;
         report[0x50..0x90].copy_from_slice(&report_data);
-        let mut endorsements = Endorsements::new();
-        endorsements.add_certificate(&[1, 2, 3]).unwrap();
-        Response::SevSnp { report, endorsements }.encode()
+        respond(Signed::Cpu { cpu: CpuEvidence::sev_snp(report), event_log: None })
+    }
+
+    fn tdx(report_data: [u8; 64]) -> Vec<u8> {
+        let padded = [quote::tests::quote(4, &report_data), vec![0; 99]].concat();
+        respond(Signed::Cpu { cpu: CpuEvidence::tdx(padded), event_log: Some(vec![5; 9]) })
     }
 
     #[test]
     fn evidence_comes_through() {
-        let evidence = ask("good", |request| evidence(request.report_data.0)).unwrap();
-        assert_eq!(evidence.report[0x50..0x90], [7; 64]);
-        assert_eq!(evidence.endorsements.certificates(), [vec![1, 2, 3]]);
+        let evidence = ask("good", |request| evidence(asked(request))).unwrap();
+        assert_eq!(evidence.cpu.platform, CpuPlatform::SevSnp);
+        assert_eq!(evidence.cpu.bytes[0x50..0x90], [7; 64]);
+        assert_eq!(evidence.endorsements.certificates(), [CERT]);
+
+        let evidence = ask("tdx", |request| tdx(asked(request))).unwrap();
+        assert_eq!(evidence.cpu, CpuEvidence::tdx(quote::tests::quote(4, &[7; 64])));
+        assert_eq!(evidence.event_log, Some(vec![5; 9]));
+    }
+
+    #[test]
+    fn accelerators_answer_the_nonce() {
+        let answer = |request| {
+            let Request::Accelerators(nonce) = request else { panic!("it asks for devices") };
+            respond(Signed::Accelerators(nonce.as_bytes().to_vec()))
+        };
+        let nonce = Digest([7; 32]);
+        let devices = serve("devices", answer, |mut socket| socket.evidence(&nonce)).unwrap();
+        assert_eq!(devices.evidence, [7; 32]);
+        assert_eq!(devices.endorsements.certificates(), [CERT]);
+        let refused = serve(
+            "no-devices",
+            |_| Response::Refused.encode(),
+            |mut socket| socket.evidence(&nonce),
+        );
+        assert_eq!(refused, Err(CollectError::Refused));
+    }
+
+    #[test]
+    fn an_answer_to_the_other_question_is_refused() {
+        let devices = ask("other", |_| respond(Signed::Accelerators(vec![1])));
+        assert_eq!(devices, Err(OTHER));
+        let nonce = Digest([7; 32]);
+        let report = serve("other-2", |_| evidence([7; 64]), |mut socket| socket.evidence(&nonce));
+        assert_eq!(report, Err(OTHER));
     }
 
     #[test]
     fn a_service_that_lies_or_stops_is_an_error() {
         assert_eq!(ask("stale", |_| evidence([0; 64])), Err(CollectError::Stale));
+        assert_eq!(ask("stale-tdx", |_| tdx([0; 64])), Err(CollectError::Stale));
         assert_eq!(ask("busy", |_| Response::Busy.encode()), Err(CollectError::Busy));
         assert_eq!(ask("refused", |_| Response::Refused.encode()), Err(CollectError::Refused));
         let code = |result: Result<_, CollectError>| result.unwrap_err().code();

@@ -4,14 +4,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fmt, fs, process, thread};
 
+use attestation::platform::EVENT_LOG_LEN_MAX;
 use attestation::snp::{SnpReport, cert_table, offset};
-use attestation::{Malformed, ReportData};
+use attestation::{CpuEvidence, Endorsements, Malformed, ReportData};
 
 use crate::error::CollectError;
-use crate::{Attester, Platform, PlatformEvidence};
+use crate::{Attester, PlatformEvidence, quote};
 
 /// Where Linux has its report instances, once configfs is mounted.
 pub const TSM_ROOT: &str = "/sys/kernel/config/tsm/report";
+/// Where Linux shows the event log that TDX firmware wrote.
+pub const CCEL: &str = "/sys/firmware/acpi/tables/data/CCEL";
 
 /// Linux configfs-tsm (kernel 6.7 on): one folder per report, made and removed for each.
 ///
@@ -21,22 +24,52 @@ pub const TSM_ROOT: &str = "/sys/kernel/config/tsm/report";
 #[derive(Debug)]
 pub struct Tsm {
     tree: Box<dyn Tree>,
+    guest: Guest,
     root: PathBuf,
     made: u64,
     pause: Duration,
 }
 
+/// Which kind of guest we are, and what is particular to it.
+#[derive(Clone, Debug)]
+enum Guest {
+    SevSnp,
+    Tdx {
+        /// The file of the event log.
+        event_log: PathBuf,
+    },
+}
+
+impl Guest {
+    /// What the kernel calls the provider of its reports.
+    const fn provider(&self) -> &'static str {
+        match self {
+            Self::SevSnp => "sev_guest",
+            Self::Tdx { .. } => "tdx_guest",
+        }
+    }
+}
+
 impl Tsm {
-    /// The report instances below `root`, which is [`TSM_ROOT`] but in tests.
-    pub fn open(root: impl Into<PathBuf>) -> Result<Self, CollectError> {
-        Self::on(Box::new(Disk), root.into())
+    /// A SEV-SNP guest's report instances below `root`, which is [`TSM_ROOT`] but in tests.
+    pub fn sev_snp(root: impl Into<PathBuf>) -> Result<Self, CollectError> {
+        Self::on(Box::new(Disk), Guest::SevSnp, root.into())
     }
 
-    fn on(tree: Box<dyn Tree>, root: PathBuf) -> Result<Self, CollectError> {
+    /// A TDX guest's, whose event log is the file `event_log`: [`CCEL`] but in tests. Firmware that
+    /// wrote none leaves quotes without one, and the policy decides.
+    pub fn tdx(
+        root: impl Into<PathBuf>,
+        event_log: impl Into<PathBuf>,
+    ) -> Result<Self, CollectError> {
+        Self::on(Box::new(Disk), Guest::Tdx { event_log: event_log.into() }, root.into())
+    }
+
+    fn on(tree: Box<dyn Tree>, guest: Guest, root: PathBuf) -> Result<Self, CollectError> {
         if !root.is_dir() {
             return Err(CollectError::Absent { interface: "configfs-tsm" });
         }
-        Ok(Self { tree, root, made: 0, pause: PAUSE_FIRST })
+        Ok(Self { tree, guest, root, made: 0, pause: PAUSE_FIRST })
     }
 
     /// One attempt with a fresh instance, which is removed whatever happens.
@@ -70,30 +103,52 @@ impl Tsm {
         let before = self.generation(instance)?;
         let provider = self.read(instance, "provider", TEXT_LEN_MAX)?;
         let provider = String::from_utf8_lossy(&provider).trim_end().to_owned();
-        if provider != "sev_guest" {
-            return Err(Failure::Final(CollectError::WrongProvider { found: provider }));
+        let expected = self.guest.provider();
+        if provider != expected {
+            let wrong = CollectError::WrongProvider { expected, found: provider };
+            return Err(Failure::Final(wrong));
         }
         // One call: the kernel takes the 64 bytes together or not at all.
         self.tree
             .write(&instance.join("inblob"), &report_data.0)
             .map_err(Failure::of("writing inblob"))?;
         let report = self.read(instance, "outblob", OUTBLOB_LEN_MAX)?;
-        let table = match self.read(instance, "auxblob", cert_table::LEN_MAX) {
-            Ok(table) => table,
-            Err(Failure::Final(CollectError::Io { kind: ErrorKind::NotFound, .. })) => Vec::new(),
-            Err(failure) => return Err(failure),
+        let table = match self.guest {
+            Guest::SevSnp => {
+                self.read_if_there(&instance.join("auxblob"), "auxblob", cert_table::LEN_MAX)?
+            }
+            // Its driver has none.
+            Guest::Tdx { .. } => None,
         };
         let after = self.generation(instance)?;
         if before.checked_add(WRITES) != Some(after) {
             return Err(Failure::Again(CollectError::Raced));
         }
-        check_snp_report(&report, report_data).map_err(|error| {
+        let cpu = match self.guest {
+            Guest::SevSnp => {
+                check_snp_report(&report, report_data).map(|()| CpuEvidence::sev_snp(report))
+            }
+            Guest::Tdx { .. } => quote::exact(&report, report_data).map(CpuEvidence::tdx),
+        };
+        let cpu = cpu.map_err(|error| {
             if error == CollectError::Stale { Failure::Again(error) } else { Failure::Final(error) }
         })?;
         // The host fills the table as it likes. A broken one is worth as much as none: the
         // verifier gets the chain elsewhere, and believes neither source.
-        let endorsements = cert_table::parse(&table).unwrap_or_default();
-        Ok(PlatformEvidence { platform: Platform::SevSnp, report, endorsements })
+        let endorsements = table
+            .and_then(|table| cert_table::parse(&table).ok())
+            .unwrap_or_else(Endorsements::new);
+        Ok(PlatformEvidence { cpu, event_log: self.event_log()?, endorsements })
+    }
+
+    /// The log as it is now, which firmware wrote before this program started.
+    fn event_log(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+        match self.guest.clone() {
+            Guest::SevSnp => Ok(None),
+            Guest::Tdx { event_log } => {
+                self.read_if_there(&event_log, "the event log", EVENT_LOG_LEN_MAX)
+            }
+        }
     }
 
     fn generation(&mut self, instance: &Path) -> Result<u64, Failure> {
@@ -109,12 +164,41 @@ impl Tsm {
         attribute: &'static str,
         limit: usize,
     ) -> Result<Vec<u8>, Failure> {
-        let bytes =
-            self.tree.read(&instance.join(attribute), limit).map_err(Failure::of(attribute))?;
+        self.read_file(&instance.join(attribute), attribute, limit)
+    }
+
+    fn read_file(
+        &mut self,
+        file: &Path,
+        what: &'static str,
+        limit: usize,
+    ) -> Result<Vec<u8>, Failure> {
+        let bytes = self.tree.read(file, limit).map_err(|error| {
+            // QGS, on the host, did not answer as it should: another time it may.
+            let is_quoting_failure = error.raw_os_error() == Some(EIO);
+            if is_quoting_failure && matches!(self.guest, Guest::Tdx { .. }) {
+                Failure::Again(CollectError::io(what)(error))
+            } else {
+                Failure::of(what)(error)
+            }
+        })?;
         if bytes.len() > limit {
-            return Err(Failure::Final(Malformed::TooLong { what: attribute, limit }.into()));
+            return Err(Failure::Final(Malformed::TooLong { what, limit }.into()));
         }
         Ok(bytes)
+    }
+
+    fn read_if_there(
+        &mut self,
+        file: &Path,
+        what: &'static str,
+        limit: usize,
+    ) -> Result<Option<Vec<u8>>, Failure> {
+        match self.read_file(file, what, limit) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(Failure::Final(CollectError::Io { kind: ErrorKind::NotFound, .. })) => Ok(None),
+            Err(failure) => Err(failure),
+        }
     }
 }
 
@@ -205,6 +289,8 @@ impl Failure {
 /// What passes when one tries again.
 const BUSY: [ErrorKind; 4] =
     [ErrorKind::ResourceBusy, ErrorKind::WouldBlock, ErrorKind::TimedOut, ErrorKind::Interrupted];
+/// The kernel's number for an error of input or output.
+const EIO: i32 = 5;
 /// We write `inblob`, and nothing else.
 const WRITES: u64 = 1;
 /// `TSM_OUTBLOB_MAX` of Linux 6.9.
@@ -236,12 +322,17 @@ mod tests {
     struct Script {
         provider: &'static str,
         missing: &'static str,
+        /// What a TDX guest's firmware logged, and what the host adds to a quote.
+        event_log: Option<Vec<u8>>,
+        padding: Vec<u8>,
         auxblob: Vec<u8>,
         outblob_len: usize,
         /// Attempts in which somebody else writes, too.
         races: u32,
         /// Attempts that end in this error when `outblob` is read.
         busy: (u32, ErrorKind),
+        /// Attempts in which the host's quoting service fails.
+        quoting: u32,
         /// Attempts in which the report is of an earlier question.
         stale: u32,
         attempts: u32,
@@ -252,10 +343,13 @@ mod tests {
             Self {
                 provider: "sev_guest\n",
                 missing: "",
+                event_log: None,
+                padding: Vec::new(),
                 auxblob: cert_table::encode(&[(cert_table::VCEK, CERT)]).unwrap(),
                 outblob_len: 1184,
                 races: 0,
                 busy: (0, ErrorKind::ResourceBusy),
+                quoting: 0,
                 stale: 0,
                 attempts: 0,
             }
@@ -300,6 +394,9 @@ mod tests {
                 if left(&mut script.busy.0) {
                     return Err(script.busy.1.into());
                 }
+                if left(&mut script.quoting) {
+                    return Err(io::Error::from_raw_os_error(EIO));
+                }
                 let mut asked = fs::read(folder.join("inblob")).unwrap();
                 if left(&mut script.stale) {
                     asked = vec![0; 64];
@@ -308,6 +405,10 @@ mod tests {
                 if let Some(head) = report.get_mut(..0x90) {
                     head[0] = 3;
                     head[0x50..].copy_from_slice(&asked);
+                }
+                if script.provider == "tdx_guest\n" {
+                    report = quote::tests::quote(4, &asked);
+                    report.extend(&script.padding);
                 }
                 fs::write(file, report).unwrap();
                 if left(&mut script.races) {
@@ -334,11 +435,19 @@ mod tests {
 
     /// Asks once; returns what came of it and in how many attempts. Nothing may stay behind.
     fn ask(name: &str, script: Script) -> (Result<PlatformEvidence, CollectError>, u32) {
+        ask_as(Guest::SevSnp, name, script)
+    }
+
+    fn ask_as(
+        guest: Guest,
+        name: &str,
+        script: Script,
+    ) -> (Result<PlatformEvidence, CollectError>, u32) {
         let root = std::env::temp_dir().join(format!("veritee-tsm-{}-{name}", process::id()));
         fs::create_dir_all(&root).unwrap();
         let script = Arc::new(Mutex::new(script));
         let kernel = Kernel { script: Arc::clone(&script) };
-        let mut tsm = Tsm::on(Box::new(kernel), root.clone()).unwrap();
+        let mut tsm = Tsm::on(Box::new(kernel), guest, root.clone()).unwrap();
         tsm.pause = Duration::ZERO;
         let result = tsm.report(&ReportData([7; 64]));
         fs::remove_dir(&root).expect("every instance is removed");
@@ -350,9 +459,92 @@ mod tests {
     fn a_report_comes_with_its_certificates() {
         let (result, attempts) = ask("plain", Script::default());
         let evidence = result.unwrap();
-        assert_eq!(evidence.report.len(), 1184);
+        assert_eq!(evidence.cpu.bytes.len(), 1184);
+        assert_eq!(evidence.event_log, None);
         assert_eq!(evidence.endorsements.certificates(), [CERT.to_vec()]);
         assert_eq!(attempts, 1);
+    }
+
+    fn tdx() -> Script {
+        Script { provider: "tdx_guest\n", missing: "auxblob", ..Script::default() }
+    }
+
+    /// Asks as a TDX guest, with the log in a file of its own.
+    fn ask_tdx(name: &str, script: Script) -> (Result<PlatformEvidence, CollectError>, u32) {
+        let event_log = std::env::temp_dir().join(format!("veritee-ccel-{}-{name}", process::id()));
+        if let Some(log) = &script.event_log {
+            fs::write(&event_log, log).unwrap();
+        }
+        let asked = ask_as(Guest::Tdx { event_log: event_log.clone() }, name, script);
+        drop(fs::remove_file(event_log));
+        asked
+    }
+
+    #[test]
+    fn a_quote_comes_without_its_padding_and_with_the_event_log() {
+        let whole = CpuEvidence::tdx(quote::tests::quote(4, &[7; 64]));
+        let logged = Script { event_log: Some(vec![5; 99]), padding: vec![0; 4000], ..tdx() };
+        let (evidence, attempts) = ask_tdx("tdx", logged);
+        let evidence = evidence.unwrap();
+        assert_eq!((&evidence.cpu, attempts), (&whole, 1));
+        assert_eq!(evidence.event_log, Some(vec![5; 99]));
+        assert_eq!(evidence.endorsements, Endorsements::new());
+        // Firmware that logs nothing: the quote alone.
+        let evidence = ask_tdx("tdx-silent", tdx()).0.unwrap();
+        assert_eq!((evidence.cpu, evidence.event_log), (whole, None));
+    }
+
+    #[test]
+    fn a_tdx_guest_tries_again_where_quoting_may_succeed() {
+        let busy = |kind| Script { busy: (1, kind), ..tdx() };
+        for (name, script) in [
+            ("tdx-race", Script { races: 1, ..tdx() }),
+            ("tdx-stale", Script { stale: 1, ..tdx() }),
+            ("tdx-ebusy", busy(ErrorKind::ResourceBusy)),
+            ("tdx-etimedout", busy(ErrorKind::TimedOut)),
+            ("tdx-eio", Script { quoting: 1, ..tdx() }),
+        ] {
+            let (result, attempts) = ask_tdx(name, script);
+            assert!(result.is_ok(), "{name}: {result:?}");
+            assert_eq!(attempts, 2, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_a_tdx_guest_cannot_have_is_an_error_of_its_own() {
+        let malformed = |why| CollectError::Malformed(Malformed::invalid("TDX quote", why));
+        let limit = EVENT_LOG_LEN_MAX;
+        let all = u32::MAX;
+        for (name, script, error, attempts) in [
+            (
+                "tdx-provider",
+                Script { provider: "sev_guest\n", ..tdx() },
+                CollectError::WrongProvider {
+                    expected: "tdx_guest",
+                    found: "sev_guest".to_owned(),
+                },
+                1,
+            ),
+            (
+                "tdx-trailing",
+                Script { padding: vec![0, 1], ..tdx() },
+                malformed("has something after its end"),
+                1,
+            ),
+            (
+                "tdx-long-log",
+                Script { event_log: Some(vec![0; limit + 1]), ..tdx() },
+                CollectError::Malformed(Malformed::TooLong { what: "the event log", limit }),
+                1,
+            ),
+            ("tdx-stales", Script { stale: all, ..tdx() }, CollectError::Stale, 6),
+        ] {
+            let (result, tried) = ask_tdx(name, script);
+            assert_eq!((result, tried), (Err(error), attempts), "{name}");
+        }
+        // On SEV-SNP the same error says that the firmware refused.
+        let (result, attempts) = ask("eio", Script { quoting: 1, ..Script::default() });
+        assert_eq!((result.unwrap_err().code(), attempts), ("platform-io", 1));
     }
 
     #[test]
@@ -403,7 +595,10 @@ mod tests {
             (
                 "provider",
                 Script { provider: "tdx_guest\n", ..Script::default() },
-                CollectError::WrongProvider { found: "tdx_guest".to_owned() },
+                CollectError::WrongProvider {
+                    expected: "sev_guest",
+                    found: "tdx_guest".to_owned(),
+                },
                 1,
             ),
             ("no-generation", missing("generation"), absent("generation"), 1),
@@ -442,8 +637,10 @@ mod tests {
 
     #[test]
     fn without_configfs_the_platform_is_absent() {
-        let error = Tsm::open("/nonexistent/tsm/report").unwrap_err();
-        assert_eq!(error, CollectError::Absent { interface: "configfs-tsm" });
+        for tsm in [Tsm::sev_snp("/nonexistent/tsm"), Tsm::tdx("/nonexistent/tsm", CCEL)] {
+            let absent = CollectError::Absent { interface: "configfs-tsm" };
+            assert_eq!(tsm.unwrap_err(), absent);
+        }
     }
 
     #[test]
@@ -452,7 +649,7 @@ mod tests {
         let left_over = root.join(format!("veritee-{}-1", process::id()));
         fs::create_dir_all(&left_over).unwrap();
         let kernel = Kernel { script: Arc::default() };
-        let mut tsm = Tsm::on(Box::new(kernel), root.clone()).unwrap();
+        let mut tsm = Tsm::on(Box::new(kernel), Guest::SevSnp, root.clone()).unwrap();
         assert!(tsm.report(&ReportData([7; 64])).is_ok());
         assert!(left_over.exists(), "it may be in use");
         fs::remove_dir_all(root).unwrap();

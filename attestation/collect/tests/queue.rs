@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use attestation::binding::FreshnessProof;
-use attestation::{BindingId, Challenge, Digest, Endorsements, Fresh, ReportData};
-use collect::{CollectError, Collector, Limits, Platform, PlatformEvidence};
+use attestation::{BindingId, Challenge, CpuEvidence, Digest, Endorsements, Fresh, ReportData};
+use collect::{CollectError, Collector, Limits, PlatformEvidence};
 
 fn limits() -> Limits {
     Limits { window: Duration::from_millis(60), ..Limits::default() }
@@ -27,8 +27,8 @@ fn challenge(seed: u16) -> Challenge {
 /// Evidence whose report is the report data, so that a test sees what was signed.
 fn evidence(report_data: &ReportData) -> PlatformEvidence {
     PlatformEvidence {
-        platform: Platform::SevSnp,
-        report: report_data.0.to_vec(),
+        cpu: CpuEvidence::sev_snp(report_data.0.to_vec()),
+        event_log: None,
         endorsements: Endorsements::new(),
     }
 }
@@ -72,7 +72,7 @@ async fn until(condition: impl Fn() -> bool) {
 async fn a_lone_challenge_is_answered_as_itself() {
     let collector = spawn(|data: &ReportData| Ok(evidence(data)), limits());
     let collected = collector.fresh(epoch(1), challenge(7)).await.unwrap();
-    assert_eq!(collected.evidence.report, signed(1, &Fresh::Challenge(challenge(7))));
+    assert_eq!(collected.evidence.cpu.bytes, signed(1, &Fresh::Challenge(challenge(7))));
     assert_eq!(
         collected.freshness,
         FreshnessProof::Challenge { challenge: Digest(challenge(7).0) }
@@ -96,7 +96,7 @@ async fn challenges_of_one_window_share_a_report_that_answers_each() {
         let (seed, collected) = answer.await.unwrap();
         assert!(collected.freshness.answers(&challenge(seed)), "{seed}");
         assert!(!collected.freshness.answers(&challenge(99)));
-        assert_eq!(collected.evidence.report, signed(1, &collected.freshness.fresh()));
+        assert_eq!(collected.evidence.cpu.bytes, signed(1, &collected.freshness.fresh()));
     }
     assert_eq!(notes.lock().unwrap().len(), 1);
 }
@@ -108,8 +108,8 @@ async fn epochs_do_not_share_a_report() {
         collector.fresh(epoch(1), challenge(1)),
         collector.fresh(epoch(2), challenge(1))
     );
-    assert_eq!(one.unwrap().evidence.report, signed(1, &Fresh::Challenge(challenge(1))));
-    assert_eq!(two.unwrap().evidence.report, signed(2, &Fresh::Challenge(challenge(1))));
+    assert_eq!(one.unwrap().evidence.cpu.bytes, signed(1, &Fresh::Challenge(challenge(1))));
+    assert_eq!(two.unwrap().evidence.cpu.bytes, signed(2, &Fresh::Challenge(challenge(1))));
 }
 
 #[tokio::test]
@@ -140,7 +140,7 @@ async fn a_full_batch_of_1024_proves_each_challenge() {
     for answer in asked {
         let (seed, collected) = answer.await.unwrap();
         assert!(collected.freshness.answers(&challenge(seed)), "{seed}");
-        reports.push(collected.evidence.report.clone());
+        reports.push(collected.evidence.cpu.bytes.clone());
     }
     reports.dedup();
     assert_eq!(reports.len(), 1);
@@ -187,7 +187,7 @@ async fn an_epoch_is_collected_once_whoever_asks() {
         tokio::join!(collector.epoch(epoch(1)), collector.epoch(epoch(1)), async {
             gate.send(()).unwrap();
         });
-    assert_eq!(one.unwrap().report, signed(1, &Fresh::None));
+    assert_eq!(one.unwrap().cpu.bytes, signed(1, &Fresh::None));
     two.unwrap();
     collector.epoch(epoch(1)).await.unwrap();
     assert_eq!(notes.lock().unwrap().len(), 1);

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use attestation::platform::{Request, Response, frame_len};
+use attestation::CpuEvidence;
+use attestation::platform::{Request, Response, Signed, frame_len};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -74,11 +75,15 @@ async fn answer(mut stream: UnixStream, platform: &SimulatedPlatform) -> io::Res
 }
 
 fn respond(contents: &[u8], platform: &SimulatedPlatform) -> Response {
-    let report = Request::parse(contents)
-        .ok()
-        .and_then(|request| platform.report(&request.report_data).ok());
+    let report = match Request::parse(contents) {
+        Ok(Request::Report(report_data)) => platform.report(&report_data).ok(),
+        Ok(Request::Accelerators(_)) | Err(_) => None,
+    };
     match report {
-        Some(report) => Response::SevSnp { report, endorsements: platform.endorsements.clone() },
+        Some(report) => Response::Evidence {
+            signed: Signed::Cpu { cpu: CpuEvidence::sev_snp(report), event_log: None },
+            endorsements: Box::new(platform.endorsements.clone()),
+        },
         None => Response::Refused,
     }
 }

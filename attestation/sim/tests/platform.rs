@@ -9,7 +9,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use attestation::platform::{Request, Response, frame_len};
+use attestation::platform::{Request, Response, Signed, frame_len};
 use attestation::snp::{Product, SnpReport};
 use attestation::{Digest, ReportData, Sha256, UnixTime};
 use sim::SimError;
@@ -161,16 +161,19 @@ async fn the_socket_serves_reports_and_refuses_the_rest() {
 
     let path = socket.clone();
     tokio::task::spawn_blocking(move || {
-        let request = Request { report_data: ReportData([9; 64]) };
-        let Some(Response::SevSnp { report, endorsements }) = exchange(&path, &request.encode())
+        let request = Request::Report(ReportData([9; 64]));
+        let Some(Response::Evidence { signed, endorsements }) = exchange(&path, &request.encode())
         else {
-            unreachable!("a report");
+            unreachable!("evidence");
         };
-        let report = SnpReport::parse(&report).unwrap();
+        let Signed::Cpu { cpu, event_log: None } = signed else { unreachable!("a report") };
+        let report = SnpReport::parse(&cpu.bytes).unwrap();
         assert_eq!(report.report_data(), [9; 64]);
         assert_eq!(report.measurement().0, [7; 48]);
         assert_eq!((endorsements.certificates().len(), endorsements.crls().len()), (3, 1));
         assert_eq!(exchange(&path, &[0, 0, 0, 2, 9, 9]), Some(Response::Refused));
+        let devices = Request::Accelerators(Digest([9; 32]));
+        assert_eq!(exchange(&path, &devices.encode()), Some(Response::Refused), "it has none");
         assert_eq!(exchange(&path, &[0, 0, 2, 0]), None, "too long a request");
     })
     .await

@@ -57,12 +57,12 @@ fn init_policy_serve_and_a_polite_end() {
     BufReader::new(service.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, format!("ready socket={}\n", socket.display()));
     let mut stream = UnixStream::connect(&socket).unwrap();
-    stream.write_all(&Request { report_data: ReportData([5; 64]) }.encode()).unwrap();
+    stream.write_all(&Request::Report(ReportData([5; 64])).encode()).unwrap();
     let mut header = [0; 4];
     stream.read_exact(&mut header).unwrap();
     let mut contents = vec![0; frame_len(header).unwrap()];
     stream.read_exact(&mut contents).unwrap();
-    assert!(matches!(Response::parse(&contents), Ok(Response::SevSnp { .. })));
+    assert!(matches!(Response::parse(&contents), Ok(Response::Evidence { .. })));
 
     let ended = Command::new("kill").args(["-TERM", &service.id().to_string()]).status().unwrap();
     assert!(ended.success());

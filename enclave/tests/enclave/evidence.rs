@@ -10,19 +10,14 @@ use attestation::{
     BindingId, Bundle, Challenge, Fresh, ModelManifest, ReportData, Sha256, Statement, UnixTime,
 };
 use axum::body::Body;
-use axum::http::{Request, Response, StatusCode};
+use axum::http::{Request, StatusCode};
 use collect::CollectError;
 use enclave::boot::BootError;
-use enclave::{Boot, Clock, Serving};
+use enclave::{Boot, Clock};
 use engine::{EchoEngine, Engine};
 use tower::ServiceExt as _;
 
-use crate::support::{self, MODEL, NOW, bundle, config, get, platform, start, text};
-
-async fn challenge(serving: &Serving, body: impl Into<Body>) -> Response<Body> {
-    let request = Request::post("/v1/evidence").header("content-type", "application/json");
-    serving.router().oneshot(request.body(body.into()).unwrap()).await.unwrap()
-}
+use crate::support::{self, MODEL, NOW, bundle, challenge, config, get, platform, start, text};
 
 /// Recomputes everything that a bundle's report signs.
 fn check(bundle: &Bundle) -> (Statement, FreshnessProof) {
@@ -152,13 +147,13 @@ async fn nothing_serves_without_evidence_or_with_another_model() {
         Boot::new(config(engine.as_ref(), "", ""), clock)
     };
     let refuse = |_: &ReportData| Err(CollectError::Refused);
-    let loaded = boot().make_keys(Box::new(refuse)).unwrap().load(engine.clone()).unwrap();
+    let loaded = boot().make_keys(Box::new(refuse), None).unwrap().load(engine.clone()).unwrap();
     let error = loaded.attest().await.unwrap_err();
     assert!(matches!(error, BootError::Platform(CollectError::Refused)), "{error}");
 
     let mut description = engine.description().clone();
     description.weights_sha256[0] ^= 1;
-    let keyed = boot().make_keys(Box::new(platform)).unwrap();
+    let keyed = boot().make_keys(Box::new(platform), None).unwrap();
     let error = keyed.load(Arc::new(Other(description))).unwrap_err();
     assert_eq!(error.code(), "boot-other-model");
 }
@@ -172,7 +167,7 @@ async fn platform_that_fails_later_is_busy_to_a_challenger_and_the_cache_stands(
     };
     let clock = Clock::new(|| UnixTime::from_secs(NOW));
     let boot = Boot::new(config(engine.as_ref(), "", ""), clock);
-    let loaded = boot.make_keys(Box::new(attester)).unwrap().load(engine).unwrap();
+    let loaded = boot.make_keys(Box::new(attester), None).unwrap().load(engine).unwrap();
     let serving = loaded.attest().await.unwrap();
     BROKEN.store(true, Ordering::Relaxed);
     let response = challenge(&serving, format!(r#"{{"challenge":"{}"}}"#, "ab".repeat(32))).await;

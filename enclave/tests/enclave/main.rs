@@ -10,6 +10,7 @@
     reason = "helpers of tests fail as tests do"
 )]
 
+mod accelerators;
 mod captured;
 mod evidence;
 mod lifecycle;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use attestation::platform::{Request, Response, frame_len};
+use attestation::platform::{Request, Response, Signed, frame_len};
 use attestation::{Bundle, ModelManifest, ReceiptKey, SealingKey, Sha256, Statement};
 use axum::body::Body;
 use engine::TensorType;
@@ -63,9 +63,12 @@ impl Folder {
                 let mut contents = vec![0; frame_len(header).unwrap()];
                 stream.read_exact(&mut contents).unwrap();
                 let asked = Request::parse(&contents).unwrap();
-                let evidence = platform(&asked.report_data).unwrap();
-                let (report, endorsements) = (evidence.report, evidence.endorsements);
-                let answer = Response::SevSnp { report, endorsements };
+                let Request::Report(report_data) = asked else { panic!("it has no accelerators") };
+                let evidence = platform(&report_data).unwrap();
+                let (cpu, event_log) = (evidence.cpu, evidence.event_log);
+                let signed = Signed::Cpu { cpu, event_log };
+                let endorsements = Box::new(evidence.endorsements);
+                let answer = Response::Evidence { signed, endorsements };
                 stream.write_all(&answer.encode()).unwrap();
             }
         });

@@ -56,7 +56,7 @@ async fn serve(
     let start = tokio::time::Instant::now();
     let clock = Clock::new(move || UnixTime::from_secs(NOW).saturating_add(start.elapsed()));
     let boot = Boot::new(config(engine.as_ref(), top, end), clock);
-    let loaded = boot.make_keys(Box::new(attester)).unwrap().load(engine).unwrap();
+    let loaded = boot.make_keys(Box::new(attester), None).unwrap().load(engine).unwrap();
     let serving = loaded.attest().await.unwrap();
     let background = serving.clone();
     tokio::spawn(async move { background.run().await });

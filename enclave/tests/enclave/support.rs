@@ -7,8 +7,8 @@ use attestation::digest::Mac;
 use attestation::receipt::{Parameters, SignedReceipt};
 use attestation::snp::{REPORT_LEN, offset};
 use attestation::{
-    Bundle, Endorsements, Receipt, ReceiptKey, ReportData, SealingKey, Secret, Sha256, Statement,
-    UnixTime, labels,
+    Bundle, CpuEvidence, Endorsements, Receipt, ReceiptKey, ReportData, SealingKey, Secret, Sha256,
+    Statement, UnixTime, labels,
 };
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode};
@@ -17,7 +17,7 @@ use channel::bhttp::{Part, ResponseReader};
 use channel::chunks::{write_final_mark, write_len};
 use channel::names::MEDIA_REQUEST;
 use channel::{Blinds, Exports, Fields, ReplyKeys, RequestHeader, Suite, TAG_LEN, names};
-use collect::{CollectError, Platform, PlatformEvidence};
+use collect::{CollectError, PlatformEvidence};
 use enclave::{Boot, Clock, Config, Serving};
 use engine::{
     EchoEngine, Engine, EngineError, Generation, GenerationEvent, ModelDescription, Request as Ask,
@@ -40,7 +40,7 @@ pub(crate) fn platform(report_data: &ReportData) -> Result<PlatformEvidence, Col
     report[offset::VERSION] = 2;
     report[offset::REPORT_DATA..][..64].copy_from_slice(&report_data.0);
     let endorsements = Endorsements::new();
-    Ok(PlatformEvidence { platform: Platform::SevSnp, report, endorsements })
+    Ok(PlatformEvidence { cpu: CpuEvidence::sev_snp(report), event_log: None, endorsements })
 }
 
 /// A configuration for `engine`, with `top` before the tables and `end` after them.
@@ -59,7 +59,7 @@ pub(crate) const NOW: u64 = 1_800_000_000;
 pub(crate) async fn start_with(engine: Arc<dyn Engine>, top: &str, end: &str) -> Serving {
     let config = config(engine.as_ref(), top, end);
     let clock = Clock::new(|| UnixTime::from_secs(NOW));
-    let keyed = Boot::new(config, clock).make_keys(Box::new(platform)).unwrap();
+    let keyed = Boot::new(config, clock).make_keys(Box::new(platform), None).unwrap();
     keyed.load(engine).unwrap().attest().await.unwrap()
 }
 
@@ -73,6 +73,12 @@ pub(crate) async fn bundle(serving: &Serving) -> Bundle {
     let response = get(serving, "/v1/evidence").await;
     assert_eq!(response.status(), StatusCode::OK);
     Bundle::parse(&response.into_body().collect().await.unwrap().to_bytes()).unwrap()
+}
+
+/// What an enclave answers to a challenge.
+pub(crate) async fn challenge(serving: &Serving, body: impl Into<Body>) -> Response<Body> {
+    let request = Request::post("/v1/evidence").header("content-type", "application/json");
+    serving.router().oneshot(request.body(body.into()).unwrap()).await.unwrap()
 }
 
 pub(crate) async fn get(serving: &Serving, path: &str) -> Response<Body> {
