@@ -3,6 +3,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use attestation::gpu;
 use attestation::platform::{Request, Response, Signed, frame_len};
 use attestation::{CpuEvidence, CpuPlatform, Endorsements, Malformed, ReportData, Sha256};
 
@@ -55,7 +56,7 @@ impl Attester for Socket {
                 tsm::check_snp_report(&cpu.bytes, report_data)?;
                 cpu
             }
-            CpuPlatform::Tdx => CpuEvidence::tdx(quote::exact(&cpu.bytes, report_data)?),
+            CpuPlatform::Tdx => CpuEvidence::tdx(quote::exact(cpu.bytes, report_data)?),
         };
         Ok(PlatformEvidence { cpu, event_log, endorsements })
     }
@@ -65,6 +66,10 @@ impl Accelerators for Socket {
     fn evidence(&mut self, nonce: &Sha256) -> Result<AcceleratorEvidence, CollectError> {
         match self.ask(Request::Accelerators(*nonce))? {
             (Signed::Accelerators(evidence), endorsements) => {
+                let devices = gpu::parse_devices(&evidence)?;
+                if devices.iter().any(|device| device.report.nonce() != nonce.as_bytes()) {
+                    return Err(CollectError::Stale);
+                }
                 Ok(AcceleratorEvidence { evidence, endorsements })
             }
             (Signed::Cpu { .. }, _) => Err(OTHER),
@@ -85,6 +90,8 @@ mod tests {
     use std::{env, fs, process, thread};
 
     use attestation::Digest;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
 
     use super::*;
 
@@ -141,7 +148,7 @@ mod tests {
     }
 
     fn tdx(report_data: [u8; 64]) -> Vec<u8> {
-        let padded = [quote::tests::quote(4, &report_data), vec![0; 99]].concat();
+        let padded = [quote::tests::quote(&report_data), vec![0; 99]].concat();
         respond(Signed::Cpu { cpu: CpuEvidence::tdx(padded), event_log: Some(vec![5; 9]) })
     }
 
@@ -153,7 +160,7 @@ mod tests {
         assert_eq!(evidence.endorsements.certificates(), [CERT]);
 
         let evidence = ask("tdx", |request| tdx(asked(request))).unwrap();
-        assert_eq!(evidence.cpu, CpuEvidence::tdx(quote::tests::quote(4, &[7; 64])));
+        assert_eq!(evidence.cpu, CpuEvidence::tdx(quote::tests::quote(&[7; 64])));
         assert_eq!(evidence.event_log, Some(vec![5; 9]));
     }
 
@@ -161,11 +168,11 @@ mod tests {
     fn accelerators_answer_the_nonce() {
         let answer = |request| {
             let Request::Accelerators(nonce) = request else { panic!("it asks for devices") };
-            respond(Signed::Accelerators(nonce.as_bytes().to_vec()))
+            respond(Signed::Accelerators(device(nonce.0)))
         };
         let nonce = Digest([7; 32]);
         let devices = serve("devices", answer, |mut socket| socket.evidence(&nonce)).unwrap();
-        assert_eq!(devices.evidence, [7; 32]);
+        assert_eq!(devices.evidence, device([7; 32]));
         assert_eq!(devices.endorsements.certificates(), [CERT]);
         let refused = serve(
             "no-devices",
@@ -173,6 +180,17 @@ mod tests {
             |mut socket| socket.evidence(&nonce),
         );
         assert_eq!(refused, Err(CollectError::Refused));
+        let stale = |_| respond(Signed::Accelerators(device([8; 32])));
+        let stale = serve("old-devices", stale, |mut socket| socket.evidence(&nonce));
+        assert_eq!(stale, Err(CollectError::Stale));
+    }
+
+    /// One device whose report has a nonce and nothing else.
+    fn device(nonce: [u8; 32]) -> Vec<u8> {
+        let request = [&[0x11, 0xe0, 1, 0xff][..], &nonce, &[0]].concat();
+        let report = [&request[..], &[0x11, 0x60], &[0; 6], &[0; 32 + 2 + 96]].concat();
+        let report = STANDARD.encode(report);
+        format!("[{{\"evidence\":\"{report}\",\"certificate\":\"\"}}]").into_bytes()
     }
 
     #[test]

@@ -128,7 +128,7 @@ impl Tsm {
             Guest::SevSnp => {
                 check_snp_report(&report, report_data).map(|()| CpuEvidence::sev_snp(report))
             }
-            Guest::Tdx { .. } => quote::exact(&report, report_data).map(CpuEvidence::tdx),
+            Guest::Tdx { .. } => quote::exact(report, report_data).map(CpuEvidence::tdx),
         };
         let cpu = cpu.map_err(|error| {
             if error == CollectError::Stale { Failure::Again(error) } else { Failure::Final(error) }
@@ -407,7 +407,7 @@ mod tests {
                     head[0x50..].copy_from_slice(&asked);
                 }
                 if script.provider == "tdx_guest\n" {
-                    report = quote::tests::quote(4, &asked);
+                    report = quote::tests::quote(&asked);
                     report.extend(&script.padding);
                 }
                 fs::write(file, report).unwrap();
@@ -482,7 +482,7 @@ mod tests {
 
     #[test]
     fn a_quote_comes_without_its_padding_and_with_the_event_log() {
-        let whole = CpuEvidence::tdx(quote::tests::quote(4, &[7; 64]));
+        let whole = CpuEvidence::tdx(quote::tests::quote(&[7; 64]));
         let logged = Script { event_log: Some(vec![5; 99]), padding: vec![0; 4000], ..tdx() };
         let (evidence, attempts) = ask_tdx("tdx", logged);
         let evidence = evidence.unwrap();
@@ -512,7 +512,7 @@ mod tests {
 
     #[test]
     fn what_a_tdx_guest_cannot_have_is_an_error_of_its_own() {
-        let malformed = |why| CollectError::Malformed(Malformed::invalid("TDX quote", why));
+        let trailing = Malformed::Trailing { what: "TDX quote", extra: 2 };
         let limit = EVENT_LOG_LEN_MAX;
         let all = u32::MAX;
         for (name, script, error, attempts) in [
@@ -528,7 +528,7 @@ mod tests {
             (
                 "tdx-trailing",
                 Script { padding: vec![0, 1], ..tdx() },
-                malformed("has something after its end"),
+                CollectError::Malformed(trailing),
                 1,
             ),
             (
