@@ -19,7 +19,7 @@ struct Row {
 /// I/O that no pure crate reaches.
 const IO: [&str; 6] = ["tokio", "hyper", "reqwest", "ureq", "mio", "socket2"];
 
-const TABLE: [Row; 17] = [
+const TABLE: [Row; 18] = [
     Row { package: "attestation", may: &[], never: &IO },
     Row {
         package: "channel",
@@ -31,6 +31,11 @@ const TABLE: [Row; 17] = [
         package: "verifier",
         may: &["attestation"],
         never: &["channel", "collect", "tokio", "hyper", "mio"],
+    },
+    Row {
+        package: "endorsements",
+        may: &["attestation"],
+        never: &["channel", "collect", "seal", "client", "enclave", "router", "sim"],
     },
     Row {
         package: "sim",
@@ -66,7 +71,7 @@ const TABLE: [Row; 17] = [
     },
     Row {
         package: "proxy",
-        may: &["attestation", "client", "verifier"],
+        may: &["attestation", "client", "tls", "verifier"],
         never: &["enclave", "router", "sim", "engine", "collect"],
     },
     Row {
