@@ -69,7 +69,6 @@ impl Request {
 }
 
 /// What the service answers.
-#[expect(clippy::large_enum_variant, reason = "one is made for a request, and moved twice")]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Response {
     /// What the platform signed, and what its vendors say of the hardware.

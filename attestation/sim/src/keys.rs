@@ -1,4 +1,5 @@
-//! The keys of a simulated vendor: RSA-4096 for ARK, ASK and ASVK, P-384 for VCEK and VLEK.
+//! The keys of simulated vendors: RSA-4096 for ARK, ASK and ASVK, P-384 for VCEK, VLEK and NVIDIA's, P-256 for
+//! Intel's.
 
 use std::fmt;
 
@@ -7,8 +8,8 @@ use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{self, KeySize};
 use aws_lc_rs::signature::{
-    ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA384, RSA_PSS_SHA256,
-    RSA_PSS_SHA384,
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
+    RSA_PKCS1_SHA384, RSA_PSS_SHA256, RSA_PSS_SHA384,
 };
 
 use crate::der::{self, oid};
@@ -125,5 +126,49 @@ impl EcKey {
 impl fmt::Debug for EcKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("EcKey(..)")
+    }
+}
+
+/// A P-256 key: of Intel's authorities, of a platform (PCK), of a quoting enclave.
+pub struct P256Key(EcdsaKeyPair);
+
+impl P256Key {
+    /// A new key.
+    pub fn generate() -> Result<Self, SimError> {
+        EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)
+            .map(Self)
+            .map_err(|_| SimError::Crypto("P-256 key generation"))
+    }
+
+    /// The key from its PKCS#8 form.
+    pub fn from_pkcs8(bytes: &[u8]) -> Result<Self, SimError> {
+        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, bytes)
+            .map(Self)
+            .map_err(|_| SimError::Crypto("reading a P-256 key"))
+    }
+
+    /// The key in PKCS#8.
+    pub fn to_pkcs8(&self) -> Result<Secret<Vec<u8>>, SimError> {
+        let document = self.0.to_pkcs8v1().map_err(|_| SimError::Crypto("writing a P-256 key"))?;
+        Ok(Secret::new(document.as_ref().to_vec()))
+    }
+
+    /// The point, uncompressed: `04`, `x`, `y`.
+    pub fn public(&self) -> &[u8] {
+        self.0.public_key().as_ref()
+    }
+
+    /// Signs `message` with ECDSA and SHA-256: `r` and `s`, 32 bytes each, big-endian.
+    pub fn sign(&self, message: &[u8]) -> Result<[u8; 64], SimError> {
+        let random = SystemRandom::new();
+        let signature =
+            self.0.sign(&random, message).map_err(|_| SimError::Crypto("P-256 signature"))?;
+        signature.as_ref().try_into().map_err(|_| SimError::Crypto("P-256 signature"))
+    }
+}
+
+impl fmt::Debug for P256Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("P256Key(..)")
     }
 }

@@ -11,9 +11,11 @@ pub mod crl;
 pub mod der;
 mod error;
 mod keys;
+pub mod machine;
 mod pki;
 mod platform;
 pub mod policy;
+pub mod replay;
 pub mod report;
 pub mod serve;
 pub mod store;
@@ -21,7 +23,8 @@ pub mod store;
 pub use certificate::{CertificateRecipe, Validity};
 pub use crl::{CrlRecipe, Revoked};
 pub use error::SimError;
-pub use keys::{EcKey, Padding, RsaKey};
+pub use keys::{EcKey, P256Key, Padding, RsaKey};
+pub use machine::Machine;
 pub use pki::{
     AuthorityKeys, ChipId, Pki, PkiOptions, VALIDITY_SECS_MAX, Vek, bundle, validity_from,
 };

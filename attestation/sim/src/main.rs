@@ -146,7 +146,7 @@ fn run(command: Command, now: UnixTime) -> Result<(), SimError> {
 }
 
 fn run_service(socket: &std::path::Path, store: &Store) -> Result<(), SimError> {
-    let platform = store.platform()?;
+    let machine = store.machine()?;
     let failed = || SimError::file(socket.to_owned());
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
@@ -156,7 +156,7 @@ fn run_service(socket: &std::path::Path, store: &Store) -> Result<(), SimError> 
         let service = Service::bind(socket)?;
         say(&format!("ready socket={}\n", socket.display()))?;
         tokio::select! {
-            () = service.run(platform) => {}
+            () = service.run(machine) => {}
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }

@@ -46,13 +46,58 @@ impl Accepted {
     }
 }
 
-/// The policy file.
+/// What a policy accepts of one platform, and whose word it takes for it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Section {
+    /// The platform's name in policies.
+    pub platform: &'static str,
+    /// The file with the root of its test PKI, beside the policy.
+    pub anchor: &'static str,
+    /// The keys of its section, as TOML.
+    pub keys: String,
+}
+
+impl Section {
+    /// A well-kept host of `product` whose guest has this launch measurement.
+    pub fn sev_snp(product: Product, measurement: &str) -> Self {
+        let TcbVersion { fmc, bootloader, tee, snp, microcode } = healthy_tcb(product);
+        let fmc = fmc.map(|fmc| format!("fmc = {fmc}, ")).unwrap_or_default();
+        let minimum = format!(
+            "{fmc}bootloader = {bootloader}, tee = {tee}, snp = {snp}, microcode = {microcode}"
+        );
+        let product = product.name().to_lowercase();
+        let keys = format!(
+            "\
+products = [\"{product}\"]
+measurements = [\"{measurement}\"]
+revocation = \"required\"
+signing_keys = [\"vcek\"]
+vmpl = [0]
+chips = \"any\"
+min_tcb.{product} = {{ {minimum} }}
+"
+        );
+        Self { platform: "sev-snp", anchor: "ark.pem", keys }
+    }
+}
+
+/// The policy file that accepts one SEV-SNP host.
 pub fn render(
     version: u64,
     product: Product,
     measurement: &str,
     accepted: &Accepted,
     not_after: UnixTime,
+) -> String {
+    render_all(version, accepted, not_after, &[Section::sev_snp(product, measurement)])
+}
+
+/// The policy file that accepts these platforms.
+pub fn render_all(
+    version: u64,
+    accepted: &Accepted,
+    not_after: UnixTime,
+    sections: &[Section],
 ) -> String {
     let mut models = String::new();
     for name in &accepted.names {
@@ -64,12 +109,11 @@ pub fn render(
     let configs: Vec<_> =
         accepted.configs.iter().map(|digest| format!("\"sha256:{digest}\"")).collect();
     let configs = configs.join(", ");
-    let TcbVersion { fmc, bootloader, tee, snp, microcode } = healthy_tcb(product);
-    let fmc = fmc.map(|fmc| format!("fmc = {fmc}, ")).unwrap_or_default();
-    let minimum = format!(
-        "{fmc}bootloader = {bootloader}, tee = {tee}, snp = {snp}, microcode = {microcode}"
-    );
-    let product = product.name().to_lowercase();
+    let (mut anchors, mut platforms) = (String::new(), String::new());
+    for Section { platform, anchor, keys } in sections {
+        let _ok = writeln!(anchors, "{platform} = [\"{anchor}\"]");
+        let _ok = write!(platforms, "\n[{platform}]\n{keys}");
+    }
     format!(
         "\
 # Accepts the simulated platform of this folder and no other. It proves nothing about hardware:
@@ -92,19 +136,9 @@ binding = \"required\"
 [config]
 digests = [{configs}]
 
-# The root of the test PKI, beside this file. It is what makes every verdict `untrusted`.
+# The roots of the test PKI, beside this file. They are what makes every verdict `untrusted`.
 [anchors]
-sev-snp = [\"ark.pem\"]
-
-[sev-snp]
-products = [\"{product}\"]
-measurements = [\"{measurement}\"]
-revocation = \"required\"
-signing_keys = [\"vcek\"]
-vmpl = [0]
-chips = \"any\"
-min_tcb.{product} = {{ {minimum} }}
-"
+{anchors}{platforms}"
     )
 }
 

@@ -8,15 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use attestation::CpuEvidence;
-use attestation::platform::{Request, Response, Signed, frame_len};
+use attestation::platform::{Request, Response, frame_len};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::error::SimError;
-use crate::platform::SimulatedPlatform;
+use crate::machine::Machine;
 
 /// A socket that is bound and not yet served; its file goes when this is dropped.
 #[derive(Debug)]
@@ -36,18 +35,18 @@ impl Service {
     }
 
     /// Serves until the future is dropped.
-    pub async fn run(&self, platform: SimulatedPlatform) {
-        let platform = Arc::new(platform);
+    pub async fn run(&self, machine: Machine) {
+        let machine = Arc::new(machine);
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
             // The semaphore is never closed, so this is a wait and nothing else.
             let place = Arc::clone(&places).acquire_owned().await;
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    let platform = Arc::clone(&platform);
+                    let machine = Arc::clone(&machine);
                     tokio::spawn(async move {
                         // Whoever talks badly or slowly loses the connection, and learns no more.
-                        drop(timeout(EXCHANGE_MAX, answer(stream, &platform)).await);
+                        drop(timeout(EXCHANGE_MAX, answer(stream, &machine)).await);
                         drop(place);
                     });
                 }
@@ -64,28 +63,16 @@ impl Drop for Service {
     }
 }
 
-async fn answer(mut stream: UnixStream, platform: &SimulatedPlatform) -> io::Result<()> {
+async fn answer(mut stream: UnixStream, machine: &Machine) -> io::Result<()> {
     let mut header = [0; 4];
     stream.read_exact(&mut header).await?;
     let len = frame_len(header).ok().filter(|len| *len <= REQUEST_LEN_MAX);
     let mut contents = vec![0; len.ok_or(ErrorKind::InvalidData)?];
     stream.read_exact(&mut contents).await?;
-    stream.write_all(&respond(&contents, platform).encode()).await?;
+    let response =
+        Request::parse(&contents).map_or(Response::Refused, |request| machine.answer(&request));
+    stream.write_all(&response.encode()).await?;
     stream.shutdown().await
-}
-
-fn respond(contents: &[u8], platform: &SimulatedPlatform) -> Response {
-    let report = match Request::parse(contents) {
-        Ok(Request::Report(report_data)) => platform.report(&report_data).ok(),
-        Ok(Request::Accelerators(_)) | Err(_) => None,
-    };
-    match report {
-        Some(report) => Response::Evidence {
-            signed: Signed::Cpu { cpu: CpuEvidence::sev_snp(report), event_log: None },
-            endorsements: Box::new(platform.endorsements.clone()),
-        },
-        None => Response::Refused,
-    }
 }
 
 fn remove_stale(path: &Path) -> Result<(), SimError> {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::certificate::Validity;
 use crate::error::SimError;
 use crate::keys::EcKey;
+use crate::machine::Machine;
 use crate::pki::{AuthorityKeys, ChipId, Pki, PkiOptions, VALIDITY_SECS_MAX, Vek, validity_from};
 use crate::platform::{SimulatedPlatform, newest_version};
 use crate::policy::{self, Accepted};
@@ -115,7 +116,7 @@ impl Store {
     }
 
     /// The platform, ready to sign.
-    pub fn platform(&self) -> Result<SimulatedPlatform, SimError> {
+    pub fn machine(&self) -> Result<Machine, SimError> {
         let State { product, measurement, .. } = &self.state;
         let key = EcKey::from_pkcs8(&self.read(VCEK_KEY)?)
             .map_err(|error| self.damaged(VCEK_KEY, error.to_string()))?;
@@ -127,7 +128,7 @@ impl Store {
         let mut template = ReportBuilder::new(*product, newest_version(*product));
         template.measurement = measurement.0;
         template.chip_id = ChipId::of(*product, CHIP_SEED).0;
-        Ok(SimulatedPlatform { template, vek: Vek { key, certificate }, endorsements })
+        Ok(SimulatedPlatform { template, vek: Vek { key, certificate }, endorsements }.into())
     }
 
     /// The folder.

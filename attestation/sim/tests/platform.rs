@@ -156,8 +156,8 @@ async fn the_socket_serves_reports_and_refuses_the_rest() {
     let service = Service::bind(&socket).unwrap();
     assert_eq!(mode(&socket), 0o600);
     assert!(matches!(Service::bind(&socket), Err(SimError::File { .. })), "somebody serves it");
-    let platform = store.platform().unwrap();
-    let serving = tokio::spawn(async move { service.run(platform).await });
+    let machine = store.machine().unwrap();
+    let serving = tokio::spawn(async move { service.run(machine).await });
 
     let path = socket.clone();
     tokio::task::spawn_blocking(move || {
