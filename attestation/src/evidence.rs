@@ -38,8 +38,8 @@ pub enum EvidenceKind {
     Bundle,
     /// A raw SEV-SNP attestation report, decoded from hex or base64 where it came so.
     SnpReport(Vec<u8>),
-    /// A raw TDX quote.
-    TdxQuote,
+    /// A raw TDX quote, decoded likewise; zero bytes may follow it.
+    TdxQuote(Vec<u8>),
     /// NVIDIA device evidence (JSON).
     NvidiaJson,
 /// A raw report of an NVIDIA device, decoded from hex or base64 where it came so.
@@ -86,7 +86,7 @@ impl EvidenceKind {
         }
         let is_tdx = matches!(bytes.first_chunk(), Some([4 | 5, 0]))
             && bytes.get(4..8) == Some(TEE_TDX.as_slice());
-        is_tdx.then_some(Self::TdxQuote)
+        is_tdx.then(|| Self::TdxQuote(bytes.to_vec()))
     }
 
     fn of_json(text: &[u8]) -> Result<Self, Malformed> {
@@ -513,7 +513,7 @@ mod tests {
         let base64 = STANDARD.encode(&report) + "\n";
         assert_eq!(EvidenceKind::detect(base64.as_bytes()), is_report);
         let tdx = [4, 0, 2, 0, 0x81, 0, 0, 0, 0, 0];
-        assert_eq!(EvidenceKind::detect(&tdx), Ok(EvidenceKind::TdxQuote));
+        assert_eq!(EvidenceKind::detect(&tdx), Ok(EvidenceKind::TdxQuote(tdx.to_vec())));
         assert_eq!(
             EvidenceKind::detect(b"HCLA...."),
             Ok(EvidenceKind::AzureHcl(b"HCLA....".to_vec()))

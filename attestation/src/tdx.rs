@@ -33,6 +33,7 @@
 //! | 2, 4, n | certification data: type 5, the PCK's chain in PEM |
 
 use crate::bytes::{Malformed, Reader};
+use crate::endorsements::{Kind, blocks};
 
 mod identity;
 mod report;
@@ -154,6 +155,30 @@ impl QeReport {
         })
     }
 }
+
+/// The certificates of a [`Certification::PckChain`], DER, in their order.
+///
+/// # Errors
+/// Anything but PEM of certificates, or more of them than any chain has.
+pub fn pck_chain(pem: &[u8]) -> Result<Vec<Vec<u8>>, Malformed> {
+    const BAD: Malformed = Malformed::invalid("chain of the PCK", "is not PEM of certificates");
+    let text = core::str::from_utf8(pem).map_err(|_| BAD)?;
+    let mut chain = Vec::new();
+    for block in blocks(text) {
+        let (label, der) = block?;
+        if label != Kind::Certificate.label() {
+            return Err(BAD);
+        }
+        chain.push(der);
+        if chain.len() > CHAIN_LEN_MAX {
+            return Err(Malformed::TooLong { what: "chain of the PCK", limit: CHAIN_LEN_MAX });
+        }
+    }
+    if chain.is_empty() { Err(BAD) } else { Ok(chain) }
+}
+
+/// More certificates than any chain has: Intel's are three.
+const CHAIN_LEN_MAX: usize = 8;
 
 impl<'a> TdxQuote<'a> {
     /// Parses a quote to its last byte; nothing but zero bytes may follow it.
@@ -377,6 +402,24 @@ mod tests {
         bytes[at] = 3;
         let parsed = TdxQuote::parse(&bytes).unwrap();
         assert_eq!(parsed.certification, Certification::Other(3));
+    }
+
+    #[test]
+    fn a_chain_is_pem_of_certificates_alone() {
+        let block = |label: &str| format!("-----BEGIN {label}-----\nAQI=\n-----END {label}-----\n");
+        let two = block("CERTIFICATE").repeat(2) + "\0";
+        assert_eq!(pck_chain(two.as_bytes()).unwrap(), [[1, 2], [1, 2]]);
+        for bad in [
+            "".to_owned(),
+            "text".to_owned(),
+            block("X509 CRL"),
+            two.replace("AQI=", "AQI"),
+            two.replacen("END", "FIN", 1),
+            block("CERTIFICATE").repeat(9),
+        ] {
+            assert!(pck_chain(bad.as_bytes()).is_err(), "{bad}");
+        }
+        assert!(pck_chain(&[0xff]).is_err());
     }
 
     #[test]

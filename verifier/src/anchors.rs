@@ -20,10 +20,13 @@ use crate::authenticate::cache::push_len;
 use crate::result::AnchorKind;
 use crate::x509::{Algorithm, Certificate};
 
-/// The roots that a policy trusts for SEV-SNP.
+pub(crate) mod intel;
+
+/// The roots that a policy trusts.
 #[derive(Clone, Debug)]
 pub(crate) struct TrustAnchors {
     kind: AnchorKind,
+    tdx: intel::Roots,
     sev_snp: Vec<Ark>,
     digest: Sha256,
     periods: Vec<Period>,
@@ -44,16 +47,17 @@ pub(crate) struct Ark {
 impl TrustAnchors {
     /// The vendors' own.
     pub(crate) fn production() -> Self {
-        Self::new(AnchorKind::Production, amd())
+        Self::new(AnchorKind::Production, amd(), intel::Roots::production())
     }
 
     /// A policy's own, labelled for it in every verdict; the vendor's where the policy names none
     /// for a platform.
-    pub(crate) fn untrusted(sev_snp: Option<Vec<Ark>>) -> Self {
-        Self::new(AnchorKind::Untrusted, sev_snp.unwrap_or_else(amd))
+    pub(crate) fn untrusted(sev_snp: Option<Vec<Ark>>, tdx: Option<Vec<intel::Root>>) -> Self {
+        let tdx = tdx.map_or_else(intel::Roots::production, intel::Roots::new);
+        Self::new(AnchorKind::Untrusted, sev_snp.unwrap_or_else(amd), tdx)
     }
 
-    fn new(kind: AnchorKind, sev_snp: Vec<Ark>) -> Self {
+    fn new(kind: AnchorKind, sev_snp: Vec<Ark>, tdx: intel::Roots) -> Self {
         let mut all = Vec::new();
         for Ark { product, der } in &sev_snp {
             for part in [product.name().as_bytes(), der] {
@@ -71,7 +75,7 @@ impl TrustAnchors {
         };
         let signed = intermediates().iter().filter(is_signed).map(|signed| signed.der).collect();
         drop(roots);
-        Self { kind, sev_snp, digest: Sha256::of(&all), periods, signed }
+        Self { kind, tdx, sev_snp, digest: Sha256::of(&all), periods, signed }
     }
 
     /// Whose roots these are.
@@ -79,7 +83,7 @@ impl TrustAnchors {
         self.kind
     }
 
-    /// A digest of the roots, in their order.
+    /// A digest of the roots of SEV-SNP, in their order.
     pub(crate) const fn digest(&self) -> Sha256 {
         self.digest
     }
@@ -89,12 +93,17 @@ impl TrustAnchors {
         self.signed.contains(&built_in.der)
     }
 
-    /// From when to when each of the roots is good.
+    /// From when to when each of the roots of SEV-SNP is good.
     pub(crate) fn periods(&self) -> &[Period] {
         &self.periods
     }
 
-    /// The roots of all products.
+    /// The roots of TDX.
+    pub(crate) const fn tdx(&self) -> &intel::Roots {
+        &self.tdx
+    }
+
+    /// The roots of SEV-SNP's products.
     pub(crate) fn sev_snp(&self) -> &[Ark] {
         &self.sev_snp
     }

@@ -1,26 +1,43 @@
 //! Third stage: is what is authentic and bound also acceptable? One file per question; each runs
 //! to its end and leaves its findings.
 
+use attestation::UnixTime;
+
 use crate::authenticate::{Authentic, Claims, CpuEvidence};
 use crate::bind::Bound;
 use crate::finding::{Code, Finding};
 use crate::policy::Policy;
+use crate::result::Horizon;
 
 mod snp;
+mod tdx;
 mod workload;
 
-/// Judges what the hardware says of itself.
-pub(crate) fn hardware(authentic: &Authentic, policy: &Policy, findings: &mut Vec<Finding>) {
+pub(crate) use tdx::tcb::of as tdx_tcb;
+
+/// Judges what the hardware says of itself. Yields when what it made use of ends: a policy's grace.
+pub(crate) fn hardware(
+    authentic: &Authentic,
+    policy: &Policy,
+    now: UnixTime,
+    findings: &mut Vec<Finding>,
+) -> Horizon {
+    let mut horizon = Horizon::default();
     match (authentic.claims(), policy) {
         (Claims::Snp(claims), Policy { sev_snp: Some(snp), .. }) => {
             snp::judge(claims, snp, findings);
         }
+        (Claims::Tdx(claims), Policy { tdx: Some(tdx), .. }) => {
+            tdx::judge(claims, tdx, now, &mut horizon, findings);
+        }
         // Refused long before; but were it not, nothing would have been judged.
-        (Claims::Snp(_), Policy { sev_snp: None, .. }) => findings.push(Finding::reject(
+        (Claims::Snp(_), Policy { sev_snp: None, .. })
+        | (Claims::Tdx(_), Policy { tdx: None, .. }) => findings.push(Finding::reject(
             Code::PlatformNotAllowed,
             "the policy has no section for the platform",
         )),
     }
+    horizon
 }
 
 /// Judges what runs on it. Yields the names under which the policy knows the model.
@@ -33,6 +50,7 @@ pub(crate) fn workload(bound: &Bound, policy: &Policy, findings: &mut Vec<Findin
 pub(crate) fn not_evaluated(cpu: &CpuEvidence, is_bundle: bool, findings: &mut Vec<Finding>) {
     let of_platform = match cpu {
         CpuEvidence::SnpReport(_) => snp::CHECKS,
+        CpuEvidence::TdxQuote(_) => tdx::CHECKS,
     };
     for check in ["binding"].iter().chain(of_platform) {
         findings.push(Finding::info(

@@ -14,6 +14,7 @@ pub(crate) mod cache;
 mod given;
 mod revocation;
 pub(crate) mod snp;
+pub(crate) mod tdx;
 mod validity;
 
 pub use cache::ChainCache;
@@ -23,6 +24,8 @@ pub use cache::ChainCache;
 pub(crate) enum CpuEvidence {
     /// A raw SEV-SNP attestation report.
     SnpReport(Vec<u8>),
+    /// A raw TDX quote.
+    TdxQuote(Vec<u8>),
 }
 
 /// What every platform is authenticated with.
@@ -40,6 +43,8 @@ pub(crate) struct Context<'a> {
 pub(crate) enum Claims {
     /// AMD SEV-SNP.
     Snp(snp::Claims),
+    /// Intel TDX.
+    Tdx(tdx::Claims),
 }
 
 impl Claims {
@@ -47,13 +52,15 @@ impl Claims {
     pub(crate) fn report_data(&self) -> [u8; 64] {
         match self {
             Self::Snp(claims) => claims.report.report_data(),
+            Self::Tdx(claims) => claims.report.report_data,
         }
     }
 
     /// When what the claims rest on ends.
-    pub(crate) const fn horizon(&self) -> &Horizon {
+    pub(crate) fn horizon(&self) -> &Horizon {
         match self {
             Self::Snp(claims) => &claims.horizon,
+            Self::Tdx(claims) => &claims.endorsed.horizon,
         }
     }
 
@@ -61,6 +68,7 @@ impl Claims {
     pub(crate) fn numbers(&self) -> Vec<CrlNumber> {
         match self {
             Self::Snp(claims) => claims.crl.iter().cloned().collect(),
+            Self::Tdx(claims) => claims.endorsed.numbers.clone(),
         }
     }
 }
@@ -92,13 +100,18 @@ pub(crate) fn cpu(
         CpuEvidence::SnpReport(report) => {
             snp::authenticate(report, context, findings)?.map(Claims::Snp)
         }
+        CpuEvidence::TdxQuote(quote) => {
+            tdx::authenticate(quote, context, findings)?.map(Claims::Tdx)
+        }
     };
     let passes = !findings.iter().skip(before).any(fails);
     Ok(claims.filter(|_| passes).map(Authentic))
 }
 
-/// Whether a finding keeps evidence from being authentic. A list that is missing is the one thing
-/// that leaves it authentic and the verdict open.
+/// Whether a finding keeps evidence from being authentic. A list that is missing leaves it authentic
+/// and the verdict open; so does TCB Info, without which a TD is still whose it is, on a platform of
+/// which nobody says how good it is.
 fn fails(finding: &Finding) -> bool {
-    finding.severity == Severity::Reject && finding.code != Code::CrlMissing
+    finding.severity == Severity::Reject
+        && !matches!(finding.code, Code::CrlMissing | Code::TcbInfoMissing)
 }

@@ -6,11 +6,13 @@ use crate::authenticate::{Authentic, Claims};
 use crate::bind::Bound;
 
 mod snp;
+mod tdx;
 
 /// The claims, and the bound parts where there are any.
 pub(crate) fn to_json(authentic: &Authentic, bound: Option<&Bound>) -> Map<String, Value> {
     let mut map = match authentic.claims() {
         Claims::Snp(claims) => snp::to_json(claims),
+        Claims::Tdx(claims) => tdx::to_json(claims),
     };
     if let Some(bound) = bound {
         map.insert("binding".to_owned(), binding(bound));

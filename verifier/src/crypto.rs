@@ -30,6 +30,11 @@ pub(crate) fn p256_der(point: &[u8; P256_POINT_LEN], message: &[u8], signature: 
     UnparsedPublicKey::new(&aws::ECDSA_P256_SHA256_ASN1, point).verify(message, signature).is_ok()
 }
 
+/// The same, over `r ‖ s`, 32 big-endian bytes each, as Intel writes them outside of certificates.
+pub(crate) fn p256(point: &[u8; P256_POINT_LEN], message: &[u8], signature: &[u8; 64]) -> bool {
+    UnparsedPublicKey::new(&aws::ECDSA_P256_SHA256_FIXED, point).verify(message, signature).is_ok()
+}
+
 /// Whether `signature` is that of the RSA key's owner over `message`, by RSASSA-PSS with SHA-384,
 /// MGF1-SHA-384 and a salt of 48 bytes. `key` is a PKCS #1 `RSAPublicKey`.
 pub(crate) fn rsa_pss(key: &[u8], message: &[u8], signature: &[u8]) -> bool {

@@ -316,6 +316,96 @@ codes! {
     /// The key that vouches for the id key is none of the policy's, or is missing where the report says that there is one.
     AuthorKeyNotAllowed, "author-key-not-allowed", Rejected, "docs/policy.md author_keys", "launch the guest with an id block of a known author";
 
+    /// The quote has no chain of its PCK, and none was given beside it.
+    PckMissing, "pck-missing", Unavailable, "DCAP Quoting Library API A.4", "give the PCK's certificate with --endorsements, or have the operator configure the quoting enclave to send it";
+    /// The quote's chain is not that of a PCK: its certificate, its authority's, and the root's.
+    PckChainInvalid, "pck-chain-invalid", Rejected, "Intel PCS API v4, Get PCK Certificate", "refuse the enclave: Intel's chains are of three certificates";
+    /// Intel revoked the PCK's certificate.
+    PckRevoked, "pck-revoked", Rejected, "RFC 5280 §6.3", "refuse the enclave: its vendor disowned the key";
+    /// No certificate of the signer of TCB Info and QE Identity was given.
+    TcbSignerMissing, "tcb-signer-missing", Unavailable, "Intel PCS API v4, Get TDX TCB Info", "give the issuer chain of the TCB Info with --endorsements";
+    /// Intel revoked the certificate of the signer of TCB Info and QE Identity.
+    TcbSignerRevoked, "tcb-signer-revoked", Rejected, "RFC 5280 §6.3", "fetch the documents again from the vendor";
+    /// No TCB Info for the platform's family was given.
+    TcbInfoMissing, "tcb-info-missing", Unavailable, "Intel PCS API v4, Get TDX TCB Info", "give the TCB Info of the platform's FMSPC with --endorsements";
+    /// The TCB Info for the platform's family is not signed by Intel's TCB signer.
+    TcbInfoSignatureInvalid, "tcb-info-signature-invalid", Rejected, "Intel PCS API v4, Get TDX TCB Info", "fetch the TCB Info again from the vendor";
+    /// The TCB Info's `issueDate` lies in the future.
+    TcbInfoNotYetValid, "tcb-info-not-yet-valid", Rejected, "Intel PCS API v4, issueDate", "check the clock, or the moment given with --at";
+    /// The TCB Info's `nextUpdate` has passed.
+    TcbInfoExpired, "tcb-info-expired", Rejected, "Intel PCS API v4, nextUpdate", "give a current TCB Info";
+    /// The TCB Info is for another provisioning certification enclave than the PCK's.
+    PceIdMismatch, "pce-id-mismatch", Rejected, "Intel PCS API v4, pceId", "give the TCB Info of the platform";
+    /// No QE Identity of TDX was given.
+    QeIdentityMissing, "qe-identity-missing", Unavailable, "Intel PCS API v4, Get TDX QE Identity", "give the QE Identity with --endorsements";
+    /// The QE Identity is not signed by Intel's TCB signer.
+    QeIdentitySignatureInvalid, "qe-identity-signature-invalid", Rejected, "Intel PCS API v4, Get TDX QE Identity", "fetch the QE Identity again from the vendor";
+    /// The QE Identity's `issueDate` lies in the future.
+    QeIdentityNotYetValid, "qe-identity-not-yet-valid", Rejected, "Intel PCS API v4, issueDate", "check the clock, or the moment given with --at";
+    /// The QE Identity's `nextUpdate` has passed.
+    QeIdentityExpired, "qe-identity-expired", Rejected, "Intel PCS API v4, nextUpdate", "give a current QE Identity";
+    /// The quoting enclave's report is not signed by the PCK.
+    QeReportSignatureInvalid, "qe-report-signature-invalid", Rejected, "DCAP Quoting Library API A.4", "refuse the enclave: nothing vouches for its quoting enclave";
+    /// The quoting enclave's report does not vouch for the attestation key, or its second half is not zero.
+    AttestationKeyMismatch, "attestation-key-mismatch", Rejected, "DCAP Quoting Library API A.4", "refuse the enclave: its quote is signed by a key that nobody vouches for";
+    /// The quoting enclave is not the one that Intel describes.
+    QeIdentityMismatch, "qe-identity-mismatch", Rejected, "Intel PCS API v4, Get TDX QE Identity", "refuse the enclave: its quoting enclave is not Intel's";
+    /// The quoting enclave can be debugged, so that its key is anybody's.
+    QeDebug, "qe-debug", Rejected, "Intel SDM vol. 3D §37.7.1", "refuse the enclave: its quoting enclave keeps no secret";
+
+    /// Zero bytes follow the quote, and the policy does not allow that.
+    QuotePadding, "quote-padding", Rejected, "docs/policy.md zero_padding", "have the operator cut the quote to its length, or allow the padding";
+    /// The platform instance is not on the policy's list.
+    PlatformInstanceNotAllowed, "platform-instance-not-allowed", Rejected, "docs/policy.md platforms", "add the platform instance if you know whose it is";
+    /// The PCK names a type of SGX that the policy does not accept.
+    SgxTypeNotAllowed, "sgx-type-not-allowed", Rejected, "docs/policy.md sgx_types", "use a platform of an accepted type";
+    /// Multithreading, by the PCK, is not what the policy wants.
+    PckSmt, "pck-smt", Rejected, "Intel SGX PCK certificate specification, SMT Enabled", "have the operator configure the platform as the policy wants it";
+    /// Whether processors may be added to the platform, by the PCK, is not what the policy wants.
+    PckDynamicPlatform, "pck-dynamic-platform", Rejected, "Intel SGX PCK certificate specification, Dynamic Platform", "use a platform as the policy wants it";
+    /// Whether Intel keeps the platform's root keys, by the PCK, is not what the policy wants.
+    PckCachedKeys, "pck-cached-keys", Rejected, "Intel SGX PCK certificate specification, Cached Keys", "use a platform as the policy wants it";
+    /// No TCB level of Intel's covers the platform, its TDX module or its quoting enclave.
+    TcbLevelMissing, "tcb-level-missing", Rejected, "Intel PCS API v4, tcbLevels", "have the operator update the platform";
+    /// The TCB's status is none that the policy accepts, or a grace is over.
+    TcbStatusNotAllowed, "tcb-status-not-allowed", Rejected, "docs/policy.md tcb_status", "have the operator update the platform";
+    /// Intel revoked the TCB: keys of such platforms are known.
+    TcbRevoked, "tcb-revoked", Rejected, "Intel PCS API v4, tcbStatus", "refuse the enclave: its platform's keys are known";
+    /// The TCB leaves an advisory open that the policy does not accept.
+    AdvisoryNotAllowed, "advisory-not-allowed", Rejected, "docs/policy.md advisories_allowed", "have the operator update the platform, or accept the advisory if you know that it does not concern you";
+    /// TCB Info or QE Identity is of an older evaluation than the policy wants.
+    TcbEvaluationBelowMinimum, "tcb-evaluation-below-minimum", Rejected, "docs/policy.md min_tcb_evaluation", "give the TCB Info and QE Identity of the current evaluation";
+    /// The TDX module is not signed as Intel's is, or has other attributes.
+    TdxModuleMismatch, "tdx-module-mismatch", Rejected, "Intel PCS API v4, tdxModule", "refuse the enclave: its TDX module is not Intel's";
+    /// TCB Info has no identity of the TDX module's version.
+    TdxModuleUnknown, "tdx-module-unknown", Rejected, "Intel PCS API v4, tdxModuleIdentities", "give a current TCB Info, or refuse the enclave";
+    /// The TD can be debugged: the host can read its memory.
+    TdDebug, "td-debug", Rejected, "Intel 348551 TDATTRIBUTES bit 0", "refuse the enclave: it keeps no secret";
+    /// The TD can be profiled by the host.
+    TdProfiling, "td-profiling", Rejected, "Intel 348551 TDATTRIBUTES bits 6:4", "refuse the enclave: it keeps no secret";
+    /// A reserved attribute of the TD is set.
+    TdAttributesReserved, "td-attributes-reserved", Rejected, "Intel 348551 TDATTRIBUTES", "update this program; do not accept what it cannot read";
+    /// The TD's `SEPT_VE_DISABLE` is not what the policy wants.
+    TdSeptVeDisable, "td-sept-ve-disable", Rejected, "Intel 348551 TDATTRIBUTES bit 28", "launch the TD with the bit as the policy wants it";
+    /// The TD's migratable bit is not what the policy wants.
+    TdMigratable, "td-migratable", Rejected, "Intel 348551 TDATTRIBUTES bit 29", "launch the TD without migration";
+    /// The TD's bit for supervisor protection keys is not what the policy wants.
+    TdPks, "td-pks", Rejected, "Intel 348551 TDATTRIBUTES bit 30", "launch the TD with the bit as the policy wants it";
+    /// The TD's Key Locker bit is not what the policy wants.
+    TdKeyLocker, "td-key-locker", Rejected, "Intel 348551 TDATTRIBUTES bit 31", "launch the TD with the bit as the policy wants it";
+    /// The TD's performance monitoring bit is not what the policy wants.
+    TdPerfmon, "td-perfmon", Rejected, "Intel 348551 TDATTRIBUTES bit 63", "launch the TD with the bit as the policy wants it";
+    /// The TD's `XFAM` lacks a bit that is always set, or has one that never is.
+    XfamInvalid, "xfam-invalid", Rejected, "Intel 348551 XFAM", "refuse the enclave: a genuine TDX module makes no such TD";
+    /// A service TD is bound to the TD, and it is none of the policy's.
+    ServiceTdNotAllowed, "service-td-not-allowed", Rejected, "docs/policy.md service_td", "launch the TD without a service TD, or add its hash if you know it";
+    /// `MRCONFIGID` is none of the policy's.
+    MrConfigIdNotAllowed, "mr-config-id-not-allowed", Rejected, "docs/policy.md mr_config_id", "use an enclave that was launched with an accepted value";
+    /// `MROWNER` is none of the policy's.
+    MrOwnerNotAllowed, "mr-owner-not-allowed", Rejected, "docs/policy.md mr_owner", "use an enclave that was launched with an accepted value";
+    /// `MROWNERCONFIG` is none of the policy's.
+    MrOwnerConfigNotAllowed, "mr-owner-config-not-allowed", Rejected, "docs/policy.md mr_owner_config", "use an enclave that was launched with an accepted value";
+
     /// `REPORT_DATA` is not the 64 bytes that were expected: the keys or the challenge were not this guest's.
     ReportDataMismatch, "report-data-mismatch", Rejected, "docs/protocol.md §5.2", "refuse the enclave: somebody swapped keys or evidence";
     /// A member of the bundle is not the one that the statement names by its digest.

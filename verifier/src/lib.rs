@@ -127,14 +127,14 @@ impl Presented {
                 let platform = cpu0.platform.name();
                 let cpu = match cpu0.platform {
                     CpuPlatform::SevSnp => CpuEvidence::SnpReport(cpu0.bytes),
-                    CpuPlatform::Tdx => return Err(not_supported(platform)),
+                    CpuPlatform::Tdx => CpuEvidence::TdxQuote(cpu0.bytes),
                 };
                 Ok(Self { accelerators, parts: Some(parts), ..of_cpu(platform, cpu) })
             }
             EvidenceKind::SnpReport(report) => {
                 Ok(of_cpu("sev-snp", CpuEvidence::SnpReport(report)))
             }
-            EvidenceKind::TdxQuote => Err(not_supported("tdx")),
+            EvidenceKind::TdxQuote(quote) => Ok(of_cpu("tdx", CpuEvidence::TdxQuote(quote))),
             EvidenceKind::NvidiaJson => {
                 let nonce = match expectation.freshness {
                     Freshness::Challenged(challenge) => Some(challenge.0),
@@ -199,14 +199,15 @@ impl<'a> Appraisal<'a> {
         }
         let mut bound = None;
         let mut models = Vec::new();
+        let mut horizon = Horizon::default();
         if let Some(authentic) = &authentic {
             bound = self.bind(authentic, parts, expectation);
-            appraise::hardware(authentic, self.policy, &mut self.findings);
+            horizon = appraise::hardware(authentic, self.policy, self.now, &mut self.findings);
         }
         if let Some(bound) = &bound {
             models = appraise::workload(bound, self.policy, &mut self.findings);
         }
-        self.conclude(authentic.as_ref(), bound, models)
+        self.conclude(authentic.as_ref(), bound, models, horizon)
     }
 
     /// Judges accelerators, beside a CPU or alone.
@@ -249,9 +250,9 @@ impl<'a> Appraisal<'a> {
         authentic: Option<&Authentic>,
         bound: Option<Bound>,
         models: Vec<String>,
+        mut horizon: Horizon,
     ) -> Result<AttestationResult, Refused> {
         let policy = self.policy;
-        let mut horizon = Horizon::default();
         let (mut claims, mut crl_numbers) = (serde_json::Map::new(), Vec::new());
         if let Some(authentic) = authentic {
             horizon.extend(authentic.claims().horizon().clone());

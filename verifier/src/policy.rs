@@ -5,7 +5,7 @@ use core::fmt;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-use attestation::Sha256;
+use attestation::{Sha256, UnixTime};
 
 use crate::anchors::{Ark, TrustAnchors};
 use crate::result::{AnchorKind, PolicyId};
@@ -15,10 +15,12 @@ mod lint;
 mod read;
 mod show;
 mod snp;
+mod tdx;
 
 pub use file::{Demand, EvidenceFreshness, Presence, Purpose, UnknownBits};
 pub use lint::{Problem, Weight};
 pub(crate) use snp::{SigningKeyName, SnpPolicy};
+pub(crate) use tdx::{Grace, TdxPolicy, sgx_type};
 
 /// Reads a file that a policy names, relative to the policy: the caller's I/O, not ours.
 pub type ReadAnchor<'a> = dyn Fn(&str) -> Result<Vec<u8>, String> + 'a;
@@ -36,6 +38,7 @@ pub struct Policy {
     pub(crate) configs: Accept<Sha256>,
     pub(crate) anchors: TrustAnchors,
     pub(crate) sev_snp: Option<SnpPolicy>,
+    pub(crate) tdx: Option<TdxPolicy>,
     /// Sections of platforms that are parsed and not appraised yet.
     pub(crate) not_yet: Vec<&'static str>,
 }
@@ -153,6 +156,11 @@ impl Policy {
     /// Names that a client may ask for, and the digest of the manifest that each must have.
     pub const fn models(&self) -> &BTreeMap<String, Sha256> {
         &self.models
+    }
+
+    /// When its tolerance of platforms that are not up to date ends, where it has one.
+    pub fn grace_ends(&self) -> Option<UnixTime> {
+        self.tdx.as_ref()?.grace.as_ref().map(|grace| grace.until)
     }
 
     /// Whose roots it trusts. [`AnchorKind::Untrusted`] ones are for loopback only.

@@ -290,8 +290,8 @@ impl<'a> Signed<'a> {
     }
 }
 
-const SEQUENCE: u8 = 0x30;
-const INTEGER: u8 = 0x02;
+pub(crate) const SEQUENCE: u8 = 0x30;
+pub(crate) const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
 
 /// RSASSA-PSS with SHA-384, MGF1-SHA-384 and 48 bytes of salt (RFC 4055 §3.1), as DER writes it.
@@ -324,7 +324,7 @@ const PRIME256V1: &[u8] = b"\x2a\x86\x48\xce\x3d\x03\x01\x07";
 
 /// Splits one element with this tag off the front: its contents, and what follows it. Lengths are
 /// definite and minimal, as DER has them.
-fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+pub(crate) fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (&[got, first], rest) = der.split_first_chunk::<2>()?;
     if got != tag {
         return None;

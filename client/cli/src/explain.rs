@@ -37,7 +37,7 @@ fn decode(bytes: &[u8]) -> Result<String, Malformed> {
     Ok(match EvidenceKind::detect(bytes)? {
         EvidenceKind::Bundle => bundle(&Bundle::parse(bytes)?)?,
         EvidenceKind::SnpReport(report) => report_text(&SnpReport::parse(&report)?),
-        EvidenceKind::TdxQuote => not_yet("a TDX quote"),
+        EvidenceKind::TdxQuote(_) => not_yet("a TDX quote"),
         EvidenceKind::NvidiaJson => not_yet("NVIDIA device evidence"),
         EvidenceKind::AzureHcl(_) | EvidenceKind::AzureJson => not_yet("an Azure HCL report"),
         _ => not_yet("evidence of another kind"),

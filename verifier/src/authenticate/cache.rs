@@ -8,11 +8,11 @@
 //! miss, an expiry or a revocation takes the way that it always took.
 
 use core::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use attestation::{Sha256, UnixTime};
 
-use super::snp;
+use super::{snp, tdx};
 
 /// Endorsements that were verified, as typed values, for [`appraise_with`](crate::appraise_with):
 /// chains that were followed to an anchor, and what they vouch for.
@@ -22,19 +22,21 @@ use super::snp;
 pub struct ChainCache {
     /// Signing keys of SEV-SNP.
     pub(super) snp: Store<snp::Chain>,
+    /// What Intel says of platforms of TDX.
+    pub(super) tdx: Store<Arc<tdx::Endorsed>>,
 }
 
 impl ChainCache {
     /// An empty one that will keep at most `capacity` chains of each platform, and forgets the one
     /// that was not used for longest. With a capacity of zero it keeps nothing.
     pub const fn new(capacity: usize) -> Self {
-        Self { snp: Store::new(capacity) }
+        Self { snp: Store::new(capacity), tdx: Store::new(capacity) }
     }
 
     /// How many chains it holds.
     pub fn len(&self) -> usize {
-        let Self { snp } = self;
-        snp.len()
+        let Self { snp, tdx } = self;
+        snp.len().saturating_add(tdx.len())
     }
 
     /// Whether it holds none.

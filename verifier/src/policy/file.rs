@@ -7,6 +7,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use super::snp::SnpFile;
+use super::tdx::TdxFile;
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
@@ -133,43 +134,6 @@ pub enum UnknownBits {
     Tolerated,
     /// They are a rejection.
     Refused,
-}
-
-/// The TDX section: parsed and checked today, appraised when the platform is built.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct TdxFile {
-    pub(crate) mr_td: AnyOr<String>,
-    pub(crate) rtmr0: AnyOr<String>,
-    pub(crate) rtmr1: AnyOr<String>,
-    pub(crate) rtmr2: AnyOr<String>,
-    pub(crate) rtmr3: AnyOr<String>,
-    pub(crate) mr_config_id: AnyOr<String>,
-    pub(crate) mr_owner: AnyOr<String>,
-    pub(crate) tcb_status: Vec<String>,
-    pub(crate) advisories_allowed: Vec<String>,
-    pub(crate) min_tcb_evaluation: u32,
-    pub(crate) platforms: AnyOr<String>,
-    pub(crate) revocation: Presence,
-}
-
-impl Default for TdxFile {
-    fn default() -> Self {
-        Self {
-            mr_td: AnyOr::List(Vec::new()),
-            rtmr0: AnyOr::List(Vec::new()),
-            rtmr1: AnyOr::List(Vec::new()),
-            rtmr2: AnyOr::List(Vec::new()),
-            rtmr3: AnyOr::List(Vec::new()),
-            mr_config_id: AnyOr::List(Vec::new()),
-            mr_owner: AnyOr::List(Vec::new()),
-            tcb_status: vec!["up-to-date".to_owned()],
-            advisories_allowed: Vec::new(),
-            min_tcb_evaluation: 18,
-            platforms: AnyOr::Any,
-            revocation: Presence::Required,
-        }
-    }
 }
 
 /// The GPU section: parsed today, appraised when the platform is built.

@@ -40,7 +40,7 @@ pub(super) fn lint(text: &str, read_anchor: &ReadAnchor<'_>) -> Vec<Problem> {
     };
     let mut problems = Vec::new();
     pinned(&policy, &mut problems);
-    if policy.sev_snp.is_none() {
+    if policy.sev_snp.is_none() && policy.tdx.is_none() {
         problems.push(Problem::error(
             "policy",
             "has no section of a platform that can be appraised: it accepts nothing",
@@ -54,6 +54,9 @@ pub(super) fn lint(text: &str, read_anchor: &ReadAnchor<'_>) -> Vec<Problem> {
     }
     if let Some(snp) = &policy.sev_snp {
         snp.lint(&policy, &mut problems);
+    }
+    if let Some(tdx) = &policy.tdx {
+        tdx.lint(&mut problems);
     }
     for (key, message) in policy.relaxations() {
         problems.push(Problem::warning(key, message));

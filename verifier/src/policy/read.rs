@@ -1,13 +1,14 @@
 //! From what is written to what it means.
 
-use core::str::FromStr;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-use attestation::endorsements::Endorsements;
+use attestation::endorsements::{Endorsements, Kind};
 use attestation::{Malformed, Sha256};
 
-use super::file::{AnyOr, ConfigFile, PolicyFile, TdxFile};
+use super::file::{AnyOr, ConfigFile, PolicyFile};
+use crate::anchors::intel;
+
 use super::{
     Accept, Ark, Policy, PolicyError, PolicyId, Presence, Problem, Purpose, ReadAnchor,
     TrustAnchors,
@@ -75,10 +76,6 @@ impl Reader {
             Some(ConfigFile { digests }) => self.accept("config.digests", digests, sha256),
         };
         let mut not_yet = Vec::new();
-        if let Some(tdx) = tdx {
-            self.tdx(tdx);
-            not_yet.push("tdx");
-        }
         if nvidia_gpu.is_some() {
             not_yet.push("nvidia-gpu");
         }
@@ -86,16 +83,15 @@ impl Reader {
             None => TrustAnchors::production(),
             Some(anchors) => {
                 let arks = anchors.sev_snp.map(|names| self.arks(&names, read_anchor));
-                for (key, named) in
-                    [("anchors.tdx", anchors.tdx), ("anchors.nvidia-gpu", anchors.nvidia_gpu)]
-                {
+                let intel = anchors.tdx.map(|names| self.intel_roots(&names, read_anchor));
+                for (key, named) in [("anchors.nvidia-gpu", anchors.nvidia_gpu)] {
                     for name in named.unwrap_or_default() {
                         if let Err(error) = read_anchor(&name) {
                             self.problem(key, format!("{name}: {error}"));
                         }
                     }
                 }
-                TrustAnchors::untrusted(arks)
+                TrustAnchors::untrusted(arks, intel)
             }
         };
         let policy = Policy {
@@ -109,6 +105,7 @@ impl Reader {
             configs,
             anchors,
             sev_snp: sev_snp.map(|file| self.snp(file)),
+            tdx: tdx.map(|file| self.tdx(file)),
             not_yet,
         };
         if purpose == Purpose::Production {
@@ -132,6 +129,20 @@ impl Reader {
         models
     }
 
+    fn intel_roots(&mut self, names: &[String], read_anchor: &ReadAnchor<'_>) -> Vec<intel::Root> {
+        let mut roots = Vec::new();
+        for name in names {
+            let read = read_roots(name, read_anchor).and_then(|ders| {
+                ders.into_iter().map(intel::Root::of_policy).collect::<Result<Vec<_>, _>>()
+            });
+            match read {
+                Ok(found) => roots.extend(found),
+                Err(error) => self.problem("anchors.tdx", format!("{name}: {error}")),
+            }
+        }
+        roots
+    }
+
     fn arks(&mut self, names: &[String], read_anchor: &ReadAnchor<'_>) -> Vec<Ark> {
         let mut arks = Vec::new();
         for name in names {
@@ -141,43 +152,6 @@ impl Reader {
             }
         }
         arks
-    }
-
-    /// Checks the values of a section whose platform is not appraised yet.
-    fn tdx(&mut self, file: TdxFile) {
-        let TdxFile {
-            mr_td,
-            rtmr0,
-            rtmr1,
-            rtmr2,
-            rtmr3,
-            mr_config_id,
-            mr_owner,
-            tcb_status,
-            advisories_allowed: _,
-            min_tcb_evaluation: _,
-            platforms: _,
-            revocation: _,
-        } = file;
-        for (key, values) in [
-            ("tdx.mr_td", mr_td),
-            ("tdx.rtmr0", rtmr0),
-            ("tdx.rtmr1", rtmr1),
-            ("tdx.rtmr2", rtmr2),
-            ("tdx.rtmr3", rtmr3),
-            ("tdx.mr_config_id", mr_config_id),
-            ("tdx.mr_owner", mr_owner),
-        ] {
-            self.accept(key, values, <attestation::Sha384 as FromStr>::from_str);
-        }
-        for status in tcb_status {
-            if !TDX_STATUSES.contains(&status.as_str()) {
-                self.problem(
-                    "tdx.tcb_status",
-                    format!("{status} is none of {}", TDX_STATUSES.join(", ")),
-                );
-            }
-        }
     }
 
     /// What a list of values, or the word "any", means.
@@ -250,6 +224,9 @@ impl Policy {
         if let Some(snp) = &self.sev_snp {
             snp.relaxations(&mut note);
         }
+        if let Some(tdx) = &self.tdx {
+            tdx.relaxations(&mut note);
+        }
         found
     }
 }
@@ -261,25 +238,22 @@ pub(super) fn is_placeholder(value: &str) -> bool {
         || value.to_ascii_lowercase().contains("fill")
 }
 
-/// The statuses of a TDX TCB level (Intel PCS v4 API).
-const TDX_STATUSES: [&str; 7] = [
-    "up-to-date",
-    "sw-hardening-needed",
-    "configuration-needed",
-    "configuration-and-sw-hardening-needed",
-    "out-of-date",
-    "out-of-date-configuration-needed",
-    "td-relaunch-advised",
-];
-
 fn read_ark(name: &str, read_anchor: &ReadAnchor<'_>) -> Result<Vec<Ark>, String> {
+    read_roots(name, read_anchor)?.into_iter().map(Ark::of_policy).collect()
+}
+
+/// A file of certificates and nothing else.
+fn read_roots(name: &str, read_anchor: &ReadAnchor<'_>) -> Result<Vec<Vec<u8>>, String> {
     let bytes = read_anchor(name)?;
     let mut endorsements = Endorsements::new();
     endorsements.add(&bytes).map_err(|malformed| malformed.to_string())?;
-    if endorsements.certificates().is_empty() || !endorsements.crls().is_empty() {
+    let mut others = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Certificate);
+    if endorsements.certificates().is_empty()
+        || others.any(|kind| !endorsements.items(kind).is_empty())
+    {
         return Err("is no file of root certificates".to_owned());
     }
-    endorsements.certificates().iter().map(|der| Ark::of_policy(der.clone())).collect()
+    Ok(endorsements.certificates().to_vec())
 }
 
 fn sha256(text: &str) -> Result<Sha256, Malformed> {

@@ -2,6 +2,8 @@
 
 use core::fmt::Write as _;
 
+use crate::anchors::intel;
+
 use super::{AnchorKind, Demand, EvidenceFreshness, Policy, Presence, list};
 
 /// Writes the policy in sentences, one a line.
@@ -26,6 +28,7 @@ fn write_policy(out: &mut String, policy: &Policy) -> core::fmt::Result {
         configs,
         anchors,
         sev_snp,
+        tdx,
         not_yet,
     } = policy;
     writeln!(out, "Policy {}, version {version}, for {purpose}.", id.name)?;
@@ -33,7 +36,8 @@ fn write_policy(out: &mut String, policy: &Policy) -> core::fmt::Result {
     match anchors.kind() {
         AnchorKind::Production => writeln!(out, "It trusts the vendors' own roots.")?,
         AnchorKind::Untrusted => {
-            let names = list(anchors.sev_snp().iter().map(super::Ark::id));
+            let of_amd = anchors.sev_snp().iter().map(super::Ark::id);
+            let names = list(of_amd.chain(anchors.tdx().all().iter().map(intel::Root::id)));
             writeln!(out, "It trusts roots of its own, not the vendors': {names}.")?;
         }
     }
@@ -58,6 +62,10 @@ fn write_policy(out: &mut String, policy: &Policy) -> core::fmt::Result {
     match sev_snp {
         None => writeln!(out, "SEV-SNP is refused.")?,
         Some(snp) => snp.show(out)?,
+    }
+    match tdx {
+        None => writeln!(out, "TDX is refused.")?,
+        Some(tdx) => tdx.show(out)?,
     }
     for section in not_yet {
         writeln!(

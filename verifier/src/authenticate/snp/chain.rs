@@ -415,7 +415,7 @@ mod tests {
         let report = report.sign(&sim::EcKey::generate().unwrap()).unwrap();
         let report = SnpReport::parse(&report).unwrap();
         let amd = TrustAnchors::production();
-        let one = TrustAnchors::untrusted(Some(amd.sev_snp()[..1].to_vec()));
+        let one = TrustAnchors::untrusted(Some(amd.sev_snp()[..1].to_vec()), None);
         let mut keys = Vec::new();
         for endorsements in given {
             for anchors in [&amd, &one] {
