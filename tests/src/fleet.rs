@@ -12,13 +12,13 @@ use std::{
     time::Duration,
 };
 
-use attestation::{CpuEvidence, Endorsements, NodeId, ReportData, Sha256, UnixTime, snp::Product};
+use attestation::{Endorsements, NodeId, ReportData, Sha256, UnixTime, snp::Product};
 use client::{Chat, Client};
-use collect::{Attester, CollectError, PlatformEvidence};
+use collect::{AcceleratorEvidence, Accelerators, Attester, CollectError, PlatformEvidence};
 use enclave::boot::Boot;
 use engine::{EchoEngine, Engine};
 use serde_json::Value;
-use sim::{SimulatedPlatform, policy::Accepted};
+use sim::{Machine, SimError, SimulatedPlatform, Validity, machine::Made, policy::Accepted};
 use tokio::{net::TcpListener, sync::oneshot, time::sleep};
 use verifier::Policy;
 
@@ -46,6 +46,15 @@ pub struct Plan {
     pub report_takes: Duration,
     /// The API keys that the router asks for.
     pub keys: Option<router::Keys>,
+    /// The machine that all enclaves run on.
+    pub machine: Simulated,
+}
+
+/// The machines that a fleet can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Simulated {
+    /// AMD SEV-SNP.
+    SevSnp,
 }
 
 /// The host of the enclaves, which fills the certificate table as it likes.
@@ -74,7 +83,7 @@ pub struct Fleet {
     pub endorsements: Endorsements,
     /// How many reports the platform has signed.
     pub reports: Arc<AtomicUsize>,
-    ark: Vec<u8>,
+    files: Vec<(String, Vec<u8>)>,
     clock: Arc<AtomicU64>,
     _stops: Vec<oneshot::Sender<()>>,
 }
@@ -88,6 +97,7 @@ impl Default for Plan {
             host: Host::Helpful,
             report_takes: Duration::ZERO,
             keys: None,
+            machine: Simulated::SevSnp,
         }
     }
 }
@@ -112,29 +122,20 @@ impl Fleet {
         let clock = Arc::new(AtomicU64::new(START));
         let now = UnixTime::from_secs(START);
         let validity = sim::validity_from(now, sim::VALIDITY_SECS_MAX);
-        let measurement = [0x5a; 48];
-        let (pki, platform) = SimulatedPlatform::shared(Product::Genoa, validity, measurement)
-            .expect("the test PKI is made");
-        let platform = Arc::new(platform);
-        let ark =
-            sim::bundle(&[pki.ark()], &[]).expect("a root is a certificate").to_pem().into_bytes();
+        let Made { machine, sections, files } =
+            made(plan.machine, validity).expect("the test PKI is made");
+        let machine = Arc::new(machine);
 
-        let config = enclave_config(&plan);
+        let config = enclave_config(&plan, &machine);
         let accepted = accepted(&config, &*plan.engine);
-        let policy = sim::policy::render(
-            START,
-            Product::Genoa,
-            &attestation::Digest(measurement).to_string(),
-            &accepted,
-            validity.not_after,
-        );
+        let policy = sim::policy::render_all(START, &accepted, validity.not_after, &sections);
 
         let (mut stops, reports) = (Vec::new(), Arc::default());
         let (mut nodes, mut enclaves) = (Vec::new(), Vec::new());
         for _ in 0..plan.enclaves {
             let boot = Boot::new(config.clone(), enclave_clock(&clock));
-            let attester = attester(&platform, &plan, &reports);
-            let keyed = boot.make_keys(attester, None).expect("keys are made");
+            let attester = attester(&machine, &plan, &reports);
+            let keyed = boot.make_keys(attester, accelerators(&machine)).expect("keys are made");
             let loaded =
                 keyed.load(Arc::clone(&plan.engine)).expect("the engine runs the configured model");
             let serving = loaded.attest().await.expect("the platform signs");
@@ -158,7 +159,10 @@ impl Fleet {
         tokio::spawn(router::serve(listener, config, stopped));
 
         let relay = Relay::start(router).await;
-        let endorsements = platform.endorsements.clone();
+        let mut endorsements = machine.cpu.endorsements().clone();
+        if let Some(devices) = &machine.devices {
+            endorsements.extend(&devices.endorsements).expect("there is room");
+        }
         let fleet = Self {
             relay,
             router,
@@ -167,7 +171,7 @@ impl Fleet {
             policy,
             endorsements,
             reports,
-            ark,
+            files,
             clock,
             _stops: stops,
         };
@@ -175,11 +179,11 @@ impl Fleet {
         fleet
     }
 
-    /// A policy from its text, with this fleet's root as the file `ark.pem`.
+    /// A policy from its text, which may name this fleet's roots: `ark.pem` and its like.
     pub fn read_policy(&self, text: &str) -> Policy {
-        let read = |name: &str| match name {
-            "ark.pem" => Ok(self.ark.clone()),
-            other => Err(format!("{other}: there is no such file")),
+        let read = |name: &str| {
+            let file = self.files.iter().find(|(file, _)| file == name);
+            file.map(|(_, bytes)| bytes.clone()).ok_or(format!("{name}: there is no such file"))
         };
         Policy::parse(text, &read).expect("the policy parses")
     }
@@ -237,10 +241,21 @@ pub fn question(prompt: &str) -> Chat {
     Chat::question(MODEL, prompt)
 }
 
-fn enclave_config(plan: &Plan) -> enclave::Config {
+fn made(machine: Simulated, validity: Validity) -> Result<Made, SimError> {
+    match machine {
+        Simulated::SevSnp => {
+            let (pki, host) = SimulatedPlatform::shared(Product::Genoa, validity, [0x5a; 48])?;
+            Made::sev_snp(&pki, host)
+        }
+    }
+}
+
+fn enclave_config(plan: &Plan, machine: &Machine) -> enclave::Config {
     let weights = attestation::Digest(plan.engine.description().weights_sha256);
+    let accelerators =
+        machine.devices.as_ref().map_or("", |_| "accelerators = \"platform.sock\"\n");
     let text = format!(
-        "{}\n[platform]\nkind = \"socket\"\npath = \"platform.sock\"\n\
+        "{}\n[platform]\nkind = \"socket\"\npath = \"platform.sock\"\n{accelerators}\
          [model]\npath = \"model.gguf\"\nsha256 = \"{weights}\"\nnames = [\"{MODEL}\"]\n",
         plan.config
     );
@@ -257,27 +272,30 @@ fn accepted(config: &enclave::Config, engine: &dyn Engine) -> Accepted {
 }
 
 /// The guest's side of the simulated platform, without a socket.
-fn attester(
-    platform: &Arc<SimulatedPlatform>,
-    plan: &Plan,
-    reports: &Arc<AtomicUsize>,
-) -> Box<dyn Attester> {
-    let (platform, reports, takes) = (Arc::clone(platform), Arc::clone(reports), plan.report_takes);
+fn attester(machine: &Arc<Machine>, plan: &Plan, reports: &Arc<AtomicUsize>) -> Box<dyn Attester> {
+    let (machine, reports, takes) = (Arc::clone(machine), Arc::clone(reports), plan.report_takes);
     let endorsements = match plan.host {
-        Host::Helpful => platform.endorsements.clone(),
+        Host::Helpful => machine.cpu.endorsements().clone(),
         Host::Withholding => Endorsements::new(),
     };
     Box::new(move |report_data: &ReportData| -> Result<PlatformEvidence, CollectError> {
         // The collector gives it a thread of its own.
         std::thread::sleep(takes);
-        let report = platform.report(report_data).expect("the simulated platform signs");
+        let (cpu, event_log) = machine.cpu.sign(report_data).expect("the simulated CPU signs");
         reports.fetch_add(1, SeqCst);
-        Ok(PlatformEvidence {
-            cpu: CpuEvidence::sev_snp(report),
-            event_log: None,
-            endorsements: endorsements.clone(),
-        })
+        Ok(PlatformEvidence { cpu, event_log, endorsements: endorsements.clone() })
     })
+}
+
+/// The guest's accelerators, without a socket either.
+fn accelerators(machine: &Arc<Machine>) -> Option<Box<dyn Accelerators>> {
+    machine.devices.as_ref()?;
+    let machine = Arc::clone(machine);
+    Some(Box::new(move |nonce: &Sha256| -> Result<AcceleratorEvidence, CollectError> {
+        let devices = machine.devices.as_ref().ok_or(CollectError::Refused)?;
+        let evidence = devices.evidence(nonce).expect("simulated devices sign");
+        Ok(AcceleratorEvidence { evidence, endorsements: devices.endorsements.clone() })
+    }))
 }
 
 fn enclave_clock(clock: &Arc<AtomicU64>) -> enclave::Clock {

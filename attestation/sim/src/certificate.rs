@@ -9,7 +9,7 @@ use ring::digest;
 
 use crate::der::{self, Oid, oid, tag};
 use crate::error::SimError;
-use crate::keys::{Padding, RsaKey};
+use crate::keys::{Issuer, Padding};
 
 /// Everything a certificate says, before it is signed.
 #[derive(Debug, Clone)]
@@ -128,7 +128,7 @@ impl CertificateRecipe {
     }
 
     /// The signed certificate in DER.
-    pub fn sign(&self, issuer: &RsaKey) -> Result<Vec<u8>, SimError> {
+    pub fn sign(&self, issuer: &dyn Issuer) -> Result<Vec<u8>, SimError> {
         let validity = der::sequence(&[&der::time(self.not_before), &der::time(self.not_after)]);
         let mut fields = vec![
             der::explicit(0, &der::integer(2)),
@@ -251,6 +251,27 @@ impl Name {
         ])
     }
 
+    /// Intel's name with this common name.
+    pub fn intel(common_name: &str) -> Self {
+        let utf8 = |oid, text: &str| (oid, tag::UTF8, text.to_owned());
+        Self(vec![
+            utf8(oid::COMMON_NAME, common_name),
+            utf8(oid::ORGANIZATION, "Intel Corporation"),
+            utf8(oid::LOCALITY, "Santa Clara"),
+            utf8(oid::STATE, "CA"),
+            (oid::COUNTRY, tag::PRINTABLE, "US".to_owned()),
+        ])
+    }
+
+    /// NVIDIA's name with this common name.
+    pub fn nvidia(common_name: &str) -> Self {
+        Self(vec![
+            (oid::COUNTRY, tag::PRINTABLE, "US".to_owned()),
+            (oid::ORGANIZATION, tag::UTF8, "NVIDIA Corporation".to_owned()),
+            (oid::COMMON_NAME, tag::UTF8, common_name.to_owned()),
+        ])
+    }
+
     /// The name in DER.
     pub fn encode(&self) -> Vec<u8> {
         let sets = self.0.iter().map(|(oid, tag, text)| {
@@ -302,13 +323,23 @@ impl Signing {
         )
     }
 
+    /// ECDSA with SHA-256, Intel's on P-256. A key on a curve has one way to sign, whatever the padding.
+    pub fn ecdsa_sha256() -> Self {
+        Self::declared(Padding::PssSha384, der::sequence(&[&der::object(oid::ECDSA_SHA256)]))
+    }
+
+    /// ECDSA with SHA-384, NVIDIA's on P-384.
+    pub fn ecdsa_sha384() -> Self {
+        Self::declared(Padding::PssSha384, der::sequence(&[&der::object(oid::ECDSA_SHA384)]))
+    }
+
     /// A signature made one way, with an algorithm identifier that says what it likes.
     pub fn declared(padding: Padding, algorithm: Vec<u8>) -> Self {
         Self { padding, inner: algorithm.clone(), outer: algorithm, flips: Vec::new() }
     }
 
-    pub(crate) fn sign(&self, key: &RsaKey, signed: &[u8]) -> Result<Vec<u8>, SimError> {
-        let mut signature = key.sign(self.padding, signed)?;
+    pub(crate) fn sign(&self, key: &dyn Issuer, signed: &[u8]) -> Result<Vec<u8>, SimError> {
+        let mut signature = key.issue(self.padding, signed)?;
         for (index, mask) in &self.flips {
             if let Some(byte) = signature.get_mut(*index) {
                 *byte ^= mask;
@@ -341,7 +372,7 @@ pub(crate) fn authority_key_id(spki: &[u8]) -> Vec<u8> {
 }
 
 /// SHA-1 over the whole `SubjectPublicKeyInfo`: an identifier only, nothing trusts it (RFC 5280 §4.2.1.2).
-fn key_id(spki: &[u8]) -> Vec<u8> {
+pub(crate) fn key_id(spki: &[u8]) -> Vec<u8> {
     digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, spki).as_ref().to_vec()
 }
 
@@ -394,6 +425,6 @@ fn tcb_extensions(product: Product, tcb: TcbVersion) -> Vec<Extension> {
 }
 
 /// `keyCertSign` and `cRLSign`, with the single unused bit counted as AMD's roots do.
-const KEY_USAGE_CERTIFICATES_AND_CRLS: [u8; 4] = [tag::BIT_STRING, 2, 1, 0x06];
+pub(crate) const KEY_USAGE_CERTIFICATES_AND_CRLS: [u8; 4] = [tag::BIT_STRING, 2, 1, 0x06];
 /// `keyCertSign`; AMD counts one unused bit here too, where DER would count two.
 const KEY_USAGE_CERTIFICATES: [u8; 4] = [tag::BIT_STRING, 2, 1, 0x04];

@@ -6,7 +6,7 @@ use attestation::snp::Product;
 use crate::certificate::{Extension, Name, Signing, authority_key_id, extensions};
 use crate::der::{self, oid, tag};
 use crate::error::SimError;
-use crate::keys::RsaKey;
+use crate::keys::Issuer;
 
 /// Everything a CRL says, before it is signed.
 #[derive(Debug, Clone)]
@@ -55,7 +55,7 @@ impl CrlRecipe {
     }
 
     /// The signed list in DER.
-    pub fn sign(&self, issuer: &RsaKey) -> Result<Vec<u8>, SimError> {
+    pub fn sign(&self, issuer: &dyn Issuer) -> Result<Vec<u8>, SimError> {
         let mut fields = vec![
             der::integer(1),
             self.signing.inner.clone(),

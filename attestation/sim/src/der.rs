@@ -9,7 +9,8 @@ use time::OffsetDateTime;
 /// An object identifier, arc by arc.
 pub type Oid = &'static [u64];
 
-/// The object identifiers that AMD's certificates use (AMD 57230, tables 8 to 10, and RFC 5280).
+/// The object identifiers of vendors' certificates (AMD 57230, tables 8 to 10; Intel's SGX PCK certificate
+/// specification; TCG DICE; RFC 5280 and RFC 6960).
 pub mod oid {
     use super::Oid;
 
@@ -29,6 +30,13 @@ pub mod oid {
     pub const EC_PUBLIC_KEY: Oid = &[1, 2, 840, 10_045, 2, 1];
     /// `secp384r1`.
     pub const SECP384R1: Oid = &[1, 3, 132, 0, 34];
+
+    /// `prime256v1`.
+    pub const PRIME256V1: Oid = &[1, 2, 840, 10_045, 3, 1, 7];
+    /// `ecdsa-with-SHA256`.
+    pub const ECDSA_SHA256: Oid = &[1, 2, 840, 10_045, 4, 3, 2];
+    /// `ecdsa-with-SHA384`.
+    pub const ECDSA_SHA384: Oid = &[1, 2, 840, 10_045, 4, 3, 3];
 
     /// `commonName`.
     pub const COMMON_NAME: Oid = &[2, 5, 4, 3];
@@ -220,8 +228,14 @@ pub fn time(at: UnixTime) -> Vec<u8> {
     if year < 2050 {
         tlv(tag::UTC_TIME, format!("{:02}{clock}", year.rem_euclid(100)).as_bytes())
     } else {
-        tlv(tag::GENERALIZED_TIME, format!("{year:04}{clock}").as_bytes())
+        generalized_time(at)
     }
+}
+
+/// A `GeneralizedTime` to the second, for whatever year.
+pub fn generalized_time(at: UnixTime) -> Vec<u8> {
+    let text: String = at.to_string().chars().filter(|c| !"-:T".contains(*c)).collect();
+    tlv(tag::GENERALIZED_TIME, text.as_bytes())
 }
 
 fn push_arc(out: &mut Vec<u8>, arc: u64) {

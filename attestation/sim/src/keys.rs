@@ -72,6 +72,37 @@ impl fmt::Debug for RsaKey {
     }
 }
 
+/// A key that signs certificates and their like.
+pub trait Issuer {
+    /// The signature over `message`, as it stands in a certificate. An RSA key makes it with
+    /// `padding`; any other has one way.
+    fn issue(&self, padding: Padding, message: &[u8]) -> Result<Vec<u8>, SimError>;
+}
+
+impl Issuer for RsaKey {
+    fn issue(&self, padding: Padding, message: &[u8]) -> Result<Vec<u8>, SimError> {
+        self.sign(padding, message)
+    }
+}
+
+impl Issuer for EcKey {
+    fn issue(&self, _: Padding, message: &[u8]) -> Result<Vec<u8>, SimError> {
+        Ok(ecdsa(&self.sign(message)?))
+    }
+}
+
+impl Issuer for P256Key {
+    fn issue(&self, _: Padding, message: &[u8]) -> Result<Vec<u8>, SimError> {
+        Ok(ecdsa(&self.sign(message)?))
+    }
+}
+
+/// `ECDSA-Sig-Value` (RFC 3279 §2.2.3) from `r` and `s` of one length.
+fn ecdsa(signature: &[u8]) -> Vec<u8> {
+    let (r, s) = signature.split_at(signature.len() / 2);
+    der::sequence(&[&der::unsigned(r), &der::unsigned(s)])
+}
+
 /// How an RSA signature is made; AMD's is always [`Padding::PssSha384`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Padding {
@@ -111,7 +142,12 @@ impl EcKey {
     pub fn spki(&self) -> Vec<u8> {
         let algorithm =
             der::sequence(&[&der::object(oid::EC_PUBLIC_KEY), &der::object(oid::SECP384R1)]);
-        der::sequence(&[&algorithm, &der::bit_string(self.0.public_key().as_ref())])
+        der::sequence(&[&algorithm, &der::bit_string(self.public())])
+    }
+
+    /// The point, uncompressed: `04`, `x`, `y`.
+    pub fn public(&self) -> &[u8] {
+        self.0.public_key().as_ref()
     }
 
     /// Signs `message` with ECDSA and SHA-384: `r` and `s`, 48 bytes each, big-endian.
@@ -151,6 +187,13 @@ impl P256Key {
     pub fn to_pkcs8(&self) -> Result<Secret<Vec<u8>>, SimError> {
         let document = self.0.to_pkcs8v1().map_err(|_| SimError::Crypto("writing a P-256 key"))?;
         Ok(Secret::new(document.as_ref().to_vec()))
+    }
+
+    /// The DER `SubjectPublicKeyInfo`, with the curve named and the point uncompressed.
+    pub fn spki(&self) -> Vec<u8> {
+        let algorithm =
+            der::sequence(&[&der::object(oid::EC_PUBLIC_KEY), &der::object(oid::PRIME256V1)]);
+        der::sequence(&[&algorithm, &der::bit_string(self.public())])
     }
 
     /// The point, uncompressed: `04`, `x`, `y`.

@@ -23,7 +23,7 @@ pub mod store;
 pub use certificate::{CertificateRecipe, Validity};
 pub use crl::{CrlRecipe, Revoked};
 pub use error::SimError;
-pub use keys::{EcKey, P256Key, Padding, RsaKey};
+pub use keys::{EcKey, Issuer, P256Key, Padding, RsaKey};
 pub use machine::Machine;
 pub use pki::{
     AuthorityKeys, ChipId, Pki, PkiOptions, VALIDITY_SECS_MAX, Vek, bundle, validity_from,

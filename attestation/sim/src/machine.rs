@@ -1,10 +1,12 @@
 //! A host as its guest sees it: a CPU that signs, and the accelerators beside it.
 
 use attestation::platform::{Request, Response, Signed};
-use attestation::{CpuEvidence, Endorsements, ReportData};
+use attestation::{CpuEvidence, Digest, Endorsements, ReportData};
 
 use crate::error::SimError;
+use crate::pki::{Pki, bundle};
 use crate::platform::SimulatedPlatform;
+use crate::policy::Section;
 use crate::replay::{Devices, TdxHost};
 
 /// A simulated host with one guest.
@@ -14,6 +16,28 @@ pub struct Machine {
     pub cpu: Cpu,
     /// The accelerators that the guest uses, if it has any.
     pub devices: Option<Devices>,
+}
+
+/// A machine, and what makes a policy accept it.
+#[derive(Debug)]
+pub struct Made {
+    /// The machine.
+    pub machine: Machine,
+    /// The policy's sections.
+    pub sections: Vec<Section>,
+    /// The files that they name, beside the policy.
+    pub files: Vec<(String, Vec<u8>)>,
+}
+
+impl Made {
+    /// Of a SEV-SNP host whose vendor is `pki`.
+    pub fn sev_snp(pki: &Pki, host: SimulatedPlatform) -> Result<Self, SimError> {
+        let measurement = Digest(host.template.measurement).to_string();
+        let section = Section::sev_snp(pki.options().product, &measurement);
+        let root = bundle(&[pki.ark()], &[])?.to_pem().into_bytes();
+        let files = vec![(section.anchor.to_owned(), root)];
+        Ok(Self { machine: host.into(), sections: vec![section], files })
+    }
 }
 
 /// The CPU of a simulated host.
