@@ -42,7 +42,7 @@ pub enum EvidenceKind {
     TdxQuote(Vec<u8>),
     /// NVIDIA device evidence (JSON).
     NvidiaJson,
-/// A raw report of an NVIDIA device, decoded from hex or base64 where it came so.
+    /// A raw report of an NVIDIA device, decoded from hex or base64 where it came so.
     NvidiaReport(Vec<u8>),
     /// An Azure HCL report, decoded from hex or base64 where it came so.
     AzureHcl(Vec<u8>),

@@ -6,9 +6,10 @@ use attestation::UnixTime;
 use crate::authenticate::{Authentic, Claims, CpuEvidence};
 use crate::bind::Bound;
 use crate::finding::{Code, Finding};
-use crate::policy::Policy;
+use crate::policy::{Demand, Policy};
 use crate::result::Horizon;
 
+pub(crate) mod azure;
 mod snp;
 mod tdx;
 mod workload;
@@ -46,6 +47,17 @@ pub(crate) fn workload(bound: &Bound, policy: &Policy, findings: &mut Vec<Findin
     workload::model(bound, policy, findings)
 }
 
+/// One bit against what the policy wants of it.
+fn bit(code: Code, what: &str, demand: Demand, is_set: bool) -> Option<Finding> {
+    let (expected, actual) = match (demand, is_set) {
+        (Demand::Required, false) => ("1", "0"),
+        (Demand::Refused, true) => ("0", "1"),
+        (Demand::Required, true) | (Demand::Refused, false) | (Demand::Allowed, _) => return None,
+    };
+    let finding = Finding::reject(code, format!("{what}: {demand} by the policy"));
+    Some(finding.expected(expected).actual(actual))
+}
+
 /// Says which checks were not made.
 pub(crate) fn not_evaluated(cpu: &CpuEvidence, is_bundle: bool, findings: &mut Vec<Finding>) {
     let of_platform = match cpu {
@@ -60,6 +72,16 @@ pub(crate) fn not_evaluated(cpu: &CpuEvidence, is_bundle: bool, findings: &mut V
     }
     if is_bundle {
         not_bound(findings);
+    }
+}
+
+/// Says which checks were not made because nothing ties the TPM's word to the hardware's.
+pub(crate) fn azure_not_evaluated(findings: &mut Vec<Finding>) {
+    for check in ["binding"].iter().chain(azure::CHECKS) {
+        findings.push(Finding::info(
+            Code::NotEvaluated,
+            format!("{check}: not checked, because the hardware does not vouch for it"),
+        ));
     }
 }
 

@@ -10,6 +10,7 @@ use crate::finding::{Code, Finding, Severity};
 use crate::policy::Policy;
 use crate::result::{CrlNumber, Horizon};
 
+pub(crate) mod azure;
 pub(crate) mod cache;
 mod given;
 mod revocation;

@@ -1,6 +1,8 @@
 //! Second stage: does what the hardware signed stand for these keys, this model, this
 //! configuration and this moment (`docs/protocol.md` §5.2)?
 
+pub(crate) mod azure;
+
 use attestation::binding::FreshnessProof;
 use attestation::{
     BindingId, Bundle, Challenge, CpuEvidence, Endorsements, Malformed, ModelManifest, ReceiptKey,

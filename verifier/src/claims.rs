@@ -5,8 +5,11 @@ use serde_json::{Map, Value, json};
 use crate::authenticate::{Authentic, Claims};
 use crate::bind::Bound;
 
+mod azure;
 mod snp;
 mod tdx;
+
+pub(crate) use azure::to_json as azure;
 
 /// The claims, and the bound parts where there are any.
 pub(crate) fn to_json(authentic: &Authentic, bound: Option<&Bound>) -> Map<String, Value> {

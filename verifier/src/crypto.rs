@@ -41,6 +41,13 @@ pub(crate) fn rsa_pss(key: &[u8], message: &[u8], signature: &[u8]) -> bool {
     UnparsedPublicKey::new(&aws::RSA_PSS_2048_8192_SHA384, key).verify(message, signature).is_ok()
 }
 
+/// Whether `signature` is that of the owner of the RSA-2048 key with this modulus, big-endian, and the
+/// exponent 65537, over `message`, by RSASSA-PKCS1-v1_5 with SHA-256.
+pub(crate) fn rsa_pkcs1_2048(modulus: &[u8; 256], message: &[u8], signature: &[u8; 256]) -> bool {
+    let key = aws::RsaPublicKeyComponents { n: modulus.as_slice(), e: [1_u8, 0, 1].as_slice() };
+    key.verify(&aws::RSA_PKCS1_2048_8192_SHA256, message, signature).is_ok()
+}
+
 /// Whether `signature` is that of the Ed25519 key's owner over `message` (RFC 8032).
 pub(crate) fn ed25519(key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
     ring::UnparsedPublicKey::new(&ring::ED25519, key).verify(message, signature).is_ok()

@@ -406,6 +406,58 @@ codes! {
     /// `MROWNERCONFIG` is none of the policy's.
     MrOwnerConfigNotAllowed, "mr-owner-config-not-allowed", Rejected, "docs/policy.md mr_owner_config", "use an enclave that was launched with an accepted value";
 
+    /// The event log does not parse to the last byte, names an unknown algorithm, or lacks a SHA-384 digest.
+    EventLogMalformed, "event-log-malformed", Malformed, "UEFI 2.10 §38.4; TCG PFP 1.06 §10.2", "give the log as the guest reads it from its CCEL area";
+    /// The policy judges by events, and there is no event log.
+    EventLogMissing, "event-log-missing", Rejected, "docs/policy.md event_log", "give the log with --event-log, or have the enclave send it";
+    /// An event log was given for evidence without registers that it could replay to.
+    EventLogNotApplicable, "event-log-not-applicable", Rejected, "docs/policy.md event_log", "leave the log out";
+    /// The event log does not replay to the register that the hardware signed.
+    EventLogMismatch, "event-log-mismatch", Rejected, "UEFI 2.10 §38.4", "refuse the enclave: its log is not of this boot, or somebody changed it";
+    /// An event of a type whose digest is of its data has other data.
+    EventDataMismatch, "event-data-mismatch", Rejected, "TCG PFP 1.06 §10.4", "refuse the enclave: its log claims other data than were measured";
+    /// A register has more than one separator, so that the log does not say where the firmware ended.
+    EventSeparatorDuplicate, "event-separator-duplicate", Rejected, "TCG PFP 1.06 §10.4.1 EV_SEPARATOR", "update the firmware; tolerate it with duplicate_separators only for firmware that you know";
+    /// A separator has another value than those of a boot without an error.
+    EventSeparatorError, "event-separator-error", Rejected, "TCG PFP 1.06 §10.4.1 EV_SEPARATOR", "refuse the enclave: its firmware failed";
+    /// An event in a register that the policy judges by events is none of the policy's.
+    EventNotAllowed, "event-not-allowed", Rejected, "docs/policy.md events", "compare with the release; add the digest to events if you trust what was measured";
+    /// What an entry of the policy's events names was not measured.
+    EventMissing, "event-missing", Rejected, "docs/policy.md events", "compare with the release; drop the entry from events if it is of another release";
+    /// The firmware did not measure secure boot as the policy wants it.
+    EventSecureBoot, "event-secure-boot", Rejected, "UEFI 2.10 §32.2", "boot with secure boot as the policy wants it";
+
+    /// `REPORT_DATA` is not the digest of the runtime data, followed by zeros.
+    AzureRuntimeDataMismatch, "azure-runtime-data-mismatch", Rejected, "docs/policy.md azure", "refuse the machine: somebody swapped the paravisor's runtime data";
+    /// The TD quote is not of the report that the paravisor kept.
+    AzureTdReportMismatch, "azure-td-report-mismatch", Rejected, "Intel DCAP Quoting Library API, appendix A.3", "give the quote that was made of the report beside it";
+    /// A report of TDX came without a TD quote, and proves nothing to another machine.
+    AzureTdQuoteMissing, "azure-td-quote-missing", Rejected, "docs/policy.md azure", "give the collector's JSON, which has the TD quote";
+    /// The machine's secure boot is not what the policy wants.
+    AzureSecureBoot, "azure-secure-boot", Rejected, "docs/policy.md azure.secure_boot", "create the machine with secure boot as the policy wants it";
+    /// The machine's virtual TPM is not what the policy wants.
+    AzureTpm, "azure-tpm", Rejected, "docs/policy.md azure.tpm", "create the machine with a virtual TPM as the policy wants it";
+    /// Whether the virtual TPM's state outlives the machine is not what the policy wants.
+    AzureTpmPersisted, "azure-tpm-persisted", Rejected, "docs/policy.md azure.tpm_persisted", "create the machine as the policy wants it";
+    /// The machine's serial console is not what the policy wants.
+    AzureConsole, "azure-console", Rejected, "docs/policy.md azure.console", "create the machine with the serial console as the policy wants it";
+    /// The machine is none of the policy's.
+    AzureVmNotAllowed, "azure-vm-not-allowed", Rejected, "docs/policy.md azure.vms", "add the machine if you know whose it is";
+    /// There is no quote of the virtual TPM: what was booted, and that the machine still runs, is not shown.
+    TpmQuoteMissing, "tpm-quote-missing", Rejected, "docs/policy.md azure.tpm_quote", "give the collector's JSON, which has the quote";
+    /// The TPM's quote is not signed by the key that the hardware vouches for.
+    TpmQuoteSignatureInvalid, "tpm-quote-signature-invalid", Rejected, "TPM 2.0 part 2 §10.12", "refuse the machine: another TPM signed";
+    /// The TPM's quote is not of registers of the SHA-256 bank alone.
+    TpmQuoteSelection, "tpm-quote-selection", Rejected, "TPM 2.0 part 2 §10.12.1", "quote registers of the SHA-256 bank, and no others";
+    /// The values given for the registers are not those that the TPM signed for.
+    TpmPcrDigestMismatch, "tpm-pcr-digest-mismatch", Rejected, "TPM 2.0 part 2 §10.12.1", "give the values that were quoted";
+    /// The TPM's quote is not of a register that the policy pins.
+    TpmPcrNotQuoted, "tpm-pcr-not-quoted", Rejected, "docs/policy.md azure.pcrs", "quote all registers that the policy pins";
+    /// A register has a value that is none of the policy's.
+    TpmPcrNotAllowed, "tpm-pcr-not-allowed", Rejected, "docs/policy.md azure.pcrs", "compare with the release; add the value if you trust what was booted";
+    /// The policy pins no register of the virtual TPM.
+    TpmPcrsNotPinned, "tpm-pcrs-not-pinned", Rejected, "docs/policy.md azure.pcrs", "pin registers in azure.pcrs";
+
     /// `REPORT_DATA` is not the 64 bytes that were expected: the keys or the challenge were not this guest's.
     ReportDataMismatch, "report-data-mismatch", Rejected, "docs/protocol.md §5.2", "refuse the enclave: somebody swapped keys or evidence";
     /// A member of the bundle is not the one that the statement names by its digest.

@@ -15,6 +15,7 @@
 
 use core::cmp::Reverse;
 
+use attestation::azure::{AzureEvidence, Hardware};
 use attestation::{
     CpuPlatform, Endorsements, Evidence, EvidenceKind, Malformed, UnixTime, Unverified,
 };
@@ -43,6 +44,7 @@ pub use result::{
     Report, Verdict,
 };
 
+use crate::authenticate::azure::AuthenticAzure;
 use crate::authenticate::{Authentic, Context, CpuEvidence};
 use crate::bind::{Bound, Parts};
 use crate::finding::BUNDLE;
@@ -91,6 +93,8 @@ struct Presented {
     platform: &'static str,
     cpu: Option<CpuEvidence>,
     accelerators: Option<Accelerators>,
+    /// What Azure's paravisor and its TPM say besides.
+    azure: Option<AzureEvidence>,
     /// What a bundle carries beside them.
     parts: Option<Parts>,
 }
@@ -117,8 +121,33 @@ impl Presented {
             let finding = Finding::reject(Code::PlatformNotSupported, message).actual(platform);
             (platform, Box::new(finding))
         };
-        let of_cpu =
-            |platform, cpu| Self { platform, cpu: Some(cpu), accelerators: None, parts: None };
+        let of_cpu = |platform, cpu| Self {
+            platform,
+            cpu: Some(cpu),
+            accelerators: None,
+            azure: None,
+            parts: None,
+        };
+        let of_azure = |azure: AzureEvidence| match &azure.report.hardware {
+            Hardware::Snp(report) => {
+                let cpu = CpuEvidence::SnpReport(report.clone());
+                Ok(Self { azure: Some(azure), ..of_cpu("azure-sev-snp", cpu) })
+            }
+            Hardware::Tdx(_) => match azure.td_quote.clone() {
+                Some(quote) => {
+                    let cpu = CpuEvidence::TdxQuote(quote);
+                    Ok(Self { azure: Some(azure), ..of_cpu("azure-tdx", cpu) })
+                }
+                None => {
+                    let message =
+                        "a report of TDX proves nothing to another machine without a quote of it";
+                    Err((
+                        "azure-tdx",
+                        Box::new(Finding::reject(Code::AzureTdQuoteMissing, message)),
+                    ))
+                }
+            },
+        };
         match EvidenceKind::detect(bytes).map_err(malformed)? {
             EvidenceKind::Bundle => {
                 let (mut parts, cpu0) = Parts::parse(bytes).map_err(malformed)?;
@@ -141,9 +170,20 @@ impl Presented {
                     Freshness::Cached => None,
                 };
                 let accelerators = Some(Accelerators { bytes: bytes.to_vec(), nonce });
-                Ok(Self { platform: "nvidia-gpu", cpu: None, accelerators, parts: None })
+                Ok(Self {
+                    platform: "nvidia-gpu",
+                    cpu: None,
+                    accelerators,
+                    azure: None,
+                    parts: None,
+                })
             }
-            EvidenceKind::AzureHcl(_) | EvidenceKind::AzureJson => Err(not_supported("azure-hcl")),
+            EvidenceKind::AzureHcl(report) => {
+                of_azure(AzureEvidence::of_report(&report).map_err(malformed)?)
+            }
+            EvidenceKind::AzureJson => {
+                of_azure(AzureEvidence::parse_json(bytes).map_err(malformed)?)
+            }
             _ => Err(not_supported("unknown")),
         }
     }
@@ -176,10 +216,12 @@ impl<'a> Appraisal<'a> {
         given: &Endorsements,
         expectation: &Expectation,
     ) -> Result<AttestationResult, Refused> {
-        let Presented { platform, cpu, accelerators, parts } = presented;
+        let Presented { platform, cpu, accelerators, mut azure, parts } = presented;
         self.platform = platform;
         let none = Endorsements::new();
-        let carried = parts.as_ref().map_or(&none, |parts| &parts.endorsements);
+        let of_azure = azure.as_mut().map(|azure| core::mem::take(&mut azure.endorsements));
+        let of_bundle = parts.as_ref().map(|parts| &parts.endorsements);
+        let carried = of_bundle.or(of_azure.as_ref()).unwrap_or(&none);
         let context = Context {
             policy: self.policy,
             endorsements: [given, carried],
@@ -200,14 +242,42 @@ impl<'a> Appraisal<'a> {
         let mut bound = None;
         let mut models = Vec::new();
         let mut horizon = Horizon::default();
+        let mut of_azure = None;
         if let Some(authentic) = &authentic {
-            bound = self.bind(authentic, parts, expectation);
+            match azure {
+                Some(azure) => of_azure = self.azure(azure, authentic, expectation),
+                None => bound = self.bind(authentic, parts, expectation),
+            }
             horizon = appraise::hardware(authentic, self.policy, self.now, &mut self.findings);
         }
         if let Some(bound) = &bound {
             models = appraise::workload(bound, self.policy, &mut self.findings);
         }
-        self.conclude(authentic.as_ref(), bound, models, horizon)
+        self.conclude(authentic.as_ref(), of_azure.as_ref(), bound, models, horizon)
+    }
+
+    /// Judges what Azure's paravisor and its TPM say, from the hardware's word for it on.
+    fn azure(
+        &mut self,
+        evidence: AzureEvidence,
+        hardware: &Authentic,
+        expectation: &Expectation,
+    ) -> Option<AuthenticAzure> {
+        let (policy, findings) = (self.policy, &mut self.findings);
+        let Some(section) = &policy.azure else {
+            let message = "the policy has no section for azure";
+            findings.push(Finding::reject(Code::PlatformNotAllowed, message));
+            return None;
+        };
+        let authentic = authenticate::azure::authenticate(evidence, hardware, findings);
+        if let Some(azure) = &authentic {
+            bind::azure::check(azure, expectation, policy, findings);
+            appraise::azure::judge(azure, section, findings);
+        } else {
+            appraise::azure_not_evaluated(findings);
+        }
+        appraise::not_bound(findings);
+        authentic
     }
 
     /// Judges accelerators, beside a CPU or alone.
@@ -248,6 +318,7 @@ impl<'a> Appraisal<'a> {
     fn conclude(
         self,
         authentic: Option<&Authentic>,
+        azure: Option<&AuthenticAzure>,
         bound: Option<Bound>,
         models: Vec<String>,
         mut horizon: Horizon,
@@ -258,6 +329,9 @@ impl<'a> Appraisal<'a> {
             horizon.extend(authentic.claims().horizon().clone());
             claims = claims::to_json(authentic, bound.as_ref());
             crl_numbers = authentic.claims().numbers();
+        }
+        if let Some(azure) = azure {
+            claims.insert("azure".to_owned(), claims::azure(azure));
         }
         if let Some(bound) = &bound {
             horizon.add_of(BUNDLE, "statement", bound.statement.not_after);

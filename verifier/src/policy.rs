@@ -10,6 +10,7 @@ use attestation::{Sha256, UnixTime};
 use crate::anchors::{Ark, TrustAnchors};
 use crate::result::{AnchorKind, PolicyId};
 
+mod azure;
 mod file;
 mod lint;
 mod read;
@@ -17,6 +18,7 @@ mod show;
 mod snp;
 mod tdx;
 
+pub(crate) use azure::AzurePolicy;
 pub use file::{Demand, EvidenceFreshness, Presence, Purpose, UnknownBits};
 pub use lint::{Problem, Weight};
 pub(crate) use snp::{SigningKeyName, SnpPolicy};
@@ -39,6 +41,8 @@ pub struct Policy {
     pub(crate) anchors: TrustAnchors,
     pub(crate) sev_snp: Option<SnpPolicy>,
     pub(crate) tdx: Option<TdxPolicy>,
+    /// What holds for machines on Azure besides.
+    pub(crate) azure: Option<AzurePolicy>,
     /// Sections of platforms that are parsed and not appraised yet.
     pub(crate) not_yet: Vec<&'static str>,
 }

@@ -6,6 +6,7 @@
 //! accepts, changes one thing, and signs it.
 #![forbid(unsafe_code)]
 
+pub mod azure;
 pub mod certificate;
 pub mod crl;
 pub mod der;

@@ -232,8 +232,11 @@ fn fits(pattern: &str, code: &str) -> bool {
 const CONCERNS: &[(&str, Option<Category>)] = &[
     ("evidence-malformed", None),
     ("endorsements-malformed", None),
+    ("event-log-malformed", None),
     ("untrusted-anchors", None),
     ("not-evaluated", None),
+    ("event-log-*", Some(Category::Executables)),
+    ("event-missing", Some(Category::Executables)),
     // Whose it is, and whether it is it that answers, here and now.
     ("*-revoked", Some(Category::InstanceIdentity)),
     ("crl-*", Some(Category::InstanceIdentity)),
@@ -250,6 +253,10 @@ const CONCERNS: &[(&str, Option<Category>)] = &[
     ("not-challenged", Some(Category::InstanceIdentity)),
     ("statement-*", Some(Category::InstanceIdentity)),
     ("evidence-too-old", Some(Category::InstanceIdentity)),
+    ("azure-runtime-data-mismatch", Some(Category::InstanceIdentity)),
+    ("azure-td-report-mismatch", Some(Category::InstanceIdentity)),
+    ("azure-vm-*", Some(Category::InstanceIdentity)),
+    ("tpm-quote-*", Some(Category::InstanceIdentity)),
     // What it is, and how good.
     ("report-version-unsupported", Some(Category::Hardware)),
     ("signature-*", Some(Category::Hardware)),
@@ -285,8 +292,12 @@ const CONCERNS: &[(&str, Option<Category>)] = &[
     ("service-td-*", Some(Category::Configuration)),
     ("mr-config-id-*", Some(Category::Configuration)),
     ("mr-owner-*", Some(Category::Configuration)),
+    ("azure-*", Some(Category::Configuration)),
+    ("event-secure-boot", Some(Category::Configuration)),
     // What was started.
     ("measurement-*", Some(Category::Executables)),
+    ("event-*", Some(Category::Executables)),
+    ("tpm-pcr*", Some(Category::Executables)),
     ("family-id-*", Some(Category::Executables)),
     ("image-id-*", Some(Category::Executables)),
     ("guest-svn-*", Some(Category::Executables)),

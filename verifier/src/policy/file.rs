@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
+use super::azure::AzureFile;
 use super::snp::SnpFile;
 use super::tdx::TdxFile;
 use serde::de::{self, SeqAccess, Visitor};
@@ -27,6 +28,7 @@ pub(crate) struct PolicyFile {
     pub(crate) anchors: Option<AnchorsFile>,
     pub(crate) sev_snp: Option<SnpFile>,
     pub(crate) tdx: Option<TdxFile>,
+    pub(crate) azure: Option<AzureFile>,
     pub(crate) nvidia_gpu: Option<GpuFile>,
 }
 

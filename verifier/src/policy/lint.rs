@@ -58,6 +58,9 @@ pub(super) fn lint(text: &str, read_anchor: &ReadAnchor<'_>) -> Vec<Problem> {
     if let Some(tdx) = &policy.tdx {
         tdx.lint(&mut problems);
     }
+    if let Some(azure) = &policy.azure {
+        azure.lint(&policy, &mut problems);
+    }
     for (key, message) in policy.relaxations() {
         problems.push(Problem::warning(key, message));
     }

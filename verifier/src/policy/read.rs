@@ -61,6 +61,7 @@ impl Reader {
             anchors,
             sev_snp,
             tdx,
+            azure,
             nvidia_gpu,
         } = file;
         if schema != 1 {
@@ -106,6 +107,7 @@ impl Reader {
             anchors,
             sev_snp: sev_snp.map(|file| self.snp(file)),
             tdx: tdx.map(|file| self.tdx(file)),
+            azure: azure.map(|file| self.azure(file)),
             not_yet,
         };
         if purpose == Purpose::Production {
@@ -226,6 +228,9 @@ impl Policy {
         }
         if let Some(tdx) = &self.tdx {
             tdx.relaxations(&mut note);
+        }
+        if let Some(azure) = &self.azure {
+            azure.relaxations(&mut note);
         }
         found
     }

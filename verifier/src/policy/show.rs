@@ -29,6 +29,7 @@ fn write_policy(out: &mut String, policy: &Policy) -> core::fmt::Result {
         anchors,
         sev_snp,
         tdx,
+        azure,
         not_yet,
     } = policy;
     writeln!(out, "Policy {}, version {version}, for {purpose}.", id.name)?;
@@ -66,6 +67,9 @@ fn write_policy(out: &mut String, policy: &Policy) -> core::fmt::Result {
     match tdx {
         None => writeln!(out, "TDX is refused.")?,
         Some(tdx) => tdx.show(out)?,
+    }
+    if let Some(azure) = azure {
+        azure.show(out)?;
     }
     for section in not_yet {
         writeln!(

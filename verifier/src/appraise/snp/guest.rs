@@ -2,7 +2,7 @@
 
 use attestation::snp::GuestPolicy;
 
-use super::platform::bit;
+use crate::appraise::bit;
 use crate::authenticate::snp::Claims;
 use crate::finding::{Code, Finding};
 use crate::policy::{Demand, SnpPolicy, UnknownBits};

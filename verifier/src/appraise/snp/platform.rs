@@ -2,6 +2,7 @@
 
 use attestation::snp::PlatformInfo;
 
+use crate::appraise::bit;
 use crate::authenticate::snp::Claims;
 use crate::finding::{Code, Finding};
 use crate::policy::{Demand, SnpPolicy, UnknownBits};
@@ -120,15 +121,4 @@ pub(super) fn mitigations(claims: &Claims, snp: &SnpPolicy, findings: &mut Vec<F
         (Demand::Required | Demand::Allowed, true) => return,
     };
     findings.push(finding.expected(format!("{launch:#x}")).actual(format!("{current:#x}")));
-}
-
-/// One bit against what the policy wants of it.
-pub(super) fn bit(code: Code, what: &str, demand: Demand, is_set: bool) -> Option<Finding> {
-    let (expected, actual) = match (demand, is_set) {
-        (Demand::Required, false) => ("1", "0"),
-        (Demand::Refused, true) => ("0", "1"),
-        (Demand::Required, true) | (Demand::Refused, false) | (Demand::Allowed, _) => return None,
-    };
-    let finding = Finding::reject(code, format!("{what}: {demand} by the policy"));
-    Some(finding.expected(expected).actual(actual))
 }
