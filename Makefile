@@ -7,7 +7,7 @@ PORT   ?= 8700
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 # What a person runs, in one build so that it is built once.
-PROGRAMS := --package veritee --package veritee-enclave --package veritee-router --package veritee-sim
+PROGRAMS := --package veritee --package veritee-enclave --package veritee-router --package veritee-service --package veritee-sim
 
 # The unmodified SDK that the tests drive the proxy with.
 OPENAI := openai==3.54.0
@@ -37,7 +37,7 @@ SECONDS ?= 60
 help:
 	@echo "make demo    build, verify, ask one question (PROMPT=\"…\" changes it), let a lying operator try"
 	@echo "make serve   the same stack and the local proxy, until it is stopped (PORT=$(PORT))"
-	@echo "make programs  veritee, veritee-enclave, veritee-router and veritee-sim, in $(TARGET)/release"
+	@echo "make programs  veritee, veritee-enclave, veritee-router, veritee-verifier and veritee-sim, in $(TARGET)/release"
 	@echo "make test    everything that CI runs"
 	@echo "make bench   what the path costs, one line a figure (ONLY=prefix runs a part); docs/benchmarks.md"
 	@echo "make fuzz    every fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS); \`make test\` has their short form"

@@ -19,7 +19,7 @@ struct Row {
 /// I/O that no pure crate reaches.
 const IO: [&str; 6] = ["tokio", "hyper", "reqwest", "ureq", "mio", "socket2"];
 
-const TABLE: [Row; 18] = [
+const TABLE: [Row; 19] = [
     Row { package: "attestation", may: &[], never: &IO },
     Row {
         package: "channel",
@@ -52,6 +52,11 @@ const TABLE: [Row; 18] = [
         package: "rim",
         may: &["attestation"],
         never: &["verifier", "client", "tokio", "hyper", "mio"],
+    },
+    Row {
+        package: "service",
+        may: &["attestation", "tls", "verifier"],
+        never: &["channel", "seal", "client", "collect", "enclave", "router", "sim", "engine"],
     },
     Row { package: "seal", may: &["attestation", "channel", "verifier"], never: &IO },
     Row {
