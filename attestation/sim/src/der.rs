@@ -38,6 +38,9 @@ pub mod oid {
     /// `ecdsa-with-SHA384`.
     pub const ECDSA_SHA384: Oid = &[1, 2, 840, 10_045, 4, 3, 3];
 
+    /// Intel's SGX extension of a PCK's certificate.
+    pub const SGX: Oid = &[1, 2, 840, 113_741, 1, 13, 1];
+
     /// `commonName`.
     pub const COMMON_NAME: Oid = &[2, 5, 4, 3];
     /// `countryName`.

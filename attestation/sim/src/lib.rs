@@ -20,6 +20,7 @@ pub mod replay;
 pub mod report;
 pub mod serve;
 pub mod store;
+pub mod tdx;
 
 pub use certificate::{CertificateRecipe, Validity};
 pub use crl::{CrlRecipe, Revoked};
