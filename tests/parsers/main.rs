@@ -8,6 +8,8 @@
     reason = "a promise that is broken fails the test"
 )]
 
+mod cost;
+
 use std::panic::catch_unwind;
 
 use attestation::{

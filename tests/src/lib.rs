@@ -4,7 +4,8 @@
 //! it cut sealed bodies at their chunks without a key. [`fleet`] is the honest rest, in process; [`programs`] starts it as programs,
 //! and [`wire`] asks them and puts down what passes. [`scan`] looks for secrets
 //! where they must not be.
-//! [`parsers`] says what every parser owes to any bytes; the fuzz targets beside the tests share it.
+//! [`parsers`] says what every parser owes to any bytes; the fuzz targets beside the tests share it. [`hostile`] is a
+//! mebibyte of malice.
 #![forbid(unsafe_code)]
 #![expect(
     clippy::expect_used,
@@ -16,6 +17,7 @@
 
 pub mod fleet;
 pub mod framing;
+pub mod hostile;
 pub mod lies;
 pub mod octets;
 pub mod parsers;

@@ -308,15 +308,15 @@ const RECEIPTS: ReceiptKey = ReceiptKey([
 static RECIPIENT: OnceLock<Recipient> = OnceLock::new();
 
 /// An accepting case, made once.
-struct World {
-    policy: Policy,
-    bundle: Bundle,
-    given: Vec<u8>,
+pub(crate) struct World {
+    pub(crate) policy: Policy,
+    pub(crate) bundle: Bundle,
+    pub(crate) given: Vec<u8>,
     ark: Vec<u8>,
-    now: UnixTime,
+    pub(crate) now: UnixTime,
 }
 
-fn world() -> &'static World {
+pub(crate) fn world() -> &'static World {
     static WORLD: OnceLock<World> = OnceLock::new();
     WORLD.get_or_init(|| {
         let now = UnixTime::from_secs(1_800_000_000);

@@ -1,17 +1,28 @@
-//! The small part of X.509 that endorsements need, over x509-parser: exact DER, strict profiles.
+//! The small part of X.509 that endorsements need: exact DER, strict profiles.
 //!
-//! The outer framing is read here, so that nothing hides between its parts and the bytes that are
-//! signed are the bytes that were given; x509-parser reads what is inside.
+//! The framing is read here, so that nothing hides between its parts, the bytes that are signed are
+//! the bytes that were given, and what a stranger sends is looked at where it lies, whatever there is
+//! of it: nothing is allocated. x509-parser reads what is inside the parts: times, constraints, uses.
 
 use attestation::{Malformed, UnixTime};
-use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::{ParsedExtension, X509Extension};
-use x509_parser::prelude::FromDer as _;
-use x509_parser::revocation_list::CertificateRevocationList;
+use x509_parser::error::X509Error;
+use x509_parser::extensions::{BasicConstraints, KeyUsage};
+use x509_parser::prelude::FromDer;
 use x509_parser::time::ASN1Time;
-use x509_parser::x509::{SubjectPublicKeyInfo, X509Name, X509Version};
 
 use crate::crypto::{self, P256_POINT_LEN, P384_POINT_LEN, RSA_4096_LEN};
+
+mod crl;
+mod der;
+mod extensions;
+
+pub(crate) use crl::Crl;
+pub(crate) use der::{INTEGER, SEQUENCE, element, ia5_string, small_integer};
+
+use der::{
+    BIT_STRING, IA5_STRING, OBJECT, PRINTABLE_STRING, SET, UTF8_STRING, any, only, optional,
+};
+use extensions::Extensions;
 
 /// A certificate, parsed and not yet believed.
 #[derive(Debug)]
@@ -19,7 +30,14 @@ pub(crate) struct Certificate<'a> {
     /// The whole certificate.
     pub(crate) der: &'a [u8],
     signed: Signed<'a>,
-    parsed: X509Certificate<'a>,
+    is_v3: bool,
+    serial: &'a [u8],
+    /// Names: contents octets.
+    issuer: &'a [u8],
+    subject: &'a [u8],
+    validity: (UnixTime, UnixTime),
+    key: Key<'a>,
+    extensions: Extensions<'a>,
 }
 
 /// What a certificate's key is.
@@ -63,27 +81,58 @@ impl<'a> Certificate<'a> {
     /// # Errors
     /// Anything but one DER certificate, to the last byte.
     pub(crate) fn parse(der: &'a [u8]) -> Result<Self, Malformed> {
-        const BAD: Malformed = Malformed::invalid("certificate", "is not one in exact DER");
-        let signed = Signed::parse(der).ok_or(BAD)?;
-        match X509Certificate::from_der(der) {
-            Ok(([], parsed)) => Ok(Self { der, signed, parsed }),
-            _ => Err(BAD),
-        }
+        Self::read(der).ok_or(Malformed::invalid("certificate", "is not one in exact DER"))
+    }
+
+    fn read(der: &'a [u8]) -> Option<Self> {
+        let signed = Signed::parse(der)?;
+        let (version, rest) = optional(only(signed.tbs, SEQUENCE)?, VERSION)?;
+        let (serial, rest) = element(rest, INTEGER)?;
+        let (algorithm, rest) = element(rest, SEQUENCE)?;
+        is_algorithm(algorithm).then_some(())?;
+        let (issuer, rest) = element(rest, SEQUENCE)?;
+        let (validity, rest) = element(rest, SEQUENCE)?;
+        let (subject, rest) = element(rest, SEQUENCE)?;
+        let (_, after_key) = element(rest, SEQUENCE)?;
+        let key = rest.get(..rest.len().checked_sub(after_key.len())?)?;
+        let (_issuer_id, rest) = optional(after_key, ISSUER_ID)?;
+        let (_subject_id, rest) = optional(rest, SUBJECT_ID)?;
+        let (extensions, []) = optional(rest, EXTENSIONS)? else { return None };
+        let (validity, not_before) = ASN1Time::from_der(validity).ok()?;
+        let ([], not_after) = ASN1Time::from_der(validity).ok()? else { return None };
+        Some(Self {
+            der,
+            signed,
+            is_v3: match version {
+                None | Some([INTEGER, 1, 0 | 1]) => false,
+                Some([INTEGER, 1, 2]) => true,
+                Some(_) => return None,
+            },
+            serial,
+            issuer: is_name(issuer).then_some(issuer)?,
+            subject: is_name(subject).then_some(subject)?,
+            validity: (unix(not_before), unix(not_after)),
+            key: spki(key)?,
+            extensions: match extensions {
+                None => Extensions::default(),
+                Some(wrapped) => Extensions::parse(only(wrapped, SEQUENCE)?)?,
+            },
+        })
     }
 
     /// The subject's one common name; empty where there is none or are several.
     pub(crate) fn subject_cn(&self) -> &str {
-        common_name(self.parsed.subject())
+        common_name(self.subject)
     }
 
     /// The issuer's one common name; empty where there is none or are several.
     pub(crate) fn issuer_cn(&self) -> &str {
-        common_name(self.parsed.issuer())
+        common_name(self.issuer)
     }
 
     /// Whether `issuer`'s subject is this certificate's issuer, byte for byte.
     pub(crate) fn names_issuer(&self, issuer: &Self) -> bool {
-        self.parsed.issuer().as_raw() == issuer.parsed.subject().as_raw()
+        self.issuer == issuer.subject
     }
 
     /// Whether subject and issuer are the same.
@@ -92,9 +141,8 @@ impl<'a> Certificate<'a> {
     }
 
     /// Start and end of the validity, both inclusive.
-    pub(crate) fn validity(&self) -> (UnixTime, UnixTime) {
-        let validity = self.parsed.validity();
-        (unix(validity.not_before), unix(validity.not_after))
+    pub(crate) const fn validity(&self) -> (UnixTime, UnixTime) {
+        self.validity
     }
 
     /// The algorithm that it is signed with, where its signed part says the same.
@@ -108,131 +156,73 @@ impl<'a> Certificate<'a> {
     }
 
     /// The subject's key.
-    pub(crate) fn key(&self) -> Key<'_> {
-        key(self.parsed.public_key())
+    pub(crate) const fn key(&self) -> Key<'a> {
+        self.key
     }
 
     /// Serial number: the contents octets of the INTEGER.
-    pub(crate) fn serial(&self) -> &[u8] {
-        self.parsed.raw_serial()
+    pub(crate) const fn serial(&self) -> &'a [u8] {
+        self.serial
     }
 
     /// Whether the certificate is of version 3, repeats no extension, and marks none as critical
     /// that is not understood here.
     pub(crate) fn is_well_formed(&self) -> bool {
-        let tbs = &self.parsed.tbs_certificate;
-        tbs.version() == X509Version::V3
-            && tbs.extensions_map().is_ok()
-            && tbs.extensions().iter().all(|extension| {
-                !extension.critical
-                    || matches!(
-                        extension.parsed_extension(),
-                        ParsedExtension::BasicConstraints(_) | ParsedExtension::KeyUsage(_)
-                    )
-            })
+        let understood = |item: extensions::Item<'_>| match item.oid {
+            BASIC_CONSTRAINTS => all_of::<BasicConstraints>(item.value).is_some(),
+            KEY_USAGE => all_of::<KeyUsage>(item.value).is_some(),
+            _ => false,
+        };
+        self.is_v3
+            && self.extensions.are_unique()
+            && self.extensions.iter().all(|item| !item.critical || understood(item))
     }
 
     /// Whether it may issue certificates: critical CA flag, and a key usage of certificate signing.
     pub(crate) fn is_ca(&self) -> bool {
-        let ca = self.parsed.basic_constraints().ok().flatten();
-        let usage = self.parsed.key_usage().ok().flatten();
-        ca.is_some_and(|ca| ca.critical && ca.value.ca)
-            && usage.is_some_and(|usage| usage.value.key_cert_sign())
+        let critical = |item: extensions::Item<'_>| item.oid == BASIC_CONSTRAINTS && item.critical;
+        self.extensions.iter().any(critical)
+            && self.basic_constraints() == Some(Some(true))
+            && self.key_usage() == Some(Some(true))
     }
 
     /// Whether it claims to issue certificates, in any way.
     pub(crate) fn claims_ca(&self) -> bool {
-        let ca = self.parsed.basic_constraints();
-        let usage = self.parsed.key_usage();
         // An extension that does not parse claims everything.
-        ca.map_or(true, |ca| ca.is_some_and(|ca| ca.value.ca))
-            || usage.map_or(true, |usage| usage.is_some_and(|usage| usage.value.key_cert_sign()))
+        self.basic_constraints().is_none_or(|ca| ca == Some(true))
+            || self.key_usage().is_none_or(|sign| sign == Some(true))
+    }
+
+    /// Whether it says that it is an authority, where it says anything; `None` where what it says
+    /// cannot be read.
+    fn basic_constraints(&self) -> Option<Option<bool>> {
+        match self.extension(BASIC_CONSTRAINTS) {
+            Extension::Missing => Some(None),
+            Extension::Repeated => None,
+            Extension::Once(value) => all_of::<BasicConstraints>(value).map(|found| Some(found.ca)),
+        }
+    }
+
+    /// Whether its key may sign certificates, where it says anything of its use.
+    fn key_usage(&self) -> Option<Option<bool>> {
+        match self.extension(KEY_USAGE) {
+            Extension::Missing => Some(None),
+            Extension::Repeated => None,
+            Extension::Once(value) => {
+                all_of::<KeyUsage>(value).map(|found| Some(found.key_cert_sign()))
+            }
+        }
     }
 
     /// The contents of the extension with this OID (its DER contents octets).
-    pub(crate) fn extension(&self, oid: &[u8]) -> Extension<'_> {
-        let mut found = self.parsed.extensions().iter().filter(|e| e.oid.as_bytes() == oid);
+    pub(crate) fn extension(&self, oid: &[u8]) -> Extension<'a> {
+        let mut found = self.extensions.iter().filter(|item| item.oid == oid);
         match (found.next(), found.next()) {
             (None, _) => Extension::Missing,
-            (Some(extension), None) => Extension::Once(extension.value),
+            (Some(item), None) => Extension::Once(item.value),
             (Some(_), Some(_)) => Extension::Repeated,
         }
     }
-}
-
-/// A revocation list, parsed and not yet believed.
-#[derive(Debug)]
-pub(crate) struct Crl<'a> {
-    signed: Signed<'a>,
-    parsed: CertificateRevocationList<'a>,
-}
-
-impl<'a> Crl<'a> {
-    /// Parses exactly one revocation list.
-    ///
-    /// # Errors
-    /// Anything but one DER list, to the last byte.
-    pub(crate) fn parse(der: &'a [u8]) -> Result<Self, Malformed> {
-        const BAD: Malformed = Malformed::invalid("revocation list", "is not one in exact DER");
-        let signed = Signed::parse(der).ok_or(BAD)?;
-        match CertificateRevocationList::from_der(der) {
-            Ok(([], parsed)) => Ok(Self { signed, parsed }),
-            _ => Err(BAD),
-        }
-    }
-
-    /// Whether `issuer`'s subject is this list's issuer, byte for byte.
-    pub(crate) fn names_issuer(&self, issuer: &Certificate<'_>) -> bool {
-        self.parsed.issuer().as_raw() == issuer.parsed.subject().as_raw()
-    }
-
-    /// Whether the owner of `key` signed this list, with the algorithm of such keys.
-    pub(crate) fn is_signed_by(&self, key: Key<'_>) -> bool {
-        self.signed.algorithm().is_some() && self.signed.is_signed_by(key)
-    }
-
-    /// `thisUpdate`, and `nextUpdate` where there is one.
-    pub(crate) fn window(&self) -> (UnixTime, Option<UnixTime>) {
-        (unix(self.parsed.last_update()), self.parsed.next_update().map(unix))
-    }
-
-    /// The CRL number, where there is one of at most 64 bits.
-    pub(crate) fn number(&self) -> Option<u64> {
-        u64::try_from(self.parsed.crl_number()?).ok()
-    }
-
-    /// Whether this is a complete list of its issuer's own: version 2, no extension twice, and
-    /// none critical, neither of the list (an issuing distribution point or a delta indicator) nor
-    /// of an entry (a certificate issuer). Those are all the ways in which a list can say less
-    /// than it seems to (RFC 5280 §5.2.4, §5.2.5, §5.3.3).
-    pub(crate) fn is_complete(&self) -> bool {
-        let tbs = &self.parsed.tbs_cert_list;
-        let harmless = |extension: &X509Extension<'_>| !extension.critical;
-        self.parsed.version() == Some(X509Version::V2)
-            && tbs.extensions_map().is_ok()
-            && tbs.extensions().iter().all(harmless)
-            && tbs.revoked_certificates.iter().all(|e| e.extensions().iter().all(harmless))
-    }
-
-    /// Whether the certificate with this serial number is revoked.
-    pub(crate) fn revokes(&self, serial: &[u8]) -> bool {
-        self.parsed.iter_revoked_certificates().any(|entry| entry.raw_serial() == serial)
-    }
-}
-
-/// The contents octets of a canonical DER INTEGER in 0..=255, which is how AMD writes versions.
-pub(crate) fn small_integer(der: &[u8]) -> Option<u8> {
-    match *der {
-        [0x02, 1, value @ 0..=0x7f] | [0x02, 2, 0, value @ 0x80..=0xff] => Some(value),
-        _ => None,
-    }
-}
-
-/// The text of a DER `IA5String`.
-pub(crate) fn ia5_string(der: &[u8]) -> Option<&str> {
-    let (contents, rest) = element(der, 0x16)?;
-    let text = core::str::from_utf8(contents).ok()?;
-    (rest.is_empty() && text.is_ascii()).then_some(text)
 }
 
 /// `SEQUENCE { tbs, algorithm, signature }`: the frame that certificates and lists share.
@@ -251,6 +241,7 @@ impl<'a> Signed<'a> {
         let (_, after_tbs) = element(whole, SEQUENCE)?;
         let tbs = whole.get(..whole.len().checked_sub(after_tbs.len())?)?;
         let (algorithm, after_algorithm) = element(after_tbs, SEQUENCE)?;
+        is_algorithm(algorithm).then_some(())?;
         let (signature, []) = element(after_algorithm, BIT_STRING)? else { return None };
         let (&0, signature) = signature.split_first()? else { return None };
         Some(Self { tbs, algorithm, signature })
@@ -290,10 +281,6 @@ impl<'a> Signed<'a> {
     }
 }
 
-pub(crate) const SEQUENCE: u8 = 0x30;
-pub(crate) const INTEGER: u8 = 0x02;
-const BIT_STRING: u8 = 0x03;
-
 /// RSASSA-PSS with SHA-384, MGF1-SHA-384 and 48 bytes of salt (RFC 4055 §3.1), as DER writes it.
 /// There is one DER spelling of it, and a second that AMD's own roots use.
 const PSS_SHA384: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a\x30\x34\
@@ -322,43 +309,55 @@ const SECP384R1: &[u8] = b"\x2b\x81\x04\x00\x22";
 /// OID `prime256v1`, contents octets.
 const PRIME256V1: &[u8] = b"\x2a\x86\x48\xce\x3d\x03\x01\x07";
 
-/// Splits one element with this tag off the front: its contents, and what follows it. Lengths are
-/// definite and minimal, as DER has them.
-pub(crate) fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (&[got, first], rest) = der.split_first_chunk::<2>()?;
-    if got != tag {
-        return None;
+/// Tags within a certificate.
+const VERSION: u8 = 0xa0;
+const ISSUER_ID: u8 = 0x81;
+const SUBJECT_ID: u8 = 0x82;
+const EXTENSIONS: u8 = 0xa3;
+/// OIDs, contents octets.
+const BASIC_CONSTRAINTS: &[u8] = b"\x55\x1d\x13";
+const KEY_USAGE: &[u8] = b"\x55\x1d\x0f";
+const COMMON_NAME: &[u8] = b"\x55\x04\x03";
+
+/// What x509-parser reads of `der`, if it reads all of it.
+fn all_of<'a, T: FromDer<'a, X509Error>>(der: &'a [u8]) -> Option<T> {
+    match T::from_der(der) {
+        Ok(([], found)) => Some(found),
+        _ => None,
     }
-    let (len, rest) = match first {
-        0..=0x7f => (usize::from(first), rest),
-        0x81..=0x83 => {
-            let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            let len = bytes.iter().try_fold(0_usize, |len, byte| {
-                len.checked_mul(256)?.checked_add(usize::from(*byte))
-            })?;
-            let minimal = len >= 0x80 && bytes.first() != Some(&0);
-            (minimal.then_some(len)?, rest)
-        }
-        _ => return None,
-    };
-    rest.split_at_checked(len)
 }
 
-fn key<'a>(info: &'a SubjectPublicKeyInfo<'_>) -> Key<'a> {
-    let bits: &[u8] = &info.subject_public_key.data;
-    let algorithm = info.algorithm.algorithm.as_bytes();
-    let parameters = info.algorithm.parameters.as_ref();
-    if info.subject_public_key.unused_bits != 0 {
+/// Whether these contents octets are an `AlgorithmIdentifier`'s.
+fn is_algorithm(contents: &[u8]) -> bool {
+    let parameters = element(contents, OBJECT).map(|(_, parameters)| parameters);
+    parameters.is_some_and(|parameters| {
+        parameters.is_empty() || matches!(any(parameters), Some((_, _, [])))
+    })
+}
+
+/// The key in a whole `SubjectPublicKeyInfo`.
+fn spki(der: &[u8]) -> Option<Key<'_>> {
+    let (algorithm, rest) = element(only(der, SEQUENCE)?, SEQUENCE)?;
+    is_algorithm(algorithm).then_some(())?;
+    let (oid, parameters) = element(algorithm, OBJECT)?;
+    let (unused, bits) = only(rest, BIT_STRING)?.split_first()?;
+    let curve = only(parameters, OBJECT);
+    // Bits that do not count are zero (X.690 §11.2.1).
+    let spare = bits.last().map_or(0, |last| last.trailing_zeros());
+    if *unused > 7 || u32::from(*unused) > spare {
+        return None;
+    }
+    Some(if *unused != 0 {
         Key::Other
-    } else if algorithm == RSA_ENCRYPTION && rsa_modulus_len(bits) == Some(RSA_4096_LEN) {
+    } else if oid == RSA_ENCRYPTION && rsa_modulus_len(bits) == Some(RSA_4096_LEN) {
         Key::Rsa4096(bits)
-    } else if algorithm == EC_PUBLIC_KEY && parameters.is_some_and(|p| p.data == SECP384R1) {
+    } else if oid == EC_PUBLIC_KEY && curve == Some(SECP384R1) {
         bits.try_into().map_or(Key::Other, Key::P384)
-    } else if algorithm == EC_PUBLIC_KEY && parameters.is_some_and(|p| p.data == PRIME256V1) {
+    } else if oid == EC_PUBLIC_KEY && curve == Some(PRIME256V1) {
         bits.try_into().map_or(Key::Other, Key::P256)
     } else {
         Key::Other
-    }
+    })
 }
 
 /// Length in bytes of the modulus of a PKCS #1 `RSAPublicKey`.
@@ -370,10 +369,51 @@ fn rsa_modulus_len(key: &[u8]) -> Option<usize> {
     Some(modulus.len())
 }
 
-fn common_name<'a>(name: &'a X509Name<'_>) -> &'a str {
-    let mut names = name.iter_common_name();
-    match (names.next(), names.next()) {
-        (Some(only), None) => only.as_str().unwrap_or(""),
+/// Whether these contents octets are a name: sets of attributes (RFC 5280 §4.1.2.4).
+fn is_name(name: &[u8]) -> bool {
+    let is_attribute = |attribute| {
+        let (_, value) = element(attribute, OBJECT)?;
+        let (_, _, []) = any(value)? else { return None };
+        Some(())
+    };
+    let mut rest = name;
+    while let Some((mut set, after)) = element(rest, SET) {
+        if set.is_empty() {
+            return false;
+        }
+        while let Some((attribute, others)) = element(set, SEQUENCE) {
+            if is_attribute(attribute).is_none() {
+                return false;
+            }
+            set = others;
+        }
+        if !set.is_empty() {
+            return false;
+        }
+        rest = after;
+    }
+    rest.is_empty()
+}
+
+/// The one common name in a name; empty where there is none or are several.
+fn common_name(name: &[u8]) -> &str {
+    let mut found = None;
+    let mut rest = name;
+    while let Some((mut set, after)) = element(rest, SET) {
+        while let Some((attribute, others)) = element(set, SEQUENCE) {
+            match element(attribute, OBJECT) {
+                Some((COMMON_NAME, _)) if found.is_some() => return "",
+                Some((COMMON_NAME, value)) => found = Some(value),
+                _ => {}
+            }
+            set = others;
+        }
+        rest = after;
+    }
+    match found.and_then(any) {
+        Some((UTF8_STRING | PRINTABLE_STRING | IA5_STRING, text, [])) => {
+            core::str::from_utf8(text).unwrap_or("")
+        }
         _ => "",
     }
 }
@@ -446,8 +486,7 @@ mod tests {
                 "other",
             ),
         ] {
-            let (_, info) = SubjectPublicKeyInfo::from_der(&der).unwrap();
-            let found = match key(&info) {
+            let found = match spki(&der).unwrap() {
                 Key::Rsa4096(_) => "rsa",
                 Key::P384(_) => "p384",
                 Key::P256(_) => "p256",
@@ -518,5 +557,85 @@ mod tests {
         assert_eq!(ia5_string(b"\x16\x05Genoa!"), None);
         assert_eq!(ia5_string(b"\x0c\x05Genoa"), None);
         assert_eq!(ia5_string(b"\x16\x01\xff"), None);
+    }
+
+    /// What is read of a certificate, in words; `None` where it is refused.
+    fn ours(der: &[u8]) -> Option<String> {
+        let read = Certificate::parse(der).ok()?;
+        let extensions: Vec<_> = read
+            .extensions
+            .iter()
+            .map(|item| (hex::encode(item.oid), item.critical, hex::encode(item.value)))
+            .collect();
+        Some(format!(
+            "{:?}",
+            (
+                read.is_v3,
+                hex::encode(read.serial()),
+                (hex::encode(read.issuer), hex::encode(read.subject)),
+                read.validity(),
+                (read.is_ca(), read.is_well_formed()),
+                extensions
+            )
+        ))
+    }
+
+    /// What x509-parser reads of it.
+    fn theirs(der: &[u8]) -> Option<String> {
+        use x509_parser::certificate::X509Certificate;
+        use x509_parser::extensions::ParsedExtension;
+        let Ok(([], read)) = X509Certificate::from_der(der) else { return None };
+        let extensions: Vec<_> = read
+            .extensions()
+            .iter()
+            .map(|item| (hex::encode(item.oid.as_bytes()), item.critical, hex::encode(item.value)))
+            .collect();
+        let ca = read.basic_constraints().ok().flatten();
+        let usage = read.key_usage().ok().flatten();
+        let understood = |parsed: &ParsedExtension<'_>| {
+            matches!(parsed, ParsedExtension::BasicConstraints(_) | ParsedExtension::KeyUsage(_))
+        };
+        let is_v3 = read.version() == x509_parser::x509::X509Version::V3;
+        let contents = |name: &[u8]| hex::encode(only(name, SEQUENCE).unwrap());
+        Some(format!(
+            "{:?}",
+            (
+                is_v3,
+                hex::encode(read.raw_serial()),
+                (contents(read.issuer().as_raw()), contents(read.subject().as_raw())),
+                (unix(read.validity().not_before), unix(read.validity().not_after)),
+                (
+                    ca.is_some_and(|ca| ca.critical && ca.value.ca)
+                        && usage.is_some_and(|usage| usage.value.key_cert_sign()),
+                    is_v3
+                        && read.extensions_map().is_ok()
+                        && read
+                            .extensions()
+                            .iter()
+                            .all(|item| !item.critical || understood(item.parsed_extension()))
+                ),
+                extensions
+            )
+        ))
+    }
+
+    /// Certificates of a vendor, and each with one octet changed: what we read, a library reads too, and
+    /// alike. It may read more: of DER's many forms some are not read here at all.
+    #[test]
+    fn what_is_read_of_a_certificate_is_what_x509_parser_reads() {
+        let mut read = 0_u32;
+        for intermediate in crate::anchors::intermediates() {
+            assert_eq!(ours(intermediate.der), theirs(intermediate.der));
+            for at in 0..intermediate.der.len() {
+                for flip in [0x01, 0x20, 0x80] {
+                    let mut der = intermediate.der.to_vec();
+                    der[at] ^= flip;
+                    let Some(ours) = ours(&der) else { continue };
+                    assert_eq!(Some(ours), theirs(&der), "octet {at} ^ {flip:#x}");
+                    read = read.saturating_add(1);
+                }
+            }
+        }
+        assert!(read > 10_000, "{read}");
     }
 }

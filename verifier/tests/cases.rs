@@ -10,9 +10,7 @@ use std::path::{Path, PathBuf};
 
 use attestation::{Endorsements, Evidence, UnixTime, Unverified};
 use serde::Deserialize;
-use verifier::{
-    ChainCache, Code, Expectation, Policy, Refused, Severity, appraise, appraise_with,
-};
+use verifier::{ChainCache, Code, Expectation, Policy, Refused, Severity, appraise, appraise_with};
 
 #[derive(Deserialize)]
 struct Cases {

@@ -1,0 +1,18 @@
+//! What hostile bytes cost a verifier in memory. (What they cost in time is a figure of `make bench`.)
+
+use allocation_counter::measure;
+use tests::hostile::{LEN, inputs};
+
+/// Eight times what was sent.
+const MEMORY_MAX: u64 = 8 << 20;
+
+#[test]
+fn a_mebibyte_of_malice_takes_eight_at_most() {
+    for input in inputs() {
+        assert!(input.evidence.len() <= LEN && input.endorsements.len() <= LEN, "{}", input.name);
+        let mut judged = None;
+        let used = measure(|| judged = input.judge());
+        assert!(!matches!(judged, Some(Ok(_))), "{} is accepted", input.name);
+        assert!(used.bytes_max <= MEMORY_MAX, "{} took {} octets", input.name, used.bytes_max);
+    }
+}
