@@ -275,12 +275,82 @@ fn sections_of_platforms_to_come_are_read_and_accept_nothing() {
     let mut world = World::new(Product::Genoa);
     world.policy.remove("sev-snp");
     world.policy.remove("anchors");
-    world.set("tdx", "mr_td", "any");
     world.set("nvidia-gpu", "count", 8);
     let policy = parse(&world.policy_text());
-    assert!(policy.show().contains("SEV-SNP is refused."));
+    assert!(policy.show().contains("SEV-SNP is refused.\nTDX is refused."));
     let errors: Vec<_> = Policy::lint(&world.policy_text(), &no_files);
     assert!(errors.iter().any(|p| p.key == "policy" && p.weight == Weight::Error), "{errors:#?}");
-    world.set("tdx", "rtmr0", list("00"));
-    assert!(Policy::parse(&world.policy_text(), &no_files).is_err());
+}
+
+#[test]
+fn a_section_of_tdx_says_what_it_accepts() {
+    let zero = "0".repeat(96);
+    let section = |keys: &str| {
+        format!(
+            "schema = 1\nname = \"tdx\"\nversion = 1\npurpose = \"production\"\n\
+             [models]\nm = \"sha256:{}\"\n[config]\ndigests = [\"sha256:{}\"]\n[tdx]\n{keys}",
+            "0".repeat(64),
+            "0".repeat(64)
+        )
+    };
+    let pinned = ["mr_td", "rtmr0", "rtmr1", "rtmr2", "rtmr3"]
+        .map(|key| format!("{key} = [\"{zero}\"]\n"))
+        .concat();
+    let problems = |keys: &str| -> Vec<(String, Weight)> {
+        let found = Policy::lint(&section(keys), &no_files);
+        found.into_iter().map(|problem| (problem.key, problem.weight)).collect()
+    };
+    assert_eq!(problems(&pinned), []);
+    let shown = parse(&section(&pinned)).show();
+    for sentence in ["TDX is accepted.", "  TCB status: up-to-date.", "  Service TDs: none."] {
+        assert!(shown.contains(sentence), "{shown}");
+    }
+    let grace = |until: &str| {
+        format!("{pinned}grace = {{ statuses = [\"out-of-date\"], until = \"{until}\" }}\n")
+    };
+    let with_grace = parse(&section(&grace("2026-12-31T00:00:00Z")));
+    assert!(with_grace.show().contains("  Until 2026-12-31T00:00:00Z also: out-of-date.\n"));
+    assert_eq!(with_grace.grace_ends().map(|end| end.to_string()).unwrap(), "2026-12-31T00:00:00Z");
+    assert_eq!(problems(&grace("2026-12-31T00:00:00Z")), []);
+    // Nothing that relaxes is for production, and nothing that means nothing is for anybody.
+    for (key, wrong) in [
+        ("tdx.mr_td", pinned.replacen(&format!("[\"{zero}\"]"), "\"any\"", 1)),
+        ("tdx.rtmr0", pinned.replacen("rtmr0", "mr_owner", 1)),
+        ("tdx.rtmr3", pinned.replace("rtmr3 = [\"", "rtmr3 = [\"00")),
+        ("tdx.mr_config_id", format!("{pinned}mr_config_id = \"any\"")),
+        ("tdx.mr_owner", format!("{pinned}mr_owner = []")),
+        ("tdx.mr_owner_config", format!("{pinned}mr_owner_config = \"any\"")),
+        ("tdx.service_td", format!("{pinned}service_td = \"any\"")),
+        ("tdx.tcb_status", format!("{pinned}tcb_status = [\"up-to-date\", \"out-of-date\"]")),
+        ("tdx.tcb_status", format!("{pinned}tcb_status = [\"revoked\"]")),
+        ("tdx.tcb_status", format!("{pinned}tcb_status = [\"good\"]")),
+        ("tdx.tcb_status", format!("{pinned}tcb_status = []")),
+        ("tdx.grace.until", grace("soon")),
+        ("tdx.grace.statuses", grace("2026-12-31T00:00:00Z").replace("out-of-date", "up-to-date")),
+        ("tdx.grace.statuses", grace("2026-12-31T00:00:00Z").replace("\"out-of-date\"", "")),
+        (
+            "tdx.grace.tcb_date_min",
+            grace("2026-12-31T00:00:00Z").replace(" }", ", tcb_date_min = \"2027-01-01T00:00:00Z\" }"),
+        ),
+        ("tdx.advisories_allowed", format!("{pinned}advisories_allowed = [\"SA-1\"]")),
+        ("tdx.advisories_allowed", format!("{pinned}advisories_allowed = \"any\"")),
+        ("tdx.min_tcb_evaluation", format!("{pinned}min_tcb_evaluation = 0")),
+        ("tdx.platforms", format!("{pinned}platforms = []")),
+        ("tdx.platforms", format!("{pinned}platforms = [\"00\"]")),
+        ("tdx.sgx_types", format!("{pinned}sgx_types = []")),
+        ("tdx.sgx_types", format!("{pinned}sgx_types = [\"new\"]")),
+        ("tdx.revocation", format!("{pinned}revocation = \"if-present\"")),
+        ("tdx.zero_padding", format!("{pinned}zero_padding = \"required\"")),
+        ("tdx.attributes.debug", format!("{pinned}attributes.debug = \"allowed\"")),
+        ("tdx.attributes.profiling", format!("{pinned}attributes.profiling = \"required\"")),
+        ("tdx.attributes.migratable", format!("{pinned}attributes.migratable = \"allowed\"")),
+        (
+            "tdx.attributes.sept_ve_disable",
+            format!("{pinned}attributes.sept_ve_disable = \"allowed\""),
+        ),
+    ] {
+        assert_eq!(problems(&wrong), [(key.to_owned(), Weight::Error)], "{wrong}");
+    }
+    // A status that is not known is no status, and no key that is not known is read.
+    assert_eq!(problems(&format!("{pinned}unknown = 1"))[0].0, "policy");
 }
