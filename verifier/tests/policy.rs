@@ -330,7 +330,8 @@ fn a_section_of_tdx_says_what_it_accepts() {
         ("tdx.grace.statuses", grace("2026-12-31T00:00:00Z").replace("\"out-of-date\"", "")),
         (
             "tdx.grace.tcb_date_min",
-            grace("2026-12-31T00:00:00Z").replace(" }", ", tcb_date_min = \"2027-01-01T00:00:00Z\" }"),
+            grace("2026-12-31T00:00:00Z")
+                .replace(" }", ", tcb_date_min = \"2027-01-01T00:00:00Z\" }"),
         ),
         ("tdx.advisories_allowed", format!("{pinned}advisories_allowed = [\"SA-1\"]")),
         ("tdx.advisories_allowed", format!("{pinned}advisories_allowed = \"any\"")),
