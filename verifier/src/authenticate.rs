@@ -45,7 +45,7 @@ pub(crate) enum Claims {
     /// AMD SEV-SNP.
     Snp(snp::Claims),
     /// Intel TDX.
-    Tdx(tdx::Claims),
+    Tdx(Box<tdx::Claims>),
 }
 
 impl Claims {
@@ -102,7 +102,7 @@ pub(crate) fn cpu(
             snp::authenticate(report, context, findings)?.map(Claims::Snp)
         }
         CpuEvidence::TdxQuote(quote) => {
-            tdx::authenticate(quote, context, findings)?.map(Claims::Tdx)
+            tdx::authenticate(quote, context, findings)?.map(Box::new).map(Claims::Tdx)
         }
     };
     let passes = !findings.iter().skip(before).any(fails);

@@ -21,7 +21,7 @@ use crate::x509::{Algorithm, Certificate};
 /// The roots that a policy trusts for TDX.
 #[derive(Clone, Debug)]
 pub(crate) struct Roots {
-    roots: Vec<Root>,
+    all: Vec<Root>,
     digest: Sha256,
     periods: Vec<Period>,
 }
@@ -43,19 +43,19 @@ impl Roots {
 
     /// These.
     pub(crate) fn new(roots: Vec<Root>) -> Self {
-        let mut all = Vec::new();
+        let mut bytes = Vec::new();
         for Root { der } in &roots {
-            push_len(der.len(), &mut all);
-            all.extend_from_slice(der);
+            push_len(der.len(), &mut bytes);
+            bytes.extend_from_slice(der);
         }
         let parsed = roots.iter().filter_map(|root| Certificate::parse(&root.der).ok());
         let periods = parsed.map(|root| root.validity()).collect();
-        Self { roots, digest: Sha256::of(&all), periods }
+        Self { all: roots, digest: Sha256::of(&bytes), periods }
     }
 
     /// All of them.
     pub(crate) fn all(&self) -> &[Root] {
-        &self.roots
+        &self.all
     }
 
     /// A digest of them, in their order.

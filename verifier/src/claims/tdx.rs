@@ -68,7 +68,7 @@ fn platform(pck: &Pck) -> Value {
         "ppid": hex::encode(platform.ppid),
         "instance_id": platform.instance_id.map(hex::encode),
         "smt": platform.smt,
-        "dynamic_platform": platform.dynamic_platform,
+        "dynamic_platform": platform.dynamic,
         "cached_keys": platform.cached_keys,
     })
 }

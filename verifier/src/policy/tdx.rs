@@ -212,7 +212,7 @@ impl Reader {
         for name in names {
             match TcbStatus::ALL.into_iter().find(|status| status.name() == name) {
                 Some(TcbStatus::Revoked) => {
-                    self.problem(key, "has revoked, which nobody can accept")
+                    self.problem(key, "has revoked, which nobody can accept");
                 }
                 Some(status) => drop(statuses.insert(status)),
                 None => {

@@ -43,7 +43,7 @@ pub(super) fn judge(pck: &Pck, tdx: &TdxPolicy, findings: &mut Vec<Finding>) {
             Code::PckDynamicPlatform,
             "that processors may be added",
             demands.dynamic_platform,
-            platform.dynamic_platform,
+            platform.dynamic,
         ),
         (
             Code::PckCachedKeys,

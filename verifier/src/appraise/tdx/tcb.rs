@@ -55,7 +55,7 @@ pub(crate) fn of(claims: &Claims, info: &TcbInfo) -> Result<Tcb, Vec<Finding>> {
         (Ok(launched), Ok(current), Ok(enclave)) => (launched, current, enclave),
         (launched, current, enclave) => {
             let missing = [launched.err(), current.err(), enclave.err()];
-            return Err(missing.into_iter().flatten().collect());
+            return Err(missing.into_iter().flatten().map(|finding| *finding).collect());
         }
     };
     let mut tcb = merged(launched, &enclave);
@@ -74,7 +74,7 @@ fn td(
     platform: &Platform,
     tee_tcb_svn: &[u8; 16],
     when: &str,
-) -> Result<Tcb, Finding> {
+) -> Result<Tcb, Box<Finding>> {
     let [module_svn, version, ..] = *tee_tcb_svn;
     // From version 1 of the module on, its own identity judges the first two components.
     let skip = if version == 0 { 0 } else { 2 };
@@ -119,7 +119,7 @@ fn td(
 }
 
 /// The level of the quoting enclave.
-fn enclave(claims: &Claims) -> Result<Tcb, Finding> {
+fn enclave(claims: &Claims) -> Result<Tcb, Box<Finding>> {
     let svn = claims.qe.isv_svn;
     let mut levels = claims.endorsed.qe_identity.levels.iter();
     let level = levels.find(|level| svn >= level.isv_svn).ok_or_else(|| {

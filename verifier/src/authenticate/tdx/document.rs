@@ -153,9 +153,9 @@ pub(super) type Parsed<'a, T> = Vec<(&'a [u8], T)>;
 
 /// Parses the documents of one kind, each once, given ones first. What does not parse is returned
 /// beside: an SGX document in an auditor's folder is no reason to refuse a TDX quote.
-pub(super) fn parse<'a, T: Kindred>(
-    endorsements: [&'a Endorsements; 2],
-) -> (Parsed<'a, T>, Vec<Malformed>) {
+pub(super) fn parse<T: Kindred>(
+    endorsements: [&Endorsements; 2],
+) -> (Parsed<'_, T>, Vec<Malformed>) {
     let [given, carried] = endorsements.map(|from| from.items(T::KIND));
     let mut parsed = Vec::new();
     let mut malformed = Vec::new();
@@ -231,9 +231,8 @@ fn check<'a, T: Kindred>(
                 .actual(now),
         );
     }
-    let signed = T::signed(item).ok();
-    let signer = signed.and_then(|(body, signature)| signers.of(body, &signature));
-    let Some(signer) = signer else {
+    let parts = T::signed(item).ok();
+    let Some(signer) = parts.and_then(|(body, signature)| signers.of(body, &signature)) else {
         findings.push(Finding::reject(
             T::SIGNATURE_INVALID,
             format!("no certificate of {SIGNER_NAME} that was given signed the {}", T::NAME),

@@ -75,7 +75,9 @@ fn key(inputs: Inputs<'_>) -> Option<Sha256> {
         for kind in KINDS {
             let digests = from.digests(kind);
             push_len(digests.len(), &mut all);
-            digests.iter().for_each(|digest| all.extend_from_slice(digest.as_bytes()));
+            for digest in digests {
+                all.extend_from_slice(digest.as_bytes());
+            }
         }
     }
     all.extend_from_slice(pem);

@@ -59,7 +59,7 @@ pub(crate) struct Platform {
     /// 0 standard, 1 scalable, 2 scalable with integrity.
     pub(crate) sgx_type: u8,
     pub(crate) instance_id: Option<[u8; 16]>,
-    pub(crate) dynamic_platform: Option<bool>,
+    pub(crate) dynamic: Option<bool>,
     pub(crate) cached_keys: Option<bool>,
     pub(crate) smt: Option<bool>,
 }
@@ -95,7 +95,7 @@ impl Platform {
         let mut found = Found::default();
         pairs(der, |number, value| found.take(number, value))?;
         let Tcb { sgx, pce_svn, cpu_svn } = found.tcb?;
-        let (dynamic_platform, cached_keys, smt) = found.configuration.unwrap_or_default();
+        let (dynamic, cached_keys, smt) = found.configuration.unwrap_or_default();
         Some(Self {
             ppid: found.ppid?,
             sgx,
@@ -105,7 +105,7 @@ impl Platform {
             fmspc: found.fmspc?,
             sgx_type: found.sgx_type?,
             instance_id: found.instance_id,
-            dynamic_platform,
+            dynamic,
             cached_keys,
             smt,
         })
@@ -209,8 +209,8 @@ fn octets<const N: usize>(der: &[u8]) -> Option<[u8; N]> {
 /// A canonical INTEGER of 0 to 65535.
 fn integer(der: &[u8]) -> Option<u16> {
     match element(der, INTEGER)? {
-        (&[low @ 0..=0x7f], []) | (&[0, low @ 0x80..=0xff], []) => Some(u16::from(low)),
-        (&[high @ 1..=0x7f, low], []) | (&[0, high @ 0x80..=0xff, low], []) => {
+        (&([low @ 0..=0x7f] | [0, low @ 0x80..=0xff]), []) => Some(u16::from(low)),
+        (&([high @ 1..=0x7f, low] | [0, high @ 0x80..=0xff, low]), []) => {
             Some(u16::from_be_bytes([high, low]))
         }
         _ => None,
