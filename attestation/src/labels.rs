@@ -18,6 +18,8 @@ pub const BLIND_REQUEST: &[u8] = b"veritee receipt req v1";
 pub const BLIND_RESPONSE: &[u8] = b"veritee receipt res v1";
 /// Export label of the blind that opens `par_mac` (`docs/protocol.md` §5.8).
 pub const BLIND_PARAMETERS: &[u8] = b"veritee receipt par v1";
+/// Starts what a policy's signature is over (`docs/policy.md`).
+pub const POLICY: &[u8] = b"veritee-policy-v1\0";
 /// HPKE `info` prefix of a request (draft-ietf-ohai-chunked-ohttp §6).
 pub const OHTTP_REQUEST: &[u8] = b"message/bhttp chunked request";
 /// Export label of a response (draft-ietf-ohai-chunked-ohttp §6).

@@ -273,6 +273,7 @@ impl Builder {
         }
         if let Some(memory) = &self.memory {
             memory.check_policy(self.policy.name(), self.policy.version())?;
+            memory.raise_floor(self.policy.name(), self.policy.min_version())?;
         }
         let tenant = match self.tenant {
             Some(tenant) => tenant,
@@ -337,11 +338,18 @@ pub enum Unusable {
     Unreadable(String),
     /// It can, and is no policy.
     Malformed(String),
+    /// A signature was demanded, and there is none of the key that was named.
+    NotSigned(String),
+    /// That key's owner signed something else.
+    SignatureInvalid(String),
 }
 
 impl fmt::Display for PolicyUnusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Unusable::Unreadable(why) | Unusable::Malformed(why)) = &self.why;
+        let (Unusable::Unreadable(why)
+        | Unusable::Malformed(why)
+        | Unusable::NotSigned(why)
+        | Unusable::SignatureInvalid(why)) = &self.why;
         write!(f, "{}: {why}", self.path)
     }
 }

@@ -35,6 +35,7 @@ mod request;
 mod response;
 mod retry;
 mod session;
+mod signed;
 mod sse;
 mod transport;
 
@@ -48,4 +49,5 @@ pub use memory::Memory;
 pub use openai::{Chat, Endpoint, Event, Message, Request, StreamOptions};
 pub use response::{Answer, AnswerStream, Closing, WholeAnswer};
 pub use session::{Client, NodeVerdict};
+pub use signed::{load_signed_policy, policy_key_pem, read_policy_key, signatures_beside};
 pub use tls::{Authorities, AuthoritiesError, TlsError};

@@ -27,6 +27,9 @@ pub struct Memory {
 struct Versions {
     schema: u32,
     policies: BTreeMap<String, u64>,
+    /// The lowest version that is good, where a policy said so.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    floors: BTreeMap<String, u64>,
     crls: BTreeMap<String, u64>,
 }
 
@@ -49,11 +52,47 @@ impl Memory {
         self.check(&self.read()?, name, version)
     }
 
+    /// Takes note of what a policy that was read says of older ones: that versions below `floor` are
+    /// no good. Unlike its own version, which counts once something was accepted under it, this
+    /// counts at once.
+    ///
+    /// # Errors
+    /// A memory that cannot be read or written.
+    pub fn raise_floor(&self, name: &str, floor: u64) -> Result<(), Error> {
+        if self.read()?.floors.get(name).copied().unwrap_or(0) >= floor {
+            return Ok(());
+        }
+        self.change(|versions| Ok(versions.raise(name, floor)))
+    }
+
     /// Takes note of an acceptance, after refusing what is older than it remembers.
     ///
     /// # Errors
     /// A lower policy version or CRL number, or a memory that cannot be read or written.
     pub fn accept(&self, name: &str, version: u64, crls: &[CrlNumber]) -> Result<(), Error> {
+        self.change(|versions| {
+            self.check(versions, name, version)?;
+            let mut changed = versions.policies.insert(name.to_owned(), version) != Some(version);
+            for CrlNumber { issuer, number } in crls {
+                let highest = versions.crls.get(issuer).copied().unwrap_or(0);
+                if *number < highest {
+                    return Err(Error::CrlRolledBack {
+                        issuer: issuer.clone(),
+                        number: *number,
+                        highest,
+                    });
+                }
+                changed |= versions.crls.insert(issuer.clone(), *number) != Some(*number);
+            }
+            Ok(changed)
+        })
+    }
+
+    /// Changes what is written down, where `change` says that it changed anything.
+    fn change(
+        &self,
+        change: impl FnOnce(&mut Versions) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -67,24 +106,12 @@ impl Memory {
         let lock = self.open_lock()?;
         lock.lock().map_err(|error| self.unusable(error))?;
         let mut versions = self.read()?;
-        self.check(&versions, name, version)?;
-        let mut changed = versions.policies.insert(name.to_owned(), version) != Some(version);
-        for CrlNumber { issuer, number } in crls {
-            let highest = versions.crls.get(issuer).copied().unwrap_or(0);
-            if *number < highest {
-                return Err(Error::CrlRolledBack {
-                    issuer: issuer.clone(),
-                    number: *number,
-                    highest,
-                });
-            }
-            changed |= versions.crls.insert(issuer.clone(), *number) != Some(*number);
-        }
-        if changed { self.write(&versions) } else { Ok(()) }
+        if change(&mut versions)? { self.write(&versions) } else { Ok(()) }
     }
 
     fn check(&self, versions: &Versions, name: &str, version: u64) -> Result<(), Error> {
         let highest = versions.policies.get(name).copied().unwrap_or(0);
+        let highest = highest.max(versions.floors.get(name).copied().unwrap_or(0));
         if version < highest {
             let memory = self.path().display().to_string();
             return Err(Error::PolicyRolledBack {
@@ -148,6 +175,16 @@ impl Memory {
     }
 }
 
+impl Versions {
+    /// Whether the floor is higher than it was.
+    fn raise(&mut self, name: &str, floor: u64) -> bool {
+        let known = self.floors.entry(name.to_owned()).or_insert(0);
+        let is_higher = floor > *known;
+        *known = floor.max(*known);
+        is_higher
+    }
+}
+
 fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.write(true).mode(0o600);
@@ -193,6 +230,25 @@ mod tests {
         memory.accept("p", 8, &crl(3)).unwrap();
         memory.check_policy("other", 1).unwrap();
         assert_eq!(memory.check_policy("p", 7).unwrap_err().code(), "policy-rolled-back");
+        fs::remove_dir_all(&memory.folder).unwrap();
+    }
+
+    #[test]
+    fn a_floor_counts_before_anything_is_accepted_and_never_sinks() {
+        let memory = memory("floors");
+        memory.accept("p", 3, &[]).unwrap();
+        memory.raise_floor("p", 0).unwrap();
+        memory.check_policy("p", 3).unwrap();
+        memory.raise_floor("p", 7).unwrap();
+        assert_eq!(memory.check_policy("p", 6).unwrap_err().code(), "policy-rolled-back");
+        assert_eq!(memory.accept("p", 6, &[]).unwrap_err().code(), "policy-rolled-back");
+        memory.raise_floor("p", 5).unwrap();
+        assert_eq!(memory.check_policy("p", 6).unwrap_err().code(), "policy-rolled-back");
+        memory.check_policy("p", 7).unwrap();
+        memory.check_policy("other", 1).unwrap();
+        // A memory from before there were floors is still one.
+        fs::write(memory.path(), "{\"schema\":1,\"policies\":{\"p\":2},\"crls\":{}}").unwrap();
+        memory.check_policy("p", 2).unwrap();
         fs::remove_dir_all(&memory.folder).unwrap();
     }
 

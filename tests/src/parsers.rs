@@ -191,7 +191,12 @@ pub fn policy(bytes: &[u8]) {
         }
         Err(error) => assert!(!error.problems().is_empty()),
     }
-    drop(Policy::lint(text, &read_anchor));
+    drop(Policy::lint(
+        text,
+        &read_anchor,
+        &Endorsements::new(),
+        UnixTime::from_secs(1_795_000_000),
+    ));
 }
 
 /// GGUF files, up to an engine that could answer.

@@ -5,7 +5,7 @@ use core::fmt;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-use attestation::{Sha256, UnixTime};
+use attestation::{Endorsements, Sha256, UnixTime};
 
 use crate::anchors::{Ark, TrustAnchors};
 use crate::result::{AnchorKind, PolicyId};
@@ -15,12 +15,14 @@ mod file;
 mod lint;
 mod read;
 mod show;
+mod signed;
 mod snp;
 mod tdx;
 
 pub(crate) use azure::AzurePolicy;
 pub use file::{Demand, EvidenceFreshness, Presence, Purpose, UnknownBits};
 pub use lint::{Problem, Weight};
+pub use signed::{PolicyKey, Signature, SignedPolicyError};
 pub(crate) use snp::{SigningKeyName, SnpPolicy};
 pub(crate) use tdx::{Grace, TdxPolicy, sgx_type};
 
@@ -32,6 +34,7 @@ pub type ReadAnchor<'a> = dyn Fn(&str) -> Result<Vec<u8>, String> + 'a;
 pub struct Policy {
     pub(crate) id: PolicyId,
     pub(crate) version: u64,
+    pub(crate) min_version: u64,
     pub(crate) purpose: Purpose,
     pub(crate) freshness: EvidenceFreshness,
     pub(crate) max_age: Duration,
@@ -108,8 +111,16 @@ impl Policy {
 
     /// What an author should look at: all that [`parse`](Self::parse) refuses, and all that makes
     /// a policy accept nothing, too much, or something that nobody filled in.
-    pub fn lint(text: &str, read_anchor: &ReadAnchor<'_>) -> Vec<Problem> {
-        lint::lint(text, read_anchor)
+    ///
+    /// What has a date is judged for the moment `now`. The advisories that a policy allows are
+    /// compared with those that the TCB Info in `endorsements` names, where there is any.
+    pub fn lint(
+        text: &str,
+        read_anchor: &ReadAnchor<'_>,
+        endorsements: &Endorsements,
+        now: UnixTime,
+    ) -> Vec<Problem> {
+        lint::lint(text, read_anchor, endorsements, now)
     }
 
     /// The policy in sentences.
@@ -135,6 +146,12 @@ impl Policy {
     /// Its version: clients remember the highest per name and refuse lower ones.
     pub const fn version(&self) -> u64 {
         self.version
+    }
+
+    /// The lowest version of this name that is still good: clients that read this one refuse lower
+    /// ones from then on, whether it ever accepted anything or not.
+    pub const fn min_version(&self) -> u64 {
+        self.min_version
     }
 
     /// What it is for.

@@ -6,11 +6,12 @@ mod world;
 use std::fs;
 use std::path::Path;
 
+use attestation::Endorsements;
 use attestation::snp::Product;
 use sim::Pki;
-use verifier::policy::{Purpose, Weight};
+use verifier::policy::{Problem, Purpose, Weight};
 use verifier::{AnchorKind, Code, Policy, Severity, appraise};
-use world::{World, report};
+use world::{NOW, World, report};
 
 /// One thing that is changed.
 type Change<'a> = &'a dyn Fn(&mut World);
@@ -61,10 +62,14 @@ fn every_shipped_policy_parses_under_its_own_name() {
     }
 }
 
+fn lint(text: &str) -> Vec<Problem> {
+    Policy::lint(text, &no_files, &Endorsements::new(), NOW)
+}
+
 #[test]
 fn lint_refuses_what_nobody_filled_in() {
     for (name, text) in shipped() {
-        let problems = Policy::lint(&text, &no_files);
+        let problems = lint(&text);
         let errors: Vec<_> = problems
             .iter()
             .filter(|problem| problem.weight == Weight::Error)
@@ -120,7 +125,7 @@ fn a_production_policy_cannot_bring_roots_of_its_own() {
     let (evidence, given) = (filled_in.evidence(), filled_in.endorsements());
     let outcome = appraise(&policy, &evidence, &given, &filled_in.expectation, filled_in.now);
     assert_eq!(world::codes(report(&outcome), Severity::Reject), [Code::RootNotTrusted]);
-    assert_eq!(Policy::lint(&filled_in.policy_text(), &no_files), []);
+    assert_eq!(lint(&filled_in.policy_text()), []);
 }
 
 #[test]
@@ -155,7 +160,7 @@ fn production_admits_no_relaxation() {
         assert_eq!(keys, [key]);
         // The same for evaluation is allowed, and lint says so.
         world.policy.insert("purpose".to_owned(), "evaluation".into());
-        let problems = Policy::lint(&world.policy_text(), &no_files);
+        let problems = lint(&world.policy_text());
         assert!(problems.iter().any(|p| p.key == key && p.weight == Weight::Warning), "{key}");
     }
 }
@@ -167,7 +172,7 @@ fn lint_wants_milan_by_chip_in_production() {
     world.set("sev-snp.min_tcb", "milan", minimum);
     world.set("sev-snp", "products", toml::Value::Array(vec!["milan".into(), "genoa".into()]));
     let errors = |world: &World| {
-        let problems = Policy::lint(&world.policy_text(), &no_files);
+        let problems = lint(&world.policy_text());
         problems
             .into_iter()
             .filter(|p| p.weight == Weight::Error)
@@ -278,7 +283,7 @@ fn sections_of_platforms_to_come_are_read_and_accept_nothing() {
     world.set("nvidia-gpu", "count", 8);
     let policy = parse(&world.policy_text());
     assert!(policy.show().contains("SEV-SNP is refused.\nTDX is refused."));
-    let errors: Vec<_> = Policy::lint(&world.policy_text(), &no_files);
+    let errors: Vec<_> = lint(&world.policy_text());
     assert!(errors.iter().any(|p| p.key == "policy" && p.weight == Weight::Error), "{errors:#?}");
 }
 
@@ -297,7 +302,7 @@ fn a_section_of_tdx_says_what_it_accepts() {
         .map(|key| format!("{key} = [\"{zero}\"]\n"))
         .concat();
     let problems = |keys: &str| -> Vec<(String, Weight)> {
-        let found = Policy::lint(&section(keys), &no_files);
+        let found = lint(&section(keys));
         found.into_iter().map(|problem| (problem.key, problem.weight)).collect()
     };
     assert_eq!(problems(&pinned), []);

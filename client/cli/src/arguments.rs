@@ -46,6 +46,10 @@ pub(crate) struct Verify {
     /// The policy (TOML).
     #[arg(long, value_name = "FILE")]
     pub(crate) policy: PathBuf,
+    /// A file with the public key of whoever signs policies (`veritee policy keygen`): a policy that
+    /// is not signed by it is refused.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy_key: Option<PathBuf>,
     /// The challenge that the evidence must answer; for a URL, random unless given.
     #[arg(long, value_name = "HEX")]
     pub(crate) challenge: Option<Challenge>,
@@ -98,13 +102,57 @@ pub(crate) enum PolicyCommand {
         /// The policy (TOML).
         #[arg(value_name = "FILE")]
         file: PathBuf,
+        /// A file or folder with TCB Info, to compare the advisories with that the policy allows; may
+        /// be repeated.
+        #[arg(long, value_name = "PATH")]
+        endorsements: Vec<PathBuf>,
+        /// Looks for this moment instead of now.
+        #[arg(long, value_name = "RFC3339")]
+        at: Option<UnixTime>,
     },
     /// Says in sentences what a policy accepts.
     Show {
         /// The policy (TOML).
         #[arg(value_name = "FILE")]
         file: PathBuf,
+        /// A file with the public key of whoever signs policies: one that is not signed by it is
+        /// refused.
+        #[arg(long, value_name = "FILE")]
+        policy_key: Option<PathBuf>,
     },
+    /// Makes a key to sign policies with: FILE, and its public half in FILE.pub.
+    Keygen {
+        /// A file that is not there yet.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Signs a policy and the files that it names; the signature goes beside it, into FILE.sig.
+    Sign {
+        /// The policy (TOML), in which `lint` finds no error.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The private key (`veritee policy keygen`).
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
+    /// Verifies NVIDIA's signed manifests (RIM) and writes their reference values for policies.
+    ImportRim(ImportRim),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportRim {
+    /// Manifests as NVIDIA serves them.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Verifies for this moment instead of now: signers of manifests are good for two years.
+    #[arg(long, value_name = "RFC3339")]
+    pub(crate) at: Option<UnixTime>,
+    /// NVIDIA's id of the manifest, where the file's name does not have it.
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: Option<String>,
+    /// Where to write: a file, or a folder for a file per manifest; standard output unless given.
+    #[arg(short, value_name = "PATH")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -115,6 +163,10 @@ pub(crate) struct Connection {
     /// The policy (TOML). None is built in.
     #[arg(long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
+    /// A file with the public key of whoever signs policies (`veritee policy keygen`): a policy that
+    /// is not signed by it is refused.
+    #[arg(long, requires = "policy", value_name = "FILE")]
+    pub(crate) policy_key: Option<PathBuf>,
     /// A file or folder with certificates and revocation lists that the enclaves' host does not hand
     /// out; may be repeated.
     #[arg(long, value_name = "PATH")]

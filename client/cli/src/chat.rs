@@ -7,9 +7,9 @@ use client::{Chat, Client, Closing, Enclave, Memory};
 
 use crate::arguments::{Chat as Arguments, Connection};
 use crate::failure::Failure;
-use crate::input;
 use crate::output::{Out, printable};
 use crate::world::World;
+use crate::{input, policy};
 
 /// Asks, and writes the answer to standard output as it arrives; everything else to standard error.
 pub(crate) async fn run(
@@ -39,7 +39,7 @@ pub(crate) fn connect(connection: &Connection, world: &World) -> Result<Client, 
         let message = "no policy is given, and none is built in: it says whom you trust".to_owned();
         return Err(Failure::usage(message, HOW_TO_POLICY));
     };
-    let policy = client::load_policy(path)?;
+    let policy = policy::load(path, connection.policy_key.as_deref())?;
     let memory = Memory::in_folder(world.state()?.clone());
     let endorsements = input::endorsements(&connection.endorsements)?;
     let builder = Client::builder(&connection.router, policy, world.clock.clone());

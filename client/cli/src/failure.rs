@@ -76,6 +76,14 @@ impl From<PolicyUnusable> for Failure {
             client::Unusable::Malformed(_) => {
                 Self::new(Family::Malformed, "policy-malformed", error.to_string(), next)
             }
+            client::Unusable::NotSigned(_) => {
+                let next = "get the policy from whoever signs it, with the file .sig beside it";
+                Self::new(Family::Rejected, "policy-not-signed", error.to_string(), next)
+            }
+            client::Unusable::SignatureInvalid(_) => {
+                let next = "get policy, files and signature again from whoever signs them";
+                Self::new(Family::Rejected, "policy-signature-invalid", error.to_string(), next)
+            }
         }
     }
 }

@@ -104,6 +104,11 @@ pub(crate) fn authorities(path: &Path) -> Result<Authorities, Failure> {
         .map_err(|error| Failure::usage(format!("{name} is refused: {error}"), next))
 }
 
+/// A manifest; one octet more than any has is kept, so that its reader says what is wrong.
+pub(crate) fn manifest(path: &Path) -> Result<Vec<u8>, Failure> {
+    read(open(path)?, rim::LEN_MAX, &path.display().to_string())
+}
+
 fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
     read(open(path)?, endorsements::INPUT_LEN_MAX, &path.display().to_string())
 }

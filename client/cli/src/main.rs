@@ -10,6 +10,8 @@ mod input;
 mod output;
 mod policy;
 mod proxying;
+mod rims;
+mod signing;
 mod table;
 mod verify;
 mod world;
@@ -51,7 +53,7 @@ fn run(command: Command, world: &World) -> Result<ExitCode, Failure> {
     match command {
         Command::Verify(verify) => runtime.block_on(verify::run(verify, world, out)),
         Command::Explain(explain) => runtime.block_on(explain::run(&explain, out)),
-        Command::Policy(policy) => policy::run(&policy, out),
+        Command::Policy(policy) => policy::run(&policy, world, out),
         Command::Chat(chat) => runtime.block_on(chat::run(chat, world, out)),
         Command::Proxy(proxy) => runtime.block_on(proxying::run(proxy, world, out)),
         Command::Demo(demo) => {

@@ -1,5 +1,6 @@
-//! `veritee policy lint` and `veritee policy show`.
+//! `veritee policy`: what a policy says, what is wrong with it, and who signed it.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use client::{Family, anchor_reader, read_policy};
@@ -8,13 +9,17 @@ use verifier::policy::{Problem, Weight};
 use crate::arguments::{Policy as Arguments, PolicyCommand};
 use crate::failure::Failure;
 use crate::output::Out;
+use crate::world::World;
+use crate::{input, rims, signing};
 
-/// Looks at a policy.
-pub(crate) fn run(arguments: &Arguments, out: &Out) -> Result<ExitCode, Failure> {
+/// Looks at a policy, or makes something for one.
+pub(crate) fn run(arguments: &Arguments, world: &World, out: &Out) -> Result<ExitCode, Failure> {
     match &arguments.command {
-        PolicyCommand::Lint { file } => {
+        PolicyCommand::Lint { file, endorsements, at } => {
+            let endorsements = input::endorsements(endorsements)?;
+            let now = at.unwrap_or_else(|| world.clock.now());
             let text = read_policy(file)?;
-            let problems = verifier::Policy::lint(&text, &anchor_reader(file));
+            let problems = verifier::Policy::lint(&text, &anchor_reader(file), &endorsements, now);
             for Problem { weight, key, message } in &problems {
                 let word = match weight {
                     Weight::Error => "error",
@@ -23,22 +28,36 @@ pub(crate) fn run(arguments: &Arguments, out: &Out) -> Result<ExitCode, Failure>
                 out.line(format_args!("{word:<8} {key}: {message}"))?;
             }
             let errors = problems.iter().filter(|problem| problem.weight == Weight::Error).count();
-            if errors == 0 {
-                out.line(format_args!("{}: good", file.display()))?;
-                return Ok(ExitCode::SUCCESS);
+            if errors > 0 {
+                return Err(refused(file, &text, errors));
             }
-            let message = format!("{}: refused, errors: {errors}", file.display());
-            // What is no policy at all is malformed; what one must not rely on is rejected.
-            let family = if verifier::Policy::parse(&text, &anchor_reader(file)).is_err() {
-                Family::Malformed
-            } else {
-                Family::Rejected
-            };
-            Err(Failure::new(family, "policy-refused", message, "correct what is listed above"))
+            out.line(format_args!("{}: good", file.display()))?;
         }
-        PolicyCommand::Show { file } => {
-            out.text(client::load_policy(file)?.show())?;
-            Ok(ExitCode::SUCCESS)
+        PolicyCommand::Show { file, policy_key } => {
+            out.text(load(file, policy_key.as_deref())?.show())?;
         }
+        PolicyCommand::Keygen { file } => signing::keygen(file, out)?,
+        PolicyCommand::Sign { file, key } => signing::sign(file, key, world, out)?,
+        PolicyCommand::ImportRim(arguments) => rims::import(arguments, world, out)?,
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The policy in `file`, signed by `key`'s owner where a key is given: then nothing else will do.
+pub(crate) fn load(file: &Path, key: Option<&Path>) -> Result<verifier::Policy, Failure> {
+    match key {
+        None => Ok(client::load_policy(file)?),
+        Some(key) => Ok(client::load_signed_policy(file, &client::read_policy_key(key)?)?),
+    }
+}
+
+/// What is no policy at all is malformed; what one must not rely on is rejected.
+pub(crate) fn refused(file: &Path, text: &str, errors: usize) -> Failure {
+    let message = format!("{}: refused, errors: {errors}", file.display());
+    let family = if verifier::Policy::parse(text, &anchor_reader(file)).is_err() {
+        Family::Malformed
+    } else {
+        Family::Rejected
+    };
+    Failure::new(family, "policy-refused", message, "correct what is listed above")
 }

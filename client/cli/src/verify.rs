@@ -11,11 +11,11 @@ use crate::arguments::Verify;
 use crate::failure::Failure;
 use crate::output::Out;
 use crate::world::World;
-use crate::{input, table};
+use crate::{input, policy, table};
 
 /// Judges evidence by a policy, and says everything that was found.
 pub(crate) async fn run(verify: Verify, world: &World, out: &Out) -> Result<ExitCode, Failure> {
-    let policy = client::load_policy(&verify.policy)?;
+    let policy = policy::load(&verify.policy, verify.policy_key.as_deref())?;
     let judged = judge(&verify, &policy, world, out).await;
     let report = match judged {
         Ok(report) => report,

@@ -20,13 +20,18 @@
 use core::fmt;
 use std::collections::BTreeMap;
 
+use attestation::gpu::{ReferenceKind, ReferenceMeasurement, ReferenceValues};
 use attestation::{Sha256, Sha384, UnixTime};
 
 mod canonical;
 mod chain;
+mod name;
 mod signature;
 mod swid;
 mod xml;
+
+/// Octets of the longest file that is read.
+pub use xml::LEN_MAX;
 
 /// A RIM that NVIDIA signed.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -89,6 +94,46 @@ fn import_under(root: &[u8], file: &[u8], at: UnixTime) -> Result<Rim, Refused> 
             swid::read(&document, signature.id, signer, Sha256::of(file)).map_err(malformed)
         }
         _ => Err(Refused { reasons }),
+    }
+}
+
+impl Rim {
+    /// The reference values in the form that policies read. `name` holds NVIDIA's id or at least
+    /// the board that a VBIOS is of, which the RIM itself does not say: `NV_GPU_VBIOS_`, project,
+    /// project SKU, chip SKU, version.
+    ///
+    /// # Errors
+    /// A name that does not have them, or has another version.
+    pub fn reference_values(&self, name: &str) -> Result<ReferenceValues, String> {
+        let Self { component, chip, version, tag_id: _, measurements, signer, digest } = self;
+        let (kind, name) = match component {
+            Component::Driver => {
+                (ReferenceKind::Driver, name::Name::of_driver(name, chip, version)?)
+            }
+            Component::Vbios => (ReferenceKind::Vbios, name::Name::of_vbios(name, chip, version)?),
+        };
+        let name::Name { id, board } = name;
+        let [project, project_sku, chip_sku] = board;
+        let measurement = |(index, digests): (&u8, &Vec<Sha384>)| ReferenceMeasurement {
+            index: *index,
+            digests: digests.clone(),
+        };
+        let values = ReferenceValues {
+            schema: ReferenceValues::SCHEMA,
+            kind,
+            id,
+            chip: chip.clone(),
+            version: version.clone(),
+            project,
+            project_sku,
+            chip_sku,
+            devtools: false,
+            source: Some(*digest),
+            not_after: Some(signer.not_after),
+            measurements: measurements.iter().map(measurement).collect(),
+        };
+        values.check().map_err(|malformed| malformed.to_string())?;
+        Ok(values)
     }
 }
 

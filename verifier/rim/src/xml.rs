@@ -322,7 +322,7 @@ fn is_part(part: &str) -> bool {
 const BAD_NAME: Malformed = Malformed("has a name that is none, or not in ASCII");
 
 /// Octets of a document. Real ones have 26 thousand.
-pub(crate) const LEN_MAX: usize = 256 << 10;
+pub const LEN_MAX: usize = 256 << 10;
 /// Elements around an element. Real ones have five.
 const DEPTH_MAX: usize = 16;
 /// Elements of a document: 254 measurements and what is around them.

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::{env, fs};
 
+use attestation::gpu::ReferenceValues;
 use rim::{Rim, import};
 
 /// The public ones (`PROVENANCE.md` of each folder): file, moment, and what is wrong with it.
@@ -96,7 +97,9 @@ fn nvidias_own_are_what_they_are() {
         ("nvtrust/Driver_RIM_test_no_gpu.swidtag", IN_2024, "driver GH100 545.00: 21 of 24"),
     ] {
         let found = match import(&read(name), at.parse().unwrap()) {
-            Ok(Rim { component, chip, version, measurements, .. }) => {
+            Ok(rim) => {
+                round_trips(&rim, name);
+                let Rim { component, chip, version, measurements, .. } = rim;
                 let values: usize = measurements.values().map(Vec::len).sum();
                 format!("{component} {chip} {version}: {} of {values}", measurements.len())
             }
@@ -109,4 +112,16 @@ fn nvidias_own_are_what_they_are() {
         };
         assert_eq!(found, expected, "{name} at {at}");
     }
+}
+
+/// What is written is what was signed, and policies can read it.
+fn round_trips(rim: &Rim, name: &str) {
+    let values = rim.reference_values(name.split('/').next_back().unwrap()).unwrap();
+    let read = ReferenceValues::parse(&values.encode()).unwrap();
+    assert_eq!(read, values);
+    assert_eq!((read.source, read.not_after), (Some(rim.digest), Some(rim.signer.not_after)));
+    let written: Vec<_> = read.measurements.into_iter().map(|it| (it.index, it.digests)).collect();
+    let signed: Vec<_> =
+        rim.measurements.iter().map(|(index, values)| (*index, values.clone())).collect();
+    assert_eq!(written, signed, "{name}");
 }

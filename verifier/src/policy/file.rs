@@ -19,6 +19,8 @@ pub(crate) struct PolicyFile {
     pub(crate) schema: u32,
     pub(crate) name: String,
     pub(crate) version: u64,
+    #[serde(rename = "min_version", default)]
+    pub(crate) min_version: u64,
     pub(crate) purpose: Purpose,
     #[serde(default)]
     pub(crate) freshness: FreshnessFile,

@@ -1,5 +1,12 @@
 //! What the author of a policy should look at before anybody relies on it.
 
+use core::time::Duration;
+use std::collections::BTreeSet;
+
+use attestation::UnixTime;
+use attestation::endorsements::{Endorsements, Kind};
+use serde_json::Value;
+
 use super::{Accept, Policy, Purpose, ReadAnchor};
 
 /// How much a [`Problem`] weighs.
@@ -33,12 +40,18 @@ impl Problem {
 }
 
 /// Looks at a policy's text.
-pub(super) fn lint(text: &str, read_anchor: &ReadAnchor<'_>) -> Vec<Problem> {
+pub(super) fn lint(
+    text: &str,
+    read_anchor: &ReadAnchor<'_>,
+    endorsements: &Endorsements,
+    now: UnixTime,
+) -> Vec<Problem> {
     let policy = match Policy::parse(text, read_anchor) {
         Ok(policy) => policy,
         Err(error) => return error.problems,
     };
     let mut problems = Vec::new();
+    let look = Look { policy: &policy, now, advisories: advisories(endorsements) };
     pinned(&policy, &mut problems);
     if policy.sev_snp.is_none() && policy.tdx.is_none() {
         problems.push(Problem::error(
@@ -53,10 +66,10 @@ pub(super) fn lint(text: &str, read_anchor: &ReadAnchor<'_>) -> Vec<Problem> {
         ));
     }
     if let Some(snp) = &policy.sev_snp {
-        snp.lint(&policy, &mut problems);
+        snp.lint(&look, &mut problems);
     }
     if let Some(tdx) = &policy.tdx {
-        tdx.lint(&mut problems);
+        tdx.lint(&look, &mut problems);
     }
     if let Some(azure) = &policy.azure {
         azure.lint(&policy, &mut problems);
@@ -67,6 +80,67 @@ pub(super) fn lint(text: &str, read_anchor: &ReadAnchor<'_>) -> Vec<Problem> {
     problems.sort_by_key(|problem| problem.weight);
     problems
 }
+
+/// What a section is looked at with.
+pub(super) struct Look<'a> {
+    /// The policy that the section is of.
+    pub(super) policy: &'a Policy,
+    /// For which moment.
+    pub(super) now: UnixTime,
+    /// Every advisory that the TCB Info at hand names; none where there is no TCB Info.
+    advisories: BTreeSet<String>,
+}
+
+impl Look<'_> {
+    /// Looks at the advisories that a section allows.
+    pub(super) fn advisories<'a>(
+        &self,
+        key: &str,
+        allowed: impl IntoIterator<Item = &'a String>,
+        problems: &mut Vec<Problem>,
+    ) {
+        for advisory in allowed {
+            if !self.advisories.is_empty() && !self.advisories.contains(advisory) {
+                let message = format!("{advisory} is in no TCB Info at hand: it allows nothing");
+                problems.push(Problem::warning(key, message));
+            }
+        }
+    }
+
+    /// Looks at the end of something that a section tolerates for a while.
+    pub(super) fn until(&self, key: &str, until: UnixTime, problems: &mut Vec<Problem>) {
+        if until < self.now {
+            let message = format!("ended at {until}: it tolerates nothing any more");
+            problems.push(Problem::error(key, message));
+        } else if until > self.now.saturating_add(TOLERANCE_MAX) {
+            let message = format!("ends at {until}: more than half a year is no tolerance");
+            problems.push(Problem::warning(key, message));
+        }
+    }
+}
+
+/// The advisories that TCB Info names, nobody having verified it: good enough to find a slip of the
+/// pen.
+fn advisories(endorsements: &Endorsements) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for item in endorsements.items(Kind::TcbInfo) {
+        let Ok(document) = serde_json::from_slice::<Value>(item) else { continue };
+        let Some(info) = document.get("tcbInfo") else { continue };
+        let modules = info.get("tdxModuleIdentities").and_then(Value::as_array);
+        for holder in modules.into_iter().flatten().chain([info]) {
+            let levels = holder.get("tcbLevels").and_then(Value::as_array);
+            for level in levels.into_iter().flatten() {
+                let ids = level.get("advisoryIDs").and_then(Value::as_array);
+                let ids = ids.into_iter().flatten().filter_map(Value::as_str);
+                found.extend(ids.map(str::to_owned));
+            }
+        }
+    }
+    found
+}
+
+/// How long a tolerance lasts that is still one.
+const TOLERANCE_MAX: Duration = Duration::from_secs(183 * 86_400);
 
 /// Model, configuration and measurement are pinned together or the rest means nothing: whoever
 /// chooses one of them freely chooses what reads the prompt.

@@ -54,6 +54,7 @@ impl Reader {
             schema,
             name,
             version,
+            min_version,
             purpose,
             freshness,
             models,
@@ -69,6 +70,9 @@ impl Reader {
         }
         if name.is_empty() || name.len() > 128 || !name.bytes().all(|b| b.is_ascii_graphic()) {
             self.problem("name", "must be 1 to 128 printable characters without spaces");
+        }
+        if min_version > version {
+            self.problem("min_version", "is above the version: the policy would refuse itself");
         }
         let max_age = self.duration("freshness.max_age", &freshness.max_age);
         let models = self.models(models);
@@ -98,6 +102,7 @@ impl Reader {
         let policy = Policy {
             id: PolicyId { name, digest: Sha256::of(text.as_bytes()) },
             version,
+            min_version,
             purpose,
             freshness: freshness.evidence,
             max_age,

@@ -20,6 +20,7 @@ fn write_policy(out: &mut String, policy: &Policy) -> core::fmt::Result {
     let Policy {
         id,
         version,
+        min_version,
         purpose,
         freshness,
         max_age,
@@ -34,6 +35,9 @@ fn write_policy(out: &mut String, policy: &Policy) -> core::fmt::Result {
     } = policy;
     writeln!(out, "Policy {}, version {version}, for {purpose}.", id.name)?;
     writeln!(out, "Its digest is sha256:{}.", id.digest)?;
+    if *min_version > 0 {
+        writeln!(out, "Who has read it refuses versions of it below {min_version} from then on.")?;
+    }
     match anchors.kind() {
         AnchorKind::Production => writeln!(out, "It trusts the vendors' own roots.")?,
         AnchorKind::Untrusted => {

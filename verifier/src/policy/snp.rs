@@ -8,10 +8,10 @@ use attestation::{Digest, Malformed, Sha384};
 use serde::Deserialize;
 
 use super::file::{AnyOr, Demand, Presence, UnknownBits};
-use super::lint::{Problem, is_empty};
+use super::lint::{Look, Problem, is_empty};
 use super::read::Reader;
 use super::show::demand;
-use super::{Accept, Policy, Purpose, list};
+use super::{Accept, Purpose, list};
 
 /// What is acceptable of SEV-SNP.
 #[derive(Clone, Debug)]
@@ -370,7 +370,7 @@ impl SnpPolicy {
     }
 
     /// What its author should look at.
-    pub(super) fn lint(&self, policy: &Policy, problems: &mut Vec<Problem>) {
+    pub(super) fn lint(&self, look: &Look<'_>, problems: &mut Vec<Problem>) {
         let mut error = |is_wrong: bool, key: &str, message: &str| {
             if is_wrong {
                 problems.push(Problem::error(key, message));
@@ -392,7 +392,7 @@ impl SnpPolicy {
             "is empty, and VLEKs are of a provider",
         );
         error(
-            policy.purpose == Purpose::Production
+            look.policy.purpose == Purpose::Production
                 && self.products.contains(&Product::Milan)
                 && self.chips == Accept::Any,
             "sev-snp.products",

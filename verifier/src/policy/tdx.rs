@@ -8,7 +8,7 @@ use attestation::{Digest, Sha384, UnixTime};
 use serde::Deserialize;
 
 use super::file::{AnyOr, Demand, Presence};
-use super::lint::{Problem, is_empty};
+use super::lint::{Look, Problem, is_empty};
 use super::read::Reader;
 use super::show::demand;
 use super::{Accept, list};
@@ -325,7 +325,7 @@ impl TdxPolicy {
     }
 
     /// What its author should look at.
-    pub(super) fn lint(&self, problems: &mut Vec<Problem>) {
+    pub(super) fn lint(&self, look: &Look<'_>, problems: &mut Vec<Problem>) {
         let mut error = |is_wrong: bool, key: &str, message: &str| {
             if is_wrong {
                 problems.push(Problem::error(key, message));
@@ -354,6 +354,10 @@ impl TdxPolicy {
                 "tdx.grace.tcb_date_min",
                 "is later than the grace's end",
             );
+            look.until("tdx.grace.until", grace.until, problems);
+        }
+        if let Accept::Only(allowed) = &self.advisories_allowed {
+            look.advisories("tdx.advisories_allowed", allowed, problems);
         }
     }
 
