@@ -360,3 +360,117 @@ fn a_section_of_tdx_says_what_it_accepts() {
     // A status that is not known is no status, and no key that is not known is read.
     assert_eq!(problems(&format!("{pinned}unknown = 1"))[0].0, "policy");
 }
+
+/// What lint says of `policy`, as `error key` and `warning key`, for `NOW`.
+fn words(text: &str, endorsements: &Endorsements) -> Vec<String> {
+    let word = |problem: &Problem| match problem.weight {
+        Weight::Error => format!("error {}", problem.key),
+        Weight::Warning => format!("warning {}", problem.key),
+    };
+    Policy::lint(text, &no_files, endorsements, NOW).iter().map(word).collect()
+}
+
+#[test]
+fn lint_finds_what_cannot_be_meant() {
+    let cases: [(&str, Change<'_>); 7] = [
+        ("error sev-snp.platform.smt", &|w| {
+            w.set("sev-snp.guest_policy", "smt", "refused");
+            w.set("sev-snp.platform", "smt", "required");
+        }),
+        ("error sev-snp.platform.rapl_disabled", &|w| {
+            w.set("sev-snp.guest_policy", "rapl_disabled", "required");
+            w.set("sev-snp.platform", "rapl_disabled", "refused");
+        }),
+        ("error sev-snp.platform.ciphertext_hiding", &|w| {
+            w.set("sev-snp.guest_policy", "ciphertext_hiding", "required");
+            w.set("sev-snp.platform", "ciphertext_hiding", "refused");
+        }),
+        ("error sev-snp.measurements", &|w| {
+            w.set("sev-snp", "measurements", list(&"00".repeat(48)));
+        }),
+        ("error sev-snp.chips", &|w| w.set("sev-snp", "chips", toml::Value::Array(Vec::new()))),
+        ("warning sev-snp.csp_ids", &|w| w.set("sev-snp", "csp_ids", list("example"))),
+        ("warning sev-snp.min_tcb", &|w| {
+            let mut minimum = w.policy["sev-snp"]["min_tcb"]["genoa"].clone();
+            minimum.as_table_mut().unwrap().insert("fmc".to_owned(), 1.into());
+            w.set("sev-snp.min_tcb", "turin", minimum);
+            w.set("sev-snp", "products", list("genoa"));
+        }),
+    ];
+    assert_eq!(words(&production().policy_text(), &Endorsements::new()), [""; 0]);
+    for (expected, spoil) in cases {
+        let mut world = production();
+        spoil(&mut world);
+        assert_eq!(words(&world.policy_text(), &Endorsements::new()), [expected]);
+    }
+}
+
+#[test]
+fn lint_knows_what_has_an_end() {
+    let tdx = |grace: &str, advisory: &str| {
+        let values: String = ["mr_td", "rtmr0", "rtmr1", "rtmr2", "rtmr3"]
+            .map(|name| format!("{name} = [\"{}\"]\n", "11".repeat(48)))
+            .concat();
+        format!(
+            "schema = 1\nname = \"t\"\nversion = 1\npurpose = \"evaluation\"\n\
+             [tdx]\n{values}advisories_allowed = [{advisory}]\n\
+             [tdx.grace]\nstatuses = [\"out-of-date\"]\nuntil = \"{grace}\"\n"
+        )
+    };
+    let none = Endorsements::new();
+    let found = |grace: &str, advisory: &str, given: &Endorsements| {
+        let mut found = words(&tdx(grace, advisory), given);
+        found.retain(|word| word.contains("grace") || word.contains("advisor"));
+        found
+    };
+    // `NOW` is 2026-11-18.
+    assert_eq!(found("2026-12-18T00:00:00Z", "", &none), [""; 0]);
+    assert_eq!(found("2026-11-01T00:00:00Z", "", &none), ["error tdx.grace.until"]);
+    assert_eq!(found("2027-11-18T00:00:00Z", "", &none), ["warning tdx.grace.until"]);
+    let mut given = Endorsements::new();
+    let info = format!(
+        "{{\"tcbInfo\":{{\"tcbLevels\":[{{\"advisoryIDs\":[\"INTEL-SA-00001\"]}}],\
+         \"tdxModuleIdentities\":[{{\"tcbLevels\":[{{\"advisoryIDs\":[\"INTEL-SA-00002\"]}}]}}]}},\
+         \"signature\":\"{}\"}}",
+        "00".repeat(64)
+    );
+    given.add(info.as_bytes()).unwrap();
+    let until = "2026-12-18T00:00:00Z";
+    let known = "\"INTEL-SA-00001\", \"INTEL-SA-00002\"";
+    assert_eq!(found(until, known, &given), [""; 0]);
+    assert_eq!(found(until, "\"INTEL-SA-00003\"", &given), ["warning tdx.advisories_allowed"]);
+    assert_eq!(found(until, "\"INTEL-SA-00003\"", &none), [""; 0], "nothing to compare with");
+}
+
+#[test]
+fn lint_tells_whose_roots_are_trusted() {
+    let mut world = World::new(Product::Genoa);
+    let ark = world.pki.ark().to_vec();
+    let read = move |_: &str| Ok(ark.clone());
+    let anchors = |world: &World| {
+        let problems = Policy::lint(&world.policy_text(), &read, &Endorsements::new(), NOW);
+        problems.into_iter().map(|p| p.key).filter(|key| key.starts_with("anchors.")).collect::<Vec<_>>()
+    };
+    assert_eq!(anchors(&world), Vec::<String>::new());
+    world.set("tdx", "mr_td", "any");
+    assert_eq!(anchors(&world), ["anchors.tdx"], "Intel's own beside one of ours");
+    world.policy.remove("tdx");
+    world.policy.remove("sev-snp");
+    assert_eq!(anchors(&world), ["anchors.sev-snp"], "roots of nothing");
+}
+
+#[test]
+fn a_policy_does_not_forbid_itself() {
+    let text = |min: u64| {
+        production().policy_text().replacen(
+            "version = 3",
+            &format!("version = 3\nmin_version = {min}"),
+            1,
+        )
+    };
+    let policy = parse(&text(3));
+    assert_eq!((policy.version(), policy.min_version()), (3, 3));
+    assert!(policy.show().contains("below 3"));
+    let error = Policy::parse(&text(4), &no_files).unwrap_err();
+    assert_eq!(error.problems()[0].key, "min_version");
+}

@@ -7,7 +7,8 @@ use attestation::UnixTime;
 use attestation::endorsements::{Endorsements, Kind};
 use serde_json::Value;
 
-use super::{Accept, Policy, Purpose, ReadAnchor};
+use super::{Accept, Ark, Policy, Purpose, ReadAnchor, TrustAnchors};
+use crate::anchors::intel;
 
 /// How much a [`Problem`] weighs.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -59,6 +60,7 @@ pub(super) fn lint(
             "has no section of a platform that can be appraised: it accepts nothing",
         ));
     }
+    anchored(&policy, &mut problems);
     for section in &policy.not_yet {
         problems.push(Problem::warning(
             section,
@@ -155,6 +157,31 @@ fn pinned(policy: &Policy, problems: &mut Vec<Problem>) {
     if policy.anchors.kind() == super::AnchorKind::Untrusted && policy.anchors.sev_snp().is_empty()
     {
         problems.push(Problem::error("anchors.sev-snp", "is empty: no root is trusted"));
+    }
+}
+
+/// Roots of a policy's own are for the platforms that it names, all of them.
+fn anchored(policy: &Policy, problems: &mut Vec<Problem>) {
+    if policy.anchors.kind() != super::AnchorKind::Untrusted {
+        return;
+    }
+    let vendors = TrustAnchors::production();
+    let of_amd = |anchors: &TrustAnchors| anchors.sev_snp().iter().map(Ark::id).collect::<Vec<_>>();
+    let of_intel = |anchors: &TrustAnchors| {
+        anchors.tdx().all().iter().map(intel::Root::id).collect::<Vec<_>>()
+    };
+    for (key, has_section, is_vendors) in [
+        ("anchors.sev-snp", policy.sev_snp.is_some(), of_amd(&policy.anchors) == of_amd(&vendors)),
+        ("anchors.tdx", policy.tdx.is_some(), of_intel(&policy.anchors) == of_intel(&vendors)),
+    ] {
+        if has_section && is_vendors {
+            let message = "names no root: the vendor's are trusted beside the policy's own";
+            problems.push(Problem::warning(key, message));
+        }
+        if !has_section && !is_vendors {
+            let message = "names roots of a platform that has no section: its evidence is refused";
+            problems.push(Problem::warning(key, message));
+        }
     }
 }
 

@@ -398,6 +398,37 @@ impl SnpPolicy {
             "sev-snp.products",
             "names milan, whose chip secrets can be extracted by software (BadFuse): list the chips that you own",
         );
+        // What a guest's policy forbids the platform cannot have, and the other way round.
+        let (guest, platform) = (&self.guest_policy, &self.platform);
+        for (key, of_guest, of_platform) in [
+            ("sev-snp.platform.smt", guest.smt, platform.smt),
+            ("sev-snp.platform.rapl_disabled", guest.rapl_disabled, platform.rapl_disabled),
+            (
+                "sev-snp.platform.ciphertext_hiding",
+                guest.ciphertext_hiding,
+                platform.ciphertext_hiding,
+            ),
+        ] {
+            let contradict = matches!(
+                (of_guest, of_platform),
+                (Demand::Refused, Demand::Required) | (Demand::Required, Demand::Refused)
+            );
+            error(contradict, key, "contradicts guest_policy: no platform is both");
+        }
+        let is_zero = |accept: &Accept<Sha384>| matches!(accept, Accept::Only(values) if values.iter().any(Sha384::is_zero));
+        error(
+            is_zero(&self.measurements),
+            "sev-snp.measurements",
+            "has one of zeros, which nobody measured",
+        );
+        if !vlek && !self.csp_ids.is_empty() {
+            let message = "names providers, and signing_keys accepts none of their keys";
+            problems.push(Problem::warning("sev-snp.csp_ids", message));
+        }
+        for product in self.min_tcb.keys().filter(|it| !self.products.contains(it)) {
+            let message = format!("is of {product}, which is not accepted: it demands nothing");
+            problems.push(Problem::warning("sev-snp.min_tcb", message));
+        }
         if self.products.contains(&Product::Milan) {
             problems.push(Problem::warning(
                 "sev-snp.products",
