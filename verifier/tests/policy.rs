@@ -78,6 +78,28 @@ fn lint_refuses_what_nobody_filled_in() {
         let expected: &[&str] = match name.as_str() {
             "snp-evaluation" => &[],
             "snp-production" => &["models", "config.digests", "sev-snp.measurements"],
+            "azure-production" => &[
+                "models",
+                "config.digests",
+                "sev-snp.measurements",
+                "azure.pcrs.4",
+                "azure.pcrs.7",
+                "azure.pcrs.9",
+            ],
+            "tdx-production" => {
+                &["models", "config.digests", "tdx.mr_td", "tdx.rtmr0", "tdx.rtmr1", "tdx.rtmr2"]
+            }
+            "high-assurance" => &[
+                "models",
+                "config.digests",
+                "sev-snp.measurements",
+                "sev-snp.chips",
+                "tdx.mr_td",
+                "tdx.rtmr0",
+                "tdx.rtmr1",
+                "tdx.rtmr2",
+                "tdx.platforms",
+            ],
             _ => &["models", "config.digests", "anchors.sev-snp", "sev-snp.measurements"],
         };
         assert_eq!(errors, expected, "{name}: {problems:#?}");
@@ -104,7 +126,11 @@ fn no_shipped_policy_accepts_the_simulated_platform() {
                 let report = report(&outcome);
                 assert!(outcome.is_err(), "{name} accepts the simulated platform");
                 let codes = world::codes(report, Severity::Reject);
-                assert_eq!(codes, [Code::RootNotTrusted], "{name}: {:#?}", report.findings);
+                let expected = match name.as_str() {
+                    "tdx-production" => Code::PlatformNotAllowed,
+                    _ => Code::RootNotTrusted,
+                };
+                assert_eq!(codes, [expected], "{name}: {:#?}", report.findings);
             }
         }
         assert!(world.judge().is_ok(), "a policy that names the root accepts it");
@@ -449,7 +475,11 @@ fn lint_tells_whose_roots_are_trusted() {
     let read = move |_: &str| Ok(ark.clone());
     let anchors = |world: &World| {
         let problems = Policy::lint(&world.policy_text(), &read, &Endorsements::new(), NOW);
-        problems.into_iter().map(|p| p.key).filter(|key| key.starts_with("anchors.")).collect::<Vec<_>>()
+        problems
+            .into_iter()
+            .map(|p| p.key)
+            .filter(|key| key.starts_with("anchors."))
+            .collect::<Vec<_>>()
     };
     assert_eq!(anchors(&world), Vec::<String>::new());
     world.set("tdx", "mr_td", "any");
