@@ -125,7 +125,7 @@ impl<'a> EventLog<'a> {
     }
 
     /// The events that were extended into a register, in their order.
-    pub fn extended(&self, register: Register) -> impl Iterator<Item = &Event<'a>> {
+    pub fn extended(&self, register: Register) -> impl Iterator<Item = &Event<'a>> + Clone {
         self.events.iter().filter(move |event| event.register == register && event.is_extended())
     }
 

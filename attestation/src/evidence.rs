@@ -14,19 +14,33 @@ use crate::{gpu, snp};
 /// Longest evidence in any form: a TDX quote with collateral or eight GPUs' reports fit in it.
 pub const LEN_MAX: usize = 4 << 20;
 
-/// Evidence exactly as an attester produced it. It has no accessors but [`as_wire`](Self::as_wire).
+/// Evidence exactly as an attester produced it. It has no accessors but those of its bytes.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Evidence(Vec<u8>);
+pub struct Evidence {
+    wire: Vec<u8>,
+    event_log: Option<Vec<u8>>,
+}
 
 impl Evidence {
     /// Takes ownership of wire bytes. Parsing happens in the verifier.
     pub const fn from_wire(bytes: Vec<u8>) -> Self {
-        Self(bytes)
+        Self { wire: bytes, event_log: None }
+    }
+
+    /// The same evidence with the event log of the boot that it is of, where that came by itself.
+    #[must_use]
+    pub fn with_event_log(self, log: Vec<u8>) -> Self {
+        Self { event_log: Some(log), ..self }
     }
 
     /// The bytes as received.
     pub fn as_wire(&self) -> &[u8] {
-        &self.0
+        &self.wire
+    }
+
+    /// The event log that came beside them.
+    pub fn event_log_as_wire(&self) -> Option<&[u8]> {
+        self.event_log.as_deref()
     }
 }
 

@@ -10,6 +10,7 @@ use crate::policy::{Demand, Policy};
 use crate::result::Horizon;
 
 pub(crate) mod azure;
+mod eventlog;
 mod snp;
 mod tdx;
 mod workload;
@@ -39,6 +40,27 @@ pub(crate) fn hardware(
         )),
     }
     horizon
+}
+
+/// Judges what a boot's event log shows of the hardware's registers.
+pub(crate) fn event_log(
+    authentic: &Authentic,
+    log: Option<&[u8]>,
+    policy: &Policy,
+    findings: &mut Vec<Finding>,
+) {
+    match (authentic.claims(), policy, log) {
+        (Claims::Tdx(claims), Policy { tdx: Some(tdx), .. }, log) => {
+            eventlog::judge(&claims.report.rtmr, log, &tdx.event_log, findings);
+        }
+        // Of a policy without a section all was said before.
+        (Claims::Tdx(_), Policy { tdx: None, .. }, _) | (Claims::Snp(_), _, None) => {}
+        (Claims::Snp(_), _, Some(_)) => {
+            let message =
+                "an event log was given, and SEV-SNP has no registers that it could replay to";
+            findings.push(Finding::reject(Code::EventLogNotApplicable, message));
+        }
+    }
 }
 
 /// Judges what runs on it. Yields the names under which the policy knows the model.

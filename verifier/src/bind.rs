@@ -66,6 +66,8 @@ pub(crate) struct Parts {
     accel_digest: Option<Sha256>,
     /// The accelerators' evidence: the exact bytes that the statement's digest is of.
     pub(crate) accel: Option<Vec<u8>>,
+    /// The event log of the CPU's evidence.
+    pub(crate) event_log: Option<Vec<u8>>,
     /// What the bundle says of its hardware's vendor.
     pub(crate) endorsements: Endorsements,
 }
@@ -88,13 +90,6 @@ impl Parts {
             accel,
             endorsements,
         } = Bundle::parse(bytes)?;
-        // No platform that is appraised has a log.
-        if event_log.is_some() {
-            return Err(Malformed::invalid(
-                "bundle",
-                "has an event log, which is not appraised yet",
-            ));
-        }
         let mut parsed = Endorsements::new();
         if !endorsements.is_empty() {
             parsed.add(&endorsements)?;
@@ -112,6 +107,7 @@ impl Parts {
                 .map_err(|_| Malformed::invalid("freshness", "is no freshness proof"))?,
             accel_digest: accel.as_deref().map(Sha256::of),
             accel,
+            event_log,
             endorsements: parsed,
         };
         Ok((parts, cpu0))

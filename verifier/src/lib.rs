@@ -83,7 +83,13 @@ pub fn appraise_with(
 ) -> Result<AttestationResult, Refused> {
     let appraisal = Appraisal::new(policy, chains, now);
     match Presented::parse(evidence, expectation) {
-        Ok(presented) => appraisal.run(presented, endorsements.inspect_untrusted(), expectation),
+        Ok(mut presented) => {
+            // What the caller has is what the caller means.
+            if let Some(log) = evidence.inspect_untrusted().event_log_as_wire() {
+                presented.event_log = Some(log.to_vec());
+            }
+            appraisal.run(presented, endorsements.inspect_untrusted(), expectation)
+        }
         Err((platform, finding)) => Appraisal { platform, ..appraisal }.refuse(*finding),
     }
 }
@@ -95,6 +101,8 @@ struct Presented {
     accelerators: Option<Accelerators>,
     /// What Azure's paravisor and its TPM say besides.
     azure: Option<AzureEvidence>,
+    /// The event log of the boot.
+    event_log: Option<Vec<u8>>,
     /// What a bundle carries beside them.
     parts: Option<Parts>,
 }
@@ -126,6 +134,7 @@ impl Presented {
             cpu: Some(cpu),
             accelerators: None,
             azure: None,
+            event_log: None,
             parts: None,
         };
         let of_azure = |azure: AzureEvidence| match &azure.report.hardware {
@@ -133,20 +142,16 @@ impl Presented {
                 let cpu = CpuEvidence::SnpReport(report.clone());
                 Ok(Self { azure: Some(azure), ..of_cpu("azure-sev-snp", cpu) })
             }
-            Hardware::Tdx(_) => match azure.td_quote.clone() {
-                Some(quote) => {
-                    let cpu = CpuEvidence::TdxQuote(quote);
-                    Ok(Self { azure: Some(azure), ..of_cpu("azure-tdx", cpu) })
-                }
-                None => {
+            Hardware::Tdx(_) => {
+                let quote = azure.td_quote.clone().ok_or_else(|| {
                     let message =
                         "a report of TDX proves nothing to another machine without a quote of it";
-                    Err((
-                        "azure-tdx",
-                        Box::new(Finding::reject(Code::AzureTdQuoteMissing, message)),
-                    ))
-                }
-            },
+                    let finding = Finding::reject(Code::AzureTdQuoteMissing, message);
+                    ("azure-tdx", Box::new(finding))
+                })?;
+                let cpu = CpuEvidence::TdxQuote(quote);
+                Ok(Self { azure: Some(azure), ..of_cpu("azure-tdx", cpu) })
+            }
         };
         match EvidenceKind::detect(bytes).map_err(malformed)? {
             EvidenceKind::Bundle => {
@@ -158,7 +163,8 @@ impl Presented {
                     CpuPlatform::SevSnp => CpuEvidence::SnpReport(cpu0.bytes),
                     CpuPlatform::Tdx => CpuEvidence::TdxQuote(cpu0.bytes),
                 };
-                Ok(Self { accelerators, parts: Some(parts), ..of_cpu(platform, cpu) })
+                let event_log = parts.event_log.take();
+                Ok(Self { accelerators, event_log, parts: Some(parts), ..of_cpu(platform, cpu) })
             }
             EvidenceKind::SnpReport(report) => {
                 Ok(of_cpu("sev-snp", CpuEvidence::SnpReport(report)))
@@ -175,6 +181,7 @@ impl Presented {
                     cpu: None,
                     accelerators,
                     azure: None,
+                    event_log: None,
                     parts: None,
                 })
             }
@@ -217,7 +224,7 @@ impl<'a> Appraisal<'a> {
         given: &Endorsements,
         expectation: &Expectation,
     ) -> Result<AttestationResult, Refused> {
-        let Presented { platform, cpu, accelerators, mut azure, parts } = presented;
+        let Presented { platform, cpu, accelerators, mut azure, event_log, parts } = presented;
         self.platform = platform;
         let none = Endorsements::new();
         let of_azure = azure.as_mut().map(|azure| core::mem::take(&mut azure.endorsements));
@@ -237,6 +244,11 @@ impl<'a> Appraisal<'a> {
                 Err(finding) => return self.refuse(*finding),
             }
         }
+        if cpu.is_none() && event_log.is_some() {
+            let message =
+                "an event log was given, and there is no CPU's evidence that it could be of";
+            self.findings.push(Finding::reject(Code::EventLogNotApplicable, message));
+        }
         if let Some(accelerators) = &accelerators {
             self.accelerators(accelerators, context);
         }
@@ -250,6 +262,7 @@ impl<'a> Appraisal<'a> {
                 None => bound = self.bind(authentic, parts, expectation),
             }
             horizon = appraise::hardware(authentic, self.policy, self.now, &mut self.findings);
+            appraise::event_log(authentic, event_log.as_deref(), self.policy, &mut self.findings);
         }
         if let Some(bound) = &bound {
             models = appraise::workload(bound, self.policy, &mut self.findings);

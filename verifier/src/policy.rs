@@ -11,6 +11,7 @@ use crate::anchors::{Ark, TrustAnchors};
 use crate::result::{AnchorKind, PolicyId};
 
 mod azure;
+mod events;
 mod file;
 mod lint;
 mod read;
@@ -20,6 +21,7 @@ mod snp;
 mod tdx;
 
 pub(crate) use azure::AzurePolicy;
+pub(crate) use events::{Entry, EventLogPolicy};
 pub use file::{Demand, EvidenceFreshness, Presence, Purpose, UnknownBits};
 pub use lint::{Problem, Weight};
 pub use signed::{PolicyKey, Signature, SignedPolicyError};

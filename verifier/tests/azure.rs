@@ -372,6 +372,58 @@ fn evidence_of_real_machines_has_its_verdict() {
     assert_eq!(report(&outcome).verdict, Verdict::Unavailable);
 }
 
+/// TDX: the quote is of the report that the paravisor kept, or it says nothing of the TPM's key.
+#[test]
+fn evidence_of_real_machines_with_tdx_has_its_verdict() {
+    let Some(root) = vectors() else { return };
+    let any = "\"any\"";
+    let text = format!(
+        "schema = 1\nname = \"real\"\nversion = 1\npurpose = \"evaluation\"\n[freshness]\nevidence = \"cached\"\n\
+         binding = \"if-present\"\n[config]\ndigests = {any}\n\
+         [tdx]\nmr_td = {any}\nrtmr0 = {any}\nrtmr1 = {any}\nrtmr2 = {any}\nrtmr3 = {any}\nmr_config_id = {any}\n\
+         mr_owner = {any}\nmr_owner_config = {any}\nservice_td = {any}\nadvisories_allowed = {any}\n\
+         min_tcb_evaluation = 1\nattributes.sept_ve_disable = \"allowed\"\nrevocation = \"if-present\"\ntcb_status = [\"up-to-date\", \"out-of-date\"]\n\
+         [azure]\nsecure_boot = \"allowed\"",
+    );
+    let policy = Policy::parse(&text, &|_| Err("no files".to_owned())).unwrap();
+    let collateral = root.join("../tdx/assembled/automata-oct25-00806F05.collateral.json");
+    let mut endorsements = Endorsements::new();
+    endorsements.add(&fs::read(collateral).unwrap()).unwrap();
+    let endorsements = Unverified::new(endorsements);
+    let judge = |evidence: &[u8]| {
+        appraise(
+            &policy,
+            &Unverified::new(Evidence::from_wire(evidence.to_vec())),
+            &endorsements,
+            &Expectation::cached(),
+            "2025-11-01T12:26:40Z".parse::<UnixTime>().unwrap(),
+        )
+    };
+    for name in ["tdx-trustee/evidence-v0.json", "tdx-trustee/evidence-v1.json"] {
+        let outcome = judge(&fs::read(root.join(name)).unwrap());
+        let said = report(&outcome);
+        assert!(outcome.is_ok(), "{name}: {:#?}", said.findings);
+        assert_eq!((said.platform, &said.claims["azure"]["tpm"]), ("azure-tdx", &json!(true)));
+    }
+    // The same machine's report, of another moment: a register differs, and the report's hash fits.
+    let mut evidence: Value =
+        serde_json::from_slice(&fs::read(root.join("tdx-trustee/evidence-v0.json")).unwrap())
+            .unwrap();
+    let hcl = evidence["hcl_report"].as_array_mut().unwrap();
+    hcl[32 + 512 + 208] = (hcl[32 + 512 + 208].as_u64().unwrap() ^ 1).into();
+    let info: Vec<u8> =
+        serde_json::from_value(Value::from(hcl[32 + 512..32 + 1024].to_vec())).unwrap();
+    for (at, octet) in attestation::Sha384::of(&info).0.into_iter().enumerate() {
+        hcl[32 + 80 + at] = octet.into();
+    }
+    let outcome = judge(evidence.to_string().as_bytes());
+    assert_eq!(codes(report(&outcome), Severity::Reject), [Code::AzureTdReportMismatch]);
+    for raw in ["tdx-trustee/hcl-report.bin", "kinvolk/hcl-report-tdx.bin"] {
+        let outcome = judge(&fs::read(root.join(raw)).unwrap());
+        assert_eq!(codes(report(&outcome), Severity::Reject), [Code::AzureTdQuoteMissing], "{raw}");
+    }
+}
+
 /// Every bit of the report's and the quote's signed octets counts.
 #[test]
 fn no_single_octet_of_the_evidence_can_change() {

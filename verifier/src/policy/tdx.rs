@@ -3,10 +3,12 @@
 use core::fmt::{self, Write as _};
 use std::collections::BTreeSet;
 
+use attestation::eventlog::Register;
 use attestation::tdx::TcbStatus;
 use attestation::{Digest, Sha384, UnixTime};
 use serde::Deserialize;
 
+use super::events::{EventLogFile, EventLogPolicy};
 use super::file::{AnyOr, Demand, Presence};
 use super::lint::{Look, Problem, is_empty};
 use super::read::Reader;
@@ -17,7 +19,9 @@ use super::{Accept, list};
 #[derive(Clone, Debug)]
 pub(crate) struct TdxPolicy {
     pub(crate) mr_td: Accept<Sha384>,
+    /// Of a register that is judged by its events, any.
     pub(crate) rtmr: [Accept<Sha384>; 4],
+    pub(crate) event_log: EventLogPolicy,
     pub(crate) mr_config_id: Accept<Sha384>,
     pub(crate) mr_owner: Accept<Sha384>,
     pub(crate) mr_owner_config: Accept<Sha384>,
@@ -51,6 +55,7 @@ pub(crate) struct TdxFile {
     rtmr1: AnyOr<String>,
     rtmr2: AnyOr<String>,
     rtmr3: AnyOr<String>,
+    event_log: EventLogFile,
     mr_config_id: AnyOr<String>,
     mr_owner: AnyOr<String>,
     mr_owner_config: AnyOr<String>,
@@ -77,6 +82,7 @@ impl Default for TdxFile {
             rtmr1: none(),
             rtmr2: none(),
             rtmr3: none(),
+            event_log: EventLogFile::default(),
             mr_config_id: zero(),
             mr_owner: zero(),
             mr_owner_config: zero(),
@@ -161,6 +167,7 @@ impl Reader {
             rtmr1,
             rtmr2,
             rtmr3,
+            event_log,
             mr_config_id,
             mr_owner,
             mr_owner_config,
@@ -179,14 +186,23 @@ impl Reader {
         if zero_padding == Demand::Required {
             self.problem("tdx.zero_padding", "is allowed or refused: nobody needs padding");
         }
+        let event_log = self.event_log(event_log);
+        let mut rtmr = [
+            self.accept("tdx.rtmr0", rtmr0, str::parse),
+            self.accept("tdx.rtmr1", rtmr1, str::parse),
+            self.accept("tdx.rtmr2", rtmr2, str::parse),
+            self.accept("tdx.rtmr3", rtmr3, str::parse),
+        ];
+        // Its events say what may be in a register: its value need not be given besides.
+        for (accept, register) in rtmr.iter_mut().zip(Register::RTMRS) {
+            if event_log.pins(register) && is_empty(accept) {
+                *accept = Accept::Any;
+            }
+        }
         TdxPolicy {
             mr_td: self.accept("tdx.mr_td", mr_td, str::parse),
-            rtmr: [
-                self.accept("tdx.rtmr0", rtmr0, str::parse),
-                self.accept("tdx.rtmr1", rtmr1, str::parse),
-                self.accept("tdx.rtmr2", rtmr2, str::parse),
-                self.accept("tdx.rtmr3", rtmr3, str::parse),
-            ],
+            rtmr,
+            event_log,
             mr_config_id: self.accept("tdx.mr_config_id", mr_config_id, str::parse),
             mr_owner: self.accept("tdx.mr_owner", mr_owner, str::parse),
             mr_owner_config: self.accept("tdx.mr_owner_config", mr_owner_config, str::parse),
@@ -290,8 +306,12 @@ impl TdxPolicy {
     /// and is a warning in every verdict that uses it.
     pub(super) fn relaxations(&self, note: &mut dyn FnMut(bool, &'static str, &str)) {
         for (key, name, accept) in self.measurements() {
-            note(*accept == Accept::Any, key, &format!("accepts any {name}"));
+            let is_pinned = Register::RTMRS
+                .into_iter()
+                .any(|register| self.event_log.pins(register) && key.ends_with(register.name()));
+            note(*accept == Accept::Any && !is_pinned, key, &format!("accepts any {name}"));
         }
+        self.event_log.relaxations(note);
         note(self.service_td == Accept::Any, "tdx.service_td", "accepts any service TD");
         note(
             self.tcb_status.iter().any(|status| *status != TcbStatus::UpToDate),
@@ -334,6 +354,12 @@ impl TdxPolicy {
         for (key, _, accept) in self.measurements() {
             error(is_empty(accept), key, "is empty: no TD is accepted");
         }
+        self.event_log.lint(problems);
+        let mut error = |is_wrong: bool, key: &str, message: &str| {
+            if is_wrong {
+                problems.push(Problem::error(key, message));
+            }
+        };
         error(is_empty(&self.platforms), "tdx.platforms", "is empty: no platform is accepted");
         error(is_empty(&self.sgx_types), "tdx.sgx_types", "is empty: no platform is accepted");
         error(self.tcb_status.is_empty(), "tdx.tcb_status", "is empty: no platform is accepted");
@@ -367,6 +393,7 @@ impl TdxPolicy {
         for (_, name, accept) in self.measurements() {
             writeln!(out, "  {name}: {accept}.")?;
         }
+        self.event_log.show(out)?;
         writeln!(out, "  Service TDs: {}.", self.service_td)?;
         writeln!(out, "  TCB status: {}.", list(&self.tcb_status))?;
         if let Some(Grace { statuses, until, tcb_date_min }) = &self.grace {
