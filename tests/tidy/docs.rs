@@ -326,7 +326,7 @@ fn claim_number(line: &str) -> Option<usize> {
 }
 
 /// The names of all tests by file: functions under `#[test]` or `#[tokio::test]`.
-fn tests_by_file() -> BTreeMap<String, BTreeSet<String>> {
+pub(crate) fn tests_by_file() -> BTreeMap<String, BTreeSet<String>> {
     let mut tests = BTreeMap::new();
     for file in with_extension("rs") {
         let mut names = BTreeSet::new();

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, fs};
 use attestation::{Endorsements, UnixTime};
 use verifier::{Code, Policy, policy::Weight};
 
+use crate::docs::tests_by_file;
 use crate::repository::{Tracked, document, none, quoted, root, tracked};
 
 /// `docs/rejections.md` has one row per code, in the order of the enum, and no other.
@@ -27,6 +28,72 @@ fn rejection_codes_are_documented() {
     }
     for row in rows.iter().filter(|row| !known.contains(*row)) {
         complaints.push(format!("docs/rejections.md: `{row}` is no code of the verifier's"));
+    }
+    none(&complaints);
+}
+
+/// `docs/verification.md` has a row per code, and every function and test that it names is there.
+#[test]
+fn verification_covers_every_code() {
+    let page = document("docs/verification.md");
+    let (_, rest) = page.split_once("## The checks, by code").expect("the page has its tables");
+    let (tables, peers) = rest.split_once("## Manifests").expect("the tables end");
+    let known: BTreeSet<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+    let tests = tests_by_file();
+    let mut complaints = Vec::new();
+    let mut rows = Vec::new();
+    for line in tables.lines().filter(|line| line.starts_with("| `")) {
+        let columns: Vec<&str> = line.split(" | ").collect();
+        let [code, _, _, places, shown] = columns[..] else {
+            complaints.push(format!("docs/verification.md: not five columns: {line}"));
+            continue;
+        };
+        let code = quoted(code).first().copied().unwrap_or_default();
+        rows.push(code);
+        for place in quoted(places) {
+            let is_there = place.split_once("::").is_some_and(|(file, name)| {
+                let path = root().join("verifier/src").join(file);
+                let text = fs::read_to_string(path).unwrap_or_default();
+                ["(", "<"].iter().any(|end| text.contains(&format!("fn {name}{end}")))
+            });
+            if !is_there {
+                complaints.push(format!("docs/verification.md: {code}: there is no {place}"));
+            }
+        }
+        for test in quoted(shown) {
+            let is_there = test
+                .split_once("::")
+                .is_some_and(|(file, name)| tests.get(file).is_some_and(|it| it.contains(name)));
+            if !is_there {
+                complaints.push(format!("docs/verification.md: {code}: there is no test {test}"));
+            }
+        }
+        if quoted(shown).is_empty() && !shown.contains("nothing yet") {
+            complaints.push(format!("docs/verification.md: {code}: names no test"));
+        }
+    }
+    for code in &known {
+        if rows.iter().filter(|row| *row == code).count() != 1 {
+            complaints.push(format!("docs/verification.md: not one row starts with | `{code}` |"));
+        }
+    }
+    for row in rows.iter().filter(|row| !known.contains(*row)) {
+        complaints.push(format!("docs/verification.md: `{row}` is no code of the verifier's"));
+    }
+    if !tables.contains(&format!("Codes: {}.", known.len())) {
+        complaints.push(format!("docs/verification.md: there are {} codes", known.len()));
+    }
+    for test in quoted(peers).into_iter().filter(|name| name.contains(".rs::")) {
+        let (file, name) = test.split_once("::").unwrap_or_default();
+        if !tests.get(file).is_some_and(|it| it.contains(name)) {
+            complaints.push(format!("docs/verification.md: there is no test {test}"));
+        }
+    }
+    let of_peers = peers.lines().filter(|line| line.starts_with("| "));
+    for code in of_peers.filter_map(|line| line.split(" | ").nth(1)).flat_map(quoted) {
+        if code.contains('-') && !known.contains(code) {
+            complaints.push(format!("docs/verification.md: `{code}` is no code of the verifier's"));
+        }
     }
     none(&complaints);
 }
