@@ -5,8 +5,9 @@
 //! | Milan | `milan-ark.der` | `69d063b45344d26a…95639a540bcd` | 2020-10-22 to 2045-10-22 |
 //! | Genoa | `genoa-ark.der` | `4c6598d19c18719c…10d103db2f1` | 2022-01-26 to 2047-01-26 |
 //! | Turin | `turin-ark.der` | `1f084161a44bb6d9…9c73dd3f6a` | 2023-05-15 to 2048-05-15 |
+//! | NVIDIA devices | `nvidia-device-identity.der` | `102bf659d5419614…0b9a690b167b48` | 2021-11-05 to 9999-12-31 |
 //!
-//! Source: AMD's key distribution service, `https://kdsintf.amd.com/vcek/v1/{product}/cert_chain`;
+//! Source: AMD's key distribution service, `https://kdsintf.amd.com/vcek/v1/{product}/cert_chain`; NVIDIA's verifiers;
 //! `anchors/README.md` says how to compare. The intermediates beside them are no anchors: they
 //! save a download, and count only as far as an anchor signed them.
 
@@ -32,6 +33,8 @@ pub(crate) struct TrustAnchors {
     periods: Vec<Period>,
     /// The built-in intermediates that one of the roots signed.
     signed: Vec<&'static [u8]>,
+    /// NVIDIA's roots of devices, DER.
+    nvidia: Vec<Cow<'static, [u8]>>,
 }
 
 /// From when to when something is good, both included.
@@ -75,7 +78,8 @@ impl TrustAnchors {
         };
         let signed = intermediates().iter().filter(is_signed).map(|signed| signed.der).collect();
         drop(roots);
-        Self { kind, tdx, sev_snp, digest: Sha256::of(&all), periods, signed }
+        let nvidia = vec![Cow::Borrowed(NVIDIA_ROOT)];
+        Self { kind, tdx, sev_snp, digest: Sha256::of(&all), periods, signed, nvidia }
     }
 
     /// Whose roots these are.
@@ -96,6 +100,17 @@ impl TrustAnchors {
     /// From when to when each of the roots of SEV-SNP is good.
     pub(crate) fn periods(&self) -> &[Period] {
         &self.periods
+    }
+
+    /// The same with a policy's own roots for NVIDIA's devices.
+    #[must_use]
+    pub(crate) fn with_nvidia(self, roots: Vec<Vec<u8>>) -> Self {
+        Self { nvidia: roots.into_iter().map(Cow::Owned).collect(), ..self }
+    }
+
+    /// The roots of NVIDIA's devices, DER.
+    pub(crate) fn nvidia(&self) -> impl Iterator<Item = &[u8]> {
+        self.nvidia.iter().map(AsRef::as_ref)
     }
 
     /// The roots of TDX.
@@ -139,6 +154,25 @@ impl Ark {
     }
 }
 
+/// Whether a policy's own certificate is a root of NVIDIA's devices: one that signed itself, as theirs does.
+///
+/// # Errors
+/// A sentence that says what it is not.
+pub(crate) fn nvidia_root(der: Vec<u8>) -> Result<Vec<u8>, String> {
+    let certificate = Certificate::parse(&der).map_err(|malformed| malformed.to_string())?;
+    let is_root = certificate.subject_cn() == NVIDIA_NAME
+        && certificate.is_self_issued()
+        && certificate.is_well_formed()
+        && certificate.is_ca()
+        && certificate.algorithm() == Some(Algorithm::EcdsaP384)
+        && certificate.is_signed_by(certificate.key());
+    if is_root {
+        Ok(der)
+    } else {
+        Err(format!("is no root: it is not {NVIDIA_NAME}, a CA that signed itself"))
+    }
+}
+
 fn amd() -> Vec<Ark> {
     let ark = |(product, der): &(Product, &'static [u8])| Ark {
         product: *product,
@@ -161,6 +195,10 @@ pub(crate) fn intermediates() -> &'static [Certificate<'static>] {
     });
     &PARSED
 }
+
+/// The common name of NVIDIA's root of devices.
+pub(crate) const NVIDIA_NAME: &str = "NVIDIA Device Identity CA";
+const NVIDIA_ROOT: &[u8] = include_bytes!("../anchors/nvidia-device-identity.der");
 
 const INTERMEDIATES: [&[u8]; 4] = [
     include_bytes!("../anchors/milan-ask.der"),
@@ -198,6 +236,19 @@ mod tests {
             // They also pass what is asked of a policy's own.
             assert!(Ark::of_policy(ark.der.to_vec()).is_ok());
         }
+    }
+
+    #[test]
+    fn the_shipped_root_of_devices_is_nvidias_by_fingerprint() {
+        let anchors = TrustAnchors::production();
+        let roots: Vec<_> = anchors.nvidia().collect();
+        assert_eq!(
+            roots.iter().map(|der| Sha256::of(der).to_string()).collect::<Vec<_>>(),
+            ["102bf659d5419614c9d8e6aecebc80454eb26b1df6a769ac720b9a690b167b48"]
+        );
+        // It also passes what is asked of a policy's own, and AMD's does not.
+        assert!(nvidia_root(roots[0].to_vec()).is_ok());
+        assert!(nvidia_root(anchors.sev_snp()[0].der.to_vec()).is_err());
     }
 
     #[test]

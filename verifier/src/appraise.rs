@@ -11,6 +11,7 @@ use crate::result::Horizon;
 
 pub(crate) mod azure;
 mod eventlog;
+pub(crate) mod nvidia;
 mod snp;
 mod tdx;
 mod workload;

@@ -13,6 +13,7 @@ use crate::result::{CrlNumber, Horizon};
 pub(crate) mod azure;
 pub(crate) mod cache;
 mod given;
+pub(crate) mod nvidia;
 mod revocation;
 pub(crate) mod snp;
 pub(crate) mod tdx;
@@ -109,10 +110,10 @@ pub(crate) fn cpu(
     Ok(claims.filter(|_| passes).map(Authentic))
 }
 
-/// Whether a finding keeps evidence from being authentic. A list that is missing leaves it authentic
-/// and the verdict open; so does TCB Info, without which a TD is still whose it is, on a platform of
-/// which nobody says how good it is.
+/// Whether a finding keeps evidence from being authentic. A list or an OCSP response that is missing leaves
+/// it authentic and the verdict open; so does TCB Info, without which a TD is still whose it is, on a
+/// platform of which nobody says how good it is.
 fn fails(finding: &Finding) -> bool {
     finding.severity == Severity::Reject
-        && !matches!(finding.code, Code::CrlMissing | Code::TcbInfoMissing)
+        && !matches!(finding.code, Code::CrlMissing | Code::TcbInfoMissing | Code::OcspMissing)
 }

@@ -31,23 +31,31 @@ pub struct Expectation {
     /// The 64 bytes that the hardware must have signed, where the caller knows them: the way to
     /// bind raw vendor evidence, which carries no statement.
     pub report_data: Option<ReportData>,
+    /// The nonce that NVIDIA's OCSP responses must repeat, where the caller asked with one.
+    pub ocsp_nonce: Option<[u8; 32]>,
 }
 
 impl Expectation {
     /// The evidence answers `challenge`.
     pub const fn challenged(challenge: Challenge) -> Self {
-        Self { freshness: Freshness::Challenged(challenge), report_data: None }
+        Self { freshness: Freshness::Challenged(challenge), report_data: None, ocsp_nonce: None }
     }
 
     /// The evidence may be from before the question.
     pub const fn cached() -> Self {
-        Self { freshness: Freshness::Cached, report_data: None }
+        Self { freshness: Freshness::Cached, report_data: None, ocsp_nonce: None }
     }
 
     /// The hardware signed exactly these 64 bytes.
     #[must_use]
     pub const fn with_report_data(self, report_data: ReportData) -> Self {
         Self { report_data: Some(report_data), ..self }
+    }
+
+    /// NVIDIA's OCSP responses repeat this nonce.
+    #[must_use]
+    pub const fn with_ocsp_nonce(self, nonce: [u8; 32]) -> Self {
+        Self { ocsp_nonce: Some(nonce), ..self }
     }
 }
 
@@ -191,6 +199,44 @@ pub(crate) fn check_raw(
             "raw evidence answers no challenge; how fresh it is rests on the REPORT_DATA that the caller stated, if any",
         )),
         (Freshness::Cached, EvidenceFreshness::Cached) => {}
+    }
+}
+
+/// Checks what raw evidence of accelerators alone can show: that it answers the challenge, which each
+/// device's nonce is compared with.
+pub(crate) fn check_accelerators(
+    component: &'static str,
+    expectation: &Expectation,
+    policy: &Policy,
+    findings: &mut Vec<Finding>,
+) {
+    let message = "evidence of accelerators alone carries no binding: nothing ties keys to it";
+    let finding = match policy.binding {
+        Presence::Required => Finding::reject(Code::BindingNotChecked, message),
+        Presence::IfPresent => Finding::warn(Code::BindingNotChecked, message),
+    };
+    findings.push(finding.of(component));
+    if expectation.report_data.is_some() {
+        findings.push(
+            Finding::reject(
+                Code::ReportDataMismatch,
+                "accelerators sign a nonce of 32 bytes, and no REPORT_DATA: state it as the challenge",
+            )
+            .of(component),
+        );
+    }
+    if (expectation.freshness, policy.freshness)
+        == (Freshness::Cached, EvidenceFreshness::Challenged)
+    {
+        findings.push(
+            Finding::reject(
+                Code::NotChallenged,
+                "the policy wants evidence that answers a challenge, and none was asked",
+            )
+            .of(component)
+            .expected("challenged")
+            .actual("cached"),
+        );
     }
 }
 

@@ -2,10 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::authenticate::nvidia::AuthenticDevice;
 use crate::authenticate::{Authentic, Claims};
 use crate::bind::Bound;
 
 mod azure;
+mod nvidia;
 mod snp;
 mod tdx;
 
@@ -21,6 +23,11 @@ pub(crate) fn to_json(authentic: &Authentic, bound: Option<&Bound>) -> Map<Strin
         map.insert("binding".to_owned(), binding(bound));
     }
     map
+}
+
+/// Claims of devices beside the CPU, each under its name.
+pub(crate) fn of_devices(devices: &[AuthenticDevice]) -> Map<String, Value> {
+    nvidia::to_json(devices)
 }
 
 fn binding(bound: &Bound) -> Value {

@@ -458,6 +458,79 @@ codes! {
     /// The policy pins no register of the virtual TPM.
     TpmPcrsNotPinned, "tpm-pcrs-not-pinned", Rejected, "docs/policy.md azure.pcrs", "pin registers in azure.pcrs";
 
+    /// A certificate of a device's chain was given neither in the evidence nor beside it.
+    DeviceCertificateMissing, "device-certificate-missing", Unavailable, "docs/policy.md nvidia-gpu", "give the device's chain with --endorsements";
+    /// A device's chain is not of five certificates with the names of their roles, in their order.
+    DeviceChainInvalid, "device-chain-invalid", Rejected, "docs/verification.md NVIDIA 3", "refuse the enclave: NVIDIA's devices have no other chains";
+    /// A device signed another nonce than the one that it must have been asked with.
+    DeviceNonceMismatch, "device-nonce-mismatch", Rejected, "docs/protocol.md §5.2", "ask again with a new challenge; refuse the enclave if it persists: the evidence is another's, or replayed";
+    /// What stands beside a device's report is not what the report says.
+    DeviceEnvelopeMismatch, "device-envelope-mismatch", Rejected, "docs/policy.md nvidia-gpu", "refuse the enclave: somebody changed the evidence";
+    /// A device's certificates are of another architecture than the evidence says.
+    DeviceArchitectureMismatch, "device-architecture-mismatch", Rejected, "docs/policy.md nvidia-gpu", "refuse the enclave: somebody changed the evidence";
+    /// A switch calls itself by another name in the fabric than its certificate does.
+    DeviceIdentityMismatch, "device-identity-mismatch", Rejected, "docs/policy.md nvidia-switch", "refuse the enclave: the report is not of the device that its chain names";
+    /// A GPU's report does not say which firmware wrote it, as reports under drivers from 550 on do.
+    DeviceFwidMissing, "device-fwid-missing", Rejected, "TCG DICE Attestation Architecture §6.1", "have the operator update the driver";
+    /// A GPU's report is of other firmware than its signing key was made for.
+    DeviceFwidMismatch, "device-fwid-mismatch", Rejected, "TCG DICE Attestation Architecture §6.1", "refuse the enclave: the report is not of the device that its chain names";
+    /// A device's certificate says that its firmware is not secure, in recovery, or can be debugged.
+    DeviceDebug, "device-debug", Rejected, "TCG DICE Attestation Architecture §6.1.1 OperationalFlags", "refuse the enclave: it keeps no secret";
+    /// No OCSP response about a certificate of a device's chain was given.
+    OcspMissing, "ocsp-missing", Unavailable, "RFC 6960 §2.2", "give NVIDIA's responses for the chain with --endorsements";
+    /// An OCSP response is signed by nobody whom a CA of the chain named for it, or by one whose time is over.
+    OcspResponderNotAuthorised, "ocsp-responder-not-authorised", Rejected, "RFC 6960 §4.2.2.2", "fetch the response again from the vendor";
+    /// An OCSP response's signature does not verify under the key of one who may answer.
+    OcspSignatureInvalid, "ocsp-signature-invalid", Rejected, "RFC 6960 §3.2", "fetch the response again from the vendor";
+    /// An OCSP response does not repeat the nonce that was asked with.
+    OcspNonceMismatch, "ocsp-nonce-mismatch", Rejected, "RFC 6960 §4.4.1", "fetch the response again from the vendor";
+    /// An OCSP response was signed, or holds from, after the moment of the appraisal.
+    OcspNotYetValid, "ocsp-not-yet-valid", Rejected, "RFC 6960 §3.2", "check the clock, or the moment given with --at";
+    /// An OCSP response's `nextUpdate` has passed, or it has none.
+    OcspExpired, "ocsp-expired", Rejected, "RFC 6960 §3.2", "fetch a current response";
+    /// NVIDIA revoked a certificate of a device's chain.
+    DeviceRevoked, "device-revoked", Rejected, "RFC 6960 §2.2", "refuse the enclave: its vendor disowned the device";
+    /// NVIDIA suspended a certificate of a device's chain: it is on hold.
+    DeviceOnHold, "device-on-hold", Rejected, "RFC 5280 §5.3.1 certificateHold", "wait until NVIDIA takes the hold off, or use another device";
+    /// NVIDIA does not know a certificate of a device's chain.
+    DeviceStatusUnknown, "device-status-unknown", Rejected, "RFC 6960 §2.2", "refuse the enclave: its vendor does not know the device";
+    /// The policy does not accept devices of this architecture.
+    DeviceArchitectureNotAllowed, "device-architecture-not-allowed", Rejected, "docs/policy.md architectures", "add the architecture if you mean to accept it";
+    /// A device is not on the policy's list.
+    DeviceNotAllowed, "device-not-allowed", Rejected, "docs/policy.md devices", "add the device if you know whose it is";
+    /// A GPU's driver is older than the policy's minimum.
+    DeviceDriverBelowMinimum, "device-driver-below-minimum", Rejected, "docs/policy.md min_driver", "have the operator update the driver";
+    /// A device's VBIOS is older than the policy's minimum.
+    DeviceVbiosBelowMinimum, "device-vbios-below-minimum", Rejected, "docs/policy.md min_vbios", "have the operator update the VBIOS";
+    /// A GPU's mode of confidential computing is none of the policy's.
+    DeviceModeNotAllowed, "device-mode-not-allowed", Rejected, "docs/policy.md confidential_compute", "have the operator set the mode that the policy wants";
+    /// A GPU states a mode that has no name, or one that its `PCIe` protection contradicts.
+    DeviceModeContradictory, "device-mode-contradictory", Rejected, "docs/policy.md confidential_compute", "refuse the enclave, or update this program";
+    /// The policy has no reference values of a device's driver or VBIOS.
+    DeviceReferenceMissing, "device-reference-missing", Rejected, "docs/policy.md reference_values", "import the vendor's reference values of that version if you accept it";
+    /// The reference values of a device's driver or VBIOS are no longer good.
+    DeviceReferenceExpired, "device-reference-expired", Rejected, "docs/policy.md not_after", "import the vendor's reference values again";
+    /// The reference values of driver and VBIOS are about the same measurement.
+    DeviceReferenceOverlap, "device-reference-overlap", Rejected, "docs/policy.md reference_values", "import the vendor's reference values again, and compare them";
+    /// A measurement is none that the reference values have: other firmware, or developer tools.
+    DeviceMeasurementMismatch, "device-measurement-mismatch", Rejected, "docs/policy.md reference_values", "have the operator turn developer tools off and reset the GPU; refuse the enclave if it persists";
+    /// A report lacks measurements that its architecture or the reference values have, or has others.
+    DeviceMeasurementMissing, "device-measurement-missing", Rejected, "docs/policy.md reference_values", "refuse the enclave: genuine devices report all measurements";
+    /// A report has measurements that no reference value is about.
+    DeviceMeasurementUnlisted, "device-measurement-unlisted", Rejected, "docs/policy.md unlisted", "find out what is measured there; set unlisted to tolerated if you can do without";
+    /// A GPU matches reference values of one with its developer tools on.
+    DeviceDevtools, "device-devtools", Rejected, "docs/policy.md devtools", "have the operator turn developer tools off";
+    /// A switch's settings are not locked.
+    SwitchUnlocked, "switch-unlocked", Rejected, "docs/policy.md unlocked", "have the operator lock the switch";
+    /// The evidence has another number of devices than the policy wants.
+    DeviceCount, "device-count", Rejected, "docs/policy.md count", "use an enclave with as many devices as the policy says";
+    /// One device stands in the evidence for two.
+    DeviceRepeated, "device-repeated", Rejected, "docs/policy.md count", "refuse the enclave: somebody copied a device's evidence";
+    /// The fabric of GPUs and switches is not closed: one leads to a device that is not here, or is not protected.
+    DeviceTopology, "device-topology", Rejected, "docs/policy.md topology", "refuse the enclave: what its GPUs say to each other can be read elsewhere";
+    /// The policy demands GPUs, and the evidence has none.
+    AcceleratorsMissing, "accelerators-missing", Rejected, "docs/policy.md nvidia-gpu", "use an enclave with GPUs, or a policy without their section";
+
     /// `REPORT_DATA` is not the 64 bytes that were expected: the keys or the challenge were not this guest's.
     ReportDataMismatch, "report-data-mismatch", Rejected, "docs/protocol.md §5.2", "refuse the enclave: somebody swapped keys or evidence";
     /// A member of the bundle is not the one that the statement names by its digest.
@@ -474,8 +547,6 @@ codes! {
     StatementExpired, "statement-expired", Rejected, "docs/protocol.md §5.1", "fetch the evidence of the present epoch";
     /// Cached evidence is older than the policy's `max_age`.
     EvidenceTooOld, "evidence-too-old", Rejected, "docs/policy.md max_age", "ask for evidence with a challenge";
-    /// The statement names accelerators, or the bundle carries evidence of them, which this version cannot appraise.
-    AcceleratorsNotSupported, "accelerators-not-supported", Rejected, "docs/protocol.md §5.2", "use an enclave without accelerators";
     /// The attested model is none of the policy's, or is not served under a name that the policy gives it.
     ModelNotAllowed, "model-not-allowed", Rejected, "docs/policy.md models", "add the model's manifest digest to models if you trust it";
     /// The attested configuration is none of the policy's.

@@ -16,6 +16,7 @@
 use core::cmp::Reverse;
 
 use attestation::azure::{AzureEvidence, Hardware};
+use attestation::gpu::{DeviceEvidence, GpuReport, parse_devices};
 use attestation::{
     CpuPlatform, Endorsements, Evidence, EvidenceKind, Malformed, UnixTime, Unverified,
 };
@@ -29,6 +30,7 @@ mod claims;
 mod crypto;
 pub mod ear;
 mod finding;
+mod ocsp;
 pub mod policy;
 pub mod receipt;
 mod result;
@@ -45,6 +47,7 @@ pub use result::{
 };
 
 use crate::authenticate::azure::AuthenticAzure;
+use crate::authenticate::nvidia::{self, Asked};
 use crate::authenticate::{Authentic, Context, CpuEvidence};
 use crate::bind::{Bound, Parts};
 use crate::finding::BUNDLE;
@@ -109,12 +112,24 @@ struct Presented {
 
 /// Evidence of accelerators.
 struct Accelerators {
-    bytes: Vec<u8>,
-    /// What each device must have signed; none where the caller asked with no challenge.
-    nonce: Option<[u8; 32]>,
+    devices: Vec<DeviceEvidence>,
+    asked: Asked,
 }
 
 impl Presented {
+    /// Accelerators without a CPU.
+    fn of_devices(devices: Vec<DeviceEvidence>, expectation: &Expectation) -> Self {
+        let nonce = match expectation.freshness {
+            Freshness::Challenged(challenge) => Some(challenge.0),
+            Freshness::Cached => None,
+        };
+        let only_switches = devices.iter().all(nvidia::is_switch);
+        let platform = if only_switches { "nvidia-switch" } else { "nvidia-gpu" };
+        let asked = Asked { nonce, ocsp_nonce: expectation.ocsp_nonce };
+        let accelerators = Some(Accelerators { devices, asked });
+        Self { platform, cpu: None, accelerators, azure: None, event_log: None, parts: None }
+    }
+
     /// # Errors
     /// The platform, as far as it is known, and why there is nothing to appraise.
     fn parse(
@@ -157,7 +172,10 @@ impl Presented {
             EvidenceKind::Bundle => {
                 let (mut parts, cpu0) = Parts::parse(bytes).map_err(malformed)?;
                 let nonce = Some(parts.accelerator_nonce());
-                let accelerators = parts.accel.take().map(|bytes| Accelerators { bytes, nonce });
+                let asked = Asked { nonce, ocsp_nonce: expectation.ocsp_nonce };
+                let devices = parts.accel.take().map(|json| parse_devices(&json)).transpose();
+                let devices = devices.map_err(malformed)?;
+                let accelerators = devices.map(|devices| Accelerators { devices, asked });
                 let platform = cpu0.platform.name();
                 let cpu = match cpu0.platform {
                     CpuPlatform::SevSnp => CpuEvidence::SnpReport(cpu0.bytes),
@@ -171,19 +189,12 @@ impl Presented {
             }
             EvidenceKind::TdxQuote(quote) => Ok(of_cpu("tdx", CpuEvidence::TdxQuote(quote))),
             EvidenceKind::NvidiaJson => {
-                let nonce = match expectation.freshness {
-                    Freshness::Challenged(challenge) => Some(challenge.0),
-                    Freshness::Cached => None,
-                };
-                let accelerators = Some(Accelerators { bytes: bytes.to_vec(), nonce });
-                Ok(Self {
-                    platform: "nvidia-gpu",
-                    cpu: None,
-                    accelerators,
-                    azure: None,
-                    event_log: None,
-                    parts: None,
-                })
+                let devices = parse_devices(bytes).map_err(malformed)?;
+                Ok(Self::of_devices(devices, expectation))
+            }
+            EvidenceKind::NvidiaReport(report) => {
+                let report = GpuReport::parse(&report).map_err(malformed)?;
+                Ok(Self::of_devices(vec![DeviceEvidence::of_report(report)], expectation))
             }
             EvidenceKind::AzureHcl(report) => {
                 of_azure(AzureEvidence::of_report(&report).map_err(malformed)?)
@@ -195,6 +206,13 @@ impl Presented {
             _ => Err(not_supported("unknown")),
         }
     }
+}
+
+/// What authentic accelerators say, and when what they rest on ends.
+#[derive(Default)]
+struct Devices {
+    claims: serde_json::Map<String, serde_json::Value>,
+    horizon: Horizon,
 }
 
 /// One appraisal on its way.
@@ -249,8 +267,16 @@ impl<'a> Appraisal<'a> {
                 "an event log was given, and there is no CPU's evidence that it could be of";
             self.findings.push(Finding::reject(Code::EventLogNotApplicable, message));
         }
+        let mut devices = Devices::default();
         if let Some(accelerators) = &accelerators {
-            self.accelerators(accelerators, context);
+            devices = self.accelerators(accelerators, context);
+        } else if self.policy.nvidia_gpu.is_some() {
+            let message = "the policy demands GPUs, and the evidence has none";
+            self.findings.push(Finding::reject(Code::AcceleratorsMissing, message).of_bundle());
+        }
+        if cpu.is_none() {
+            let first = if platform == "nvidia-switch" { "switch0" } else { "gpu0" };
+            bind::check_accelerators(first, expectation, self.policy, &mut self.findings);
         }
         let mut bound = None;
         let mut models = Vec::new();
@@ -267,7 +293,7 @@ impl<'a> Appraisal<'a> {
         if let Some(bound) = &bound {
             models = appraise::workload(bound, self.policy, &mut self.findings);
         }
-        self.conclude(authentic.as_ref(), of_azure.as_ref(), bound, models, horizon)
+        self.conclude(authentic.as_ref(), of_azure.as_ref(), devices, bound, models, horizon)
     }
 
     /// Judges what Azure's paravisor and its TPM say, from the hardware's word for it on.
@@ -295,16 +321,20 @@ impl<'a> Appraisal<'a> {
     }
 
     /// Judges accelerators, beside a CPU or alone.
-    fn accelerators(&mut self, accelerators: &Accelerators, _context: Context<'_>) {
-        let Accelerators { bytes, nonce } = accelerators;
-        let (code, asked) = match self.platform {
-            "nvidia-gpu" => (Code::PlatformNotSupported, nonce.is_some()),
-            _ => (Code::AcceleratorsNotSupported, true),
-        };
-        let asked = if asked { "" } else { ", and nobody asked for them" };
-        let message = format!("evidence of accelerators is not appraised yet{asked}");
-        let digest = attestation::Sha256::of(bytes);
-        self.findings.push(Finding::reject(code, message).of_bundle().actual(digest));
+    fn accelerators(&mut self, accelerators: &Accelerators, context: Context<'_>) -> Devices {
+        let Accelerators { devices, asked } = accelerators;
+        let authentic = nvidia::authenticate(devices, asked, context, &mut self.findings);
+        let presented = appraise::nvidia::Presented::of(devices);
+        appraise::nvidia::not_evaluated(&authentic, presented, &mut self.findings);
+        let mut horizon = Horizon::default();
+        for device in &authentic {
+            horizon.extend(device.device().horizon.clone());
+        }
+        let findings = &mut self.findings;
+        let judged_by =
+            appraise::nvidia::judge(&authentic, presented, self.policy, self.now, findings);
+        horizon.extend(judged_by);
+        Devices { claims: claims::of_devices(&authentic), horizon }
     }
 
     /// What the hardware vouches for; nothing where a check of it fails, or where there is nothing.
@@ -333,6 +363,7 @@ impl<'a> Appraisal<'a> {
         self,
         authentic: Option<&Authentic>,
         azure: Option<&AuthenticAzure>,
+        devices: Devices,
         bound: Option<Bound>,
         models: Vec<String>,
         mut horizon: Horizon,
@@ -347,6 +378,8 @@ impl<'a> Appraisal<'a> {
         if let Some(azure) = azure {
             claims.insert("azure".to_owned(), claims::azure(azure));
         }
+        claims.extend(devices.claims);
+        horizon.extend(devices.horizon);
         if let Some(bound) = &bound {
             horizon.add_of(BUNDLE, "statement", bound.statement.not_after);
         }

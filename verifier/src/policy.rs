@@ -14,6 +14,7 @@ mod azure;
 mod events;
 mod file;
 mod lint;
+mod nvidia;
 mod read;
 mod show;
 mod signed;
@@ -24,6 +25,9 @@ pub(crate) use azure::AzurePolicy;
 pub(crate) use events::{Entry, EventLogPolicy};
 pub use file::{Demand, EvidenceFreshness, Presence, Purpose, UnknownBits};
 pub use lint::{Problem, Weight};
+pub(crate) use nvidia::{
+    DevicePolicy, DriverVersion, GpuPolicy, References, SwitchPolicy, VbiosVersion,
+};
 pub use signed::{PolicyKey, Signature, SignedPolicyError};
 pub(crate) use snp::{SigningKeyName, SnpPolicy};
 pub(crate) use tdx::{Grace, TdxPolicy, sgx_type};
@@ -48,8 +52,8 @@ pub struct Policy {
     pub(crate) tdx: Option<TdxPolicy>,
     /// What holds for machines on Azure besides.
     pub(crate) azure: Option<AzurePolicy>,
-    /// Sections of platforms that are parsed and not appraised yet.
-    pub(crate) not_yet: Vec<&'static str>,
+    pub(crate) nvidia_gpu: Option<GpuPolicy>,
+    pub(crate) nvidia_switch: Option<SwitchPolicy>,
 }
 
 /// Which values are acceptable.

@@ -13,7 +13,7 @@ use x509_parser::time::ASN1Time;
 use crate::crypto::{self, P256_POINT_LEN, P384_POINT_LEN, RSA_4096_LEN};
 
 mod crl;
-mod der;
+pub(crate) mod der;
 mod extensions;
 
 pub(crate) use crl::Crl;
@@ -35,6 +35,9 @@ pub(crate) struct Certificate<'a> {
     /// Names: contents octets.
     issuer: &'a [u8],
     subject: &'a [u8],
+    /// The subject's name and its key, whole.
+    subject_der: &'a [u8],
+    key_der: &'a [u8],
     validity: (UnixTime, UnixTime),
     key: Key<'a>,
     extensions: Extensions<'a>,
@@ -92,7 +95,9 @@ impl<'a> Certificate<'a> {
         is_algorithm(algorithm).then_some(())?;
         let (issuer, rest) = element(rest, SEQUENCE)?;
         let (validity, rest) = element(rest, SEQUENCE)?;
-        let (subject, rest) = element(rest, SEQUENCE)?;
+        let (subject, after_subject) = element(rest, SEQUENCE)?;
+        let subject_der = rest.get(..rest.len().checked_sub(after_subject.len())?)?;
+        let rest = after_subject;
         let (_, after_key) = element(rest, SEQUENCE)?;
         let key = rest.get(..rest.len().checked_sub(after_key.len())?)?;
         let (_issuer_id, rest) = optional(after_key, ISSUER_ID)?;
@@ -111,6 +116,8 @@ impl<'a> Certificate<'a> {
             serial,
             issuer: is_name(issuer).then_some(issuer)?,
             subject: is_name(subject).then_some(subject)?,
+            subject_der,
+            key_der: key,
             validity: (unix(not_before), unix(not_after)),
             key: spki(key)?,
             extensions: match extensions {
@@ -168,14 +175,17 @@ impl<'a> Certificate<'a> {
     /// Whether the certificate is of version 3, repeats no extension, and marks none as critical
     /// that is not understood here.
     pub(crate) fn is_well_formed(&self) -> bool {
-        let understood = |item: extensions::Item<'_>| match item.oid {
+        self.understands(|item| match item.oid {
             BASIC_CONSTRAINTS => all_of::<BasicConstraints>(item.value).is_some(),
             KEY_USAGE => all_of::<KeyUsage>(item.value).is_some(),
             _ => false,
-        };
+        })
+    }
+
+    fn understands(&self, critical: impl Fn(extensions::Item<'_>) -> bool) -> bool {
         self.is_v3
             && self.extensions.are_unique()
-            && self.extensions.iter().all(|item| !item.critical || understood(item))
+            && self.extensions.iter().all(|item| !item.critical || critical(item))
     }
 
     /// Whether it may issue certificates: critical CA flag, and a key usage of certificate signing.
@@ -212,6 +222,40 @@ impl<'a> Certificate<'a> {
                 all_of::<KeyUsage>(value).map(|found| Some(found.key_cert_sign()))
             }
         }
+    }
+
+    /// Whether its key is for signatures other than on certificates and lists.
+    pub(crate) fn may_sign(&self) -> bool {
+        let critical = |item: extensions::Item<'_>| item.oid == KEY_USAGE && item.critical;
+        let Extension::Once(value) = self.extension(KEY_USAGE) else { return false };
+        self.extensions.iter().any(critical)
+            && all_of::<KeyUsage>(value).is_some_and(|usage| usage.digital_signature())
+    }
+
+    /// Whether it is a well-formed one for a key that signs OCSP responses and issues nothing (RFC 6960
+    /// §4.2.2.2).
+    pub(crate) fn is_for_ocsp(&self) -> bool {
+        let Extension::Once(uses) = self.extension(EXTENDED_KEY_USAGE) else { return false };
+        let Some(mut uses) = only(uses, SEQUENCE) else { return false };
+        let mut is_for_ocsp = false;
+        while let Some((usage, rest)) = element(uses, OBJECT) {
+            is_for_ocsp |= usage == OCSP_SIGNING;
+            uses = rest;
+        }
+        let understood = self.understands(|item| {
+            [BASIC_CONSTRAINTS, KEY_USAGE, EXTENDED_KEY_USAGE].contains(&item.oid)
+        });
+        is_for_ocsp && uses.is_empty() && understood && self.may_sign() && !self.claims_ca()
+    }
+
+    /// The subject's name, DER.
+    pub(crate) const fn subject_der(&self) -> &'a [u8] {
+        self.subject_der
+    }
+
+    /// The subject's key, as its `SubjectPublicKeyInfo` has it: DER.
+    pub(crate) const fn key_der(&self) -> &'a [u8] {
+        self.key_der
     }
 
     /// The contents of the extension with this OID (its DER contents octets).
@@ -298,7 +342,7 @@ const PSS_SHA384_WITH_TRAILER: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x0
 /// `ecdsa-with-SHA256`, without parameters (RFC 5758 §3.2).
 const ECDSA_SHA256: &[u8] = b"\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02";
 /// `ecdsa-with-SHA384`, without parameters.
-const ECDSA_SHA384: &[u8] = b"\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x03";
+pub(crate) const ECDSA_SHA384: &[u8] = b"\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x03";
 
 /// OID `rsaEncryption`, contents octets.
 const RSA_ENCRYPTION: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01";
@@ -317,6 +361,9 @@ const EXTENSIONS: u8 = 0xa3;
 /// OIDs, contents octets.
 const BASIC_CONSTRAINTS: &[u8] = b"\x55\x1d\x13";
 const KEY_USAGE: &[u8] = b"\x55\x1d\x0f";
+const EXTENDED_KEY_USAGE: &[u8] = b"\x55\x1d\x25";
+/// `id-kp-OCSPSigning`.
+const OCSP_SIGNING: &[u8] = b"\x2b\x06\x01\x05\x05\x07\x03\x09";
 const COMMON_NAME: &[u8] = b"\x55\x04\x03";
 
 /// What x509-parser reads of `der`, if it reads all of it.

@@ -302,15 +302,17 @@ fn the_digest_is_of_the_exact_text() {
 }
 
 #[test]
-fn sections_of_platforms_to_come_are_read_and_accept_nothing() {
+fn sections_that_accept_nothing_are_told() {
     let mut world = World::new(Product::Genoa);
     world.policy.remove("sev-snp");
     world.policy.remove("anchors");
     world.set("nvidia-gpu", "count", 8);
     let policy = parse(&world.policy_text());
     assert!(policy.show().contains("SEV-SNP is refused.\nTDX is refused."));
+    assert!(policy.show().contains("NVIDIA GPUs are demanded, of: HOPPER, BLACKWELL."));
     let errors: Vec<_> = lint(&world.policy_text());
-    assert!(errors.iter().any(|p| p.key == "policy" && p.weight == Weight::Error), "{errors:#?}");
+    let key = "nvidia-gpu.reference_values";
+    assert!(errors.iter().any(|p| p.key == key && p.weight == Weight::Error), "{errors:#?}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ pub mod der;
 mod error;
 mod keys;
 pub mod machine;
+pub mod nvidia;
 mod pki;
 mod platform;
 pub mod policy;

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use attestation::{Sha256, UnixTime};
 
-use super::{snp, tdx};
+use super::{nvidia, snp, tdx};
 
 /// Endorsements that were verified, as typed values, for [`appraise_with`](crate::appraise_with):
 /// chains that were followed to an anchor, and what they vouch for.
@@ -24,19 +24,25 @@ pub struct ChainCache {
     pub(super) snp: Store<snp::Chain>,
     /// What Intel says of platforms of TDX.
     pub(super) tdx: Store<Arc<tdx::Endorsed>>,
+    /// Signatures of NVIDIA's certificates and OCSP responses.
+    pub(super) nvidia: nvidia::Memo,
 }
 
 impl ChainCache {
     /// An empty one that will keep at most `capacity` chains of each platform, and forgets the one
     /// that was not used for longest. With a capacity of zero it keeps nothing.
     pub const fn new(capacity: usize) -> Self {
-        Self { snp: Store::new(capacity), tdx: Store::new(capacity) }
+        Self {
+            snp: Store::new(capacity),
+            tdx: Store::new(capacity),
+            nvidia: nvidia::Memo::new(capacity.saturating_mul(nvidia::FACTS_PER_CHAIN)),
+        }
     }
 
     /// How many chains it holds.
     pub fn len(&self) -> usize {
-        let Self { snp, tdx } = self;
-        snp.len().saturating_add(tdx.len())
+        let Self { snp, tdx, nvidia } = self;
+        snp.len().saturating_add(tdx.len()).saturating_add(nvidia.len())
     }
 
     /// Whether it holds none.

@@ -7,6 +7,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use super::azure::AzureFile;
+use super::nvidia::{GpuFile, SwitchFile};
 use super::snp::SnpFile;
 use super::tdx::TdxFile;
 use serde::de::{self, SeqAccess, Visitor};
@@ -32,6 +33,7 @@ pub(crate) struct PolicyFile {
     pub(crate) tdx: Option<TdxFile>,
     pub(crate) azure: Option<AzureFile>,
     pub(crate) nvidia_gpu: Option<GpuFile>,
+    pub(crate) nvidia_switch: Option<SwitchFile>,
 }
 
 /// What a policy is for: it decides how much it may relax.
@@ -138,29 +140,6 @@ pub enum UnknownBits {
     Tolerated,
     /// They are a rejection.
     Refused,
-}
-
-/// The GPU section: parsed today, appraised when the platform is built.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct GpuFile {
-    architectures: Vec<String>,
-    reference_values: Vec<String>,
-    revocation: Presence,
-    count: Option<u32>,
-    confidential_compute: Demand,
-}
-
-impl Default for GpuFile {
-    fn default() -> Self {
-        Self {
-            architectures: Vec::new(),
-            reference_values: Vec::new(),
-            revocation: Presence::Required,
-            count: None,
-            confidential_compute: Demand::Required,
-        }
-    }
 }
 
 /// A list, or the word `"any"`.

@@ -54,19 +54,17 @@ pub(super) fn lint(
     let mut problems = Vec::new();
     let look = Look { policy: &policy, now, advisories: advisories(endorsements) };
     pinned(&policy, &mut problems);
-    if policy.sev_snp.is_none() && policy.tdx.is_none() {
+    if policy.sev_snp.is_none()
+        && policy.tdx.is_none()
+        && policy.nvidia_gpu.is_none()
+        && policy.nvidia_switch.is_none()
+    {
         problems.push(Problem::error(
             "policy",
             "has no section of a platform that can be appraised: it accepts nothing",
         ));
     }
     anchored(&policy, &mut problems);
-    for section in &policy.not_yet {
-        problems.push(Problem::warning(
-            section,
-            "is of a platform that is not appraised yet: its evidence is refused",
-        ));
-    }
     if let Some(snp) = &policy.sev_snp {
         snp.lint(&look, &mut problems);
     }
@@ -75,6 +73,12 @@ pub(super) fn lint(
     }
     if let Some(azure) = &policy.azure {
         azure.lint(&policy, &mut problems);
+    }
+    if let Some(gpu) = &policy.nvidia_gpu {
+        gpu.lint(&mut problems);
+    }
+    if let Some(switch) = &policy.nvidia_switch {
+        switch.lint(&mut problems);
     }
     for (key, message) in policy.relaxations() {
         problems.push(Problem::warning(key, message));

@@ -7,7 +7,7 @@ use attestation::endorsements::{Endorsements, Kind};
 use attestation::{Malformed, Sha256};
 
 use super::file::{AnyOr, ConfigFile, PolicyFile};
-use crate::anchors::intel;
+use crate::anchors::{intel, nvidia_root};
 
 use super::{
     Accept, Ark, Policy, PolicyError, PolicyId, Presence, Problem, Purpose, ReadAnchor,
@@ -64,6 +64,7 @@ impl Reader {
             tdx,
             azure,
             nvidia_gpu,
+            nvidia_switch,
         } = file;
         if schema != 1 {
             self.problem("schema", format!("is {schema}; this version knows 1"));
@@ -80,23 +81,16 @@ impl Reader {
             None => Accept::Only(BTreeSet::new()),
             Some(ConfigFile { digests }) => self.accept("config.digests", digests, sha256),
         };
-        let mut not_yet = Vec::new();
-        if nvidia_gpu.is_some() {
-            not_yet.push("nvidia-gpu");
-        }
         let anchors = match anchors {
             None => TrustAnchors::production(),
             Some(anchors) => {
                 let arks = anchors.sev_snp.map(|names| self.arks(&names, read_anchor));
                 let intel = anchors.tdx.map(|names| self.intel_roots(&names, read_anchor));
-                for (key, named) in [("anchors.nvidia-gpu", anchors.nvidia_gpu)] {
-                    for name in named.unwrap_or_default() {
-                        if let Err(error) = read_anchor(&name) {
-                            self.problem(key, format!("{name}: {error}"));
-                        }
-                    }
+                let own = TrustAnchors::untrusted(arks, intel);
+                match anchors.nvidia_gpu {
+                    Some(names) => own.with_nvidia(self.nvidia_roots(&names, read_anchor)),
+                    None => own,
                 }
-                TrustAnchors::untrusted(arks, intel)
             }
         };
         let policy = Policy {
@@ -113,7 +107,8 @@ impl Reader {
             sev_snp: sev_snp.map(|file| self.snp(file)),
             tdx: tdx.map(|file| self.tdx(file)),
             azure: azure.map(|file| self.azure(file)),
-            not_yet,
+            nvidia_gpu: nvidia_gpu.map(|file| self.gpu(file, read_anchor)),
+            nvidia_switch: nvidia_switch.map(|file| self.switch(file, read_anchor)),
         };
         if purpose == Purpose::Production {
             for (key, message) in policy.relaxations() {
@@ -159,6 +154,19 @@ impl Reader {
             }
         }
         arks
+    }
+
+    fn nvidia_roots(&mut self, names: &[String], read_anchor: &ReadAnchor<'_>) -> Vec<Vec<u8>> {
+        let mut roots = Vec::new();
+        for name in names {
+            let found = read_roots(name, read_anchor)
+                .and_then(|ders| ders.into_iter().map(nvidia_root).collect::<Result<Vec<_>, _>>());
+            match found {
+                Ok(found) => roots.extend(found),
+                Err(error) => self.problem("anchors.nvidia-gpu", format!("{name}: {error}")),
+            }
+        }
+        roots
     }
 
     /// What a list of values, or the word "any", means.
@@ -236,6 +244,12 @@ impl Policy {
         }
         if let Some(azure) = &self.azure {
             azure.relaxations(&mut note);
+        }
+        if let Some(gpu) = &self.nvidia_gpu {
+            gpu.relaxations(&mut note);
+        }
+        if let Some(switch) = &self.nvidia_switch {
+            switch.relaxations(&mut note);
         }
         found
     }

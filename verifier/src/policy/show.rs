@@ -31,7 +31,8 @@ fn write_policy(out: &mut String, policy: &Policy) -> core::fmt::Result {
         sev_snp,
         tdx,
         azure,
-        not_yet,
+        nvidia_gpu,
+        nvidia_switch,
     } = policy;
     writeln!(out, "Policy {}, version {version}, for {purpose}.", id.name)?;
     writeln!(out, "Its digest is sha256:{}.", id.digest)?;
@@ -75,11 +76,13 @@ fn write_policy(out: &mut String, policy: &Policy) -> core::fmt::Result {
     if let Some(azure) = azure {
         azure.show(out)?;
     }
-    for section in not_yet {
-        writeln!(
-            out,
-            "There is a section for {section}, which is not appraised yet: its evidence is refused."
-        )?;
+    match nvidia_gpu {
+        None => writeln!(out, "NVIDIA GPUs are refused.")?,
+        Some(gpu) => gpu.show(out)?,
+    }
+    match nvidia_switch {
+        None => writeln!(out, "NVIDIA switches are refused.")?,
+        Some(switch) => switch.show(out)?,
     }
     Ok(())
 }

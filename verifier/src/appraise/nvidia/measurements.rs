@@ -1,0 +1,197 @@
+//! Are the measurements those of a driver and a VBIOS that the policy names?
+
+use std::collections::BTreeSet;
+
+use attestation::UnixTime;
+use attestation::gpu::{ReferenceKind, ReferenceMeasurement, ReferenceValues};
+
+use crate::authenticate::nvidia::Device;
+use crate::finding::{Code, Finding};
+use crate::policy::{Demand, DevicePolicy, References, UnknownBits};
+
+/// The index that is of the video decoder `NVDEC0`, as reference values count.
+const NVDEC0: u8 = 35;
+
+/// Compares every index of the device's reference values; yields which were used and when they end.
+pub(super) fn judge(
+    device: &Device,
+    section: &DevicePolicy,
+    devtools: Demand,
+    now: UnixTime,
+    findings: &mut Vec<Finding>,
+) -> Vec<(String, UnixTime)> {
+    let References::Only(all) = &section.reference else {
+        findings.push(Finding::warn(
+            Code::DeviceReferenceMissing,
+            "the policy compares no measurement: any driver and firmware will do, and developer tools too",
+        ));
+        return Vec::new();
+    };
+    let mut used: Vec<&ReferenceValues> = Vec::new();
+    for kind in super::kinds(device.identity.architecture.is_switch()) {
+        let candidates = || all.iter().filter(|values| is_of(device, *kind, values));
+        // Of several sets of one version, the one that fits best counts.
+        let best = candidates().min_by_key(|values| mismatches(device, values).len());
+        match best {
+            Some(values) => used.push(values),
+            None => findings.push(
+                Finding::reject(
+                    Code::DeviceReferenceMissing,
+                    format!("the policy has no reference values of the device's {}", kind.name()),
+                )
+                .expected(wanted(device, *kind)),
+            ),
+        }
+    }
+    overlap(&used, findings);
+    for values in &used {
+        compare(device, values, findings);
+        if values.devtools {
+            let message = "the GPU has its developer tools on: what it computes can be watched";
+            findings.push(match devtools {
+                Demand::Allowed => Finding::warn(Code::DeviceDevtools, message),
+                Demand::Required | Demand::Refused => {
+                    Finding::reject(Code::DeviceDevtools, message)
+                }
+            });
+        }
+        if let Some(end) = values.not_after.filter(|end| now > *end) {
+            findings.push(
+                Finding::reject(
+                    Code::DeviceReferenceExpired,
+                    format!("the reference values {} are no longer good", values.id),
+                )
+                .expected(format!("not after {end}"))
+                .actual(now),
+            );
+        }
+    }
+    unlisted(device, &used, section.unlisted, findings);
+    used.iter().filter_map(|values| Some((values.id.clone(), values.not_after?))).collect()
+}
+
+/// Whether reference values are of the device's chip, version and board.
+fn is_of(device: &Device, kind: ReferenceKind, values: &ReferenceValues) -> bool {
+    let opaque = device.report.opaque();
+    let is = |wanted: Option<&str>, reported: Option<&str>| {
+        wanted.is_none_or(|wanted| {
+            reported.is_some_and(|reported| reported.eq_ignore_ascii_case(wanted))
+        })
+    };
+    if values.kind != kind || !values.is_of_chip(&device.identity.chip) {
+        return false;
+    }
+    match kind {
+        ReferenceKind::Driver => is(Some(&values.version), opaque.driver()),
+        ReferenceKind::Vbios => {
+            // A switch's report does not name its board.
+            let has_board = !device.identity.architecture.is_switch();
+            is(Some(&values.version), opaque.vbios().as_deref())
+                && (!has_board
+                    || (is(values.project.as_deref(), opaque.project())
+                        && is(values.project_sku.as_deref(), opaque.project_sku())
+                        && is(values.chip_sku.as_deref(), opaque.chip_sku())))
+        }
+    }
+}
+
+/// NVIDIA's name of the reference values that would do.
+fn wanted(device: &Device, kind: ReferenceKind) -> String {
+    let opaque = device.report.opaque();
+    let vbios = opaque.vbios().unwrap_or_default().replace('.', "");
+    let part = |part: Option<&str>| part.unwrap_or("?").to_owned();
+    match kind {
+        ReferenceKind::Driver => {
+            format!("NV_GPU_DRIVER_{}_{}", device.identity.chip, part(opaque.driver()))
+        }
+        ReferenceKind::Vbios if device.identity.architecture.is_switch() => {
+            format!("NV_SWITCH_BIOS_…_{vbios}")
+        }
+        ReferenceKind::Vbios => format!(
+            "NV_GPU_VBIOS_{}_{}_{}_{vbios}",
+            part(opaque.project()),
+            part(opaque.project_sku()),
+            part(opaque.chip_sku()),
+        ),
+    }
+}
+
+/// Indices at which the report has none of the digests, as reference values count.
+fn mismatches<'a>(device: &Device, values: &'a ReferenceValues) -> Vec<&'a ReferenceMeasurement> {
+    let measurements = device.report.measurements();
+    // While the decoder is not in use, nobody set its index.
+    let is_unused = device.report.opaque().nvdec0() == Some(false);
+    let differs = |reference: &&ReferenceMeasurement| {
+        let skipped = is_unused && reference.index == NVDEC0;
+        // A report counts from one.
+        let reported = measurements.get(&reference.index.saturating_add(1));
+        !skipped && !reported.is_some_and(|digest| reference.digests.contains(digest))
+    };
+    values.measurements.iter().filter(differs).collect()
+}
+
+fn compare(device: &Device, values: &ReferenceValues, findings: &mut Vec<Finding>) {
+    for reference in mismatches(device, values) {
+        let ReferenceMeasurement { index, digests } = reference;
+        let reported = device.report.measurements().get(&index.saturating_add(1));
+        let kind = values.kind.name();
+        findings.push(match reported {
+            Some(digest) => Finding::reject(
+                Code::DeviceMeasurementMismatch,
+                format!("measurement {index} is not the {kind}'s by {}", values.id),
+            )
+            .expected(crate::policy::list(digests))
+            .actual(digest),
+            None => Finding::reject(
+                Code::DeviceMeasurementMissing,
+                format!("the report has no measurement {index}, which {} has", values.id),
+            ),
+        });
+    }
+}
+
+/// Two sets that both say what an index must be would leave open which of them counts.
+fn overlap(used: &[&ReferenceValues], findings: &mut Vec<Finding>) {
+    let [driver, vbios] = used else { return };
+    let indices = |values: &ReferenceValues| -> BTreeSet<u8> {
+        values.measurements.iter().map(|reference| reference.index).collect()
+    };
+    let both: Vec<_> = indices(driver).intersection(&indices(vbios)).copied().collect();
+    if !both.is_empty() {
+        findings.push(
+            Finding::reject(
+                Code::DeviceReferenceOverlap,
+                format!("{} and {} are about the same measurements", driver.id, vbios.id),
+            )
+            .actual(crate::policy::list(both)),
+        );
+    }
+}
+
+/// What no reference value is about is not known to be good.
+fn unlisted(
+    device: &Device,
+    used: &[&ReferenceValues],
+    wanted: UnknownBits,
+    findings: &mut Vec<Finding>,
+) {
+    let is_listed =
+        |index: u8| used.iter().any(|values| values.measurements.iter().any(|m| m.index == index));
+    let unlisted: Vec<_> = device
+        .report
+        .measurements()
+        .iter()
+        .filter(|(_, digest)| !digest.is_zero())
+        .map(|(index, _)| index.saturating_sub(1))
+        .filter(|index| !is_listed(*index))
+        .collect();
+    if unlisted.is_empty() {
+        return;
+    }
+    let message = "the report has measurements that no reference value is about";
+    let finding = match wanted {
+        UnknownBits::Tolerated => Finding::warn(Code::DeviceMeasurementUnlisted, message),
+        UnknownBits::Refused => Finding::reject(Code::DeviceMeasurementUnlisted, message),
+    };
+    findings.push(finding.actual(crate::policy::list(unlisted)));
+}

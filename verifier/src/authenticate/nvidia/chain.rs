@@ -1,0 +1,293 @@
+//! The chain: the key that the device made at boot, the chip's own, the line that provisioned the chip,
+//! the generation, and a root that is an anchor byte for byte.
+//!
+//! | role | common name | on |
+//! |---|---|---|
+//! | signing key | `GH100 A01 GSP FMC LF`, `LS_10 A01 FSP FMC LF` | this boot |
+//! | chip | `GH100 A01 GSP BROM` | this chip |
+//! | provisioner | `NVIDIA GH100 Provisioner ICA 1` | |
+//! | identity | `NVIDIA GH100 Identity`, of a switch too | |
+//! | root | `NVIDIA Device Identity CA` | |
+
+use attestation::gpu::{Architecture, Pdi};
+
+use super::fwid::{self, NoFwid};
+use super::{Ends, Identity, Inputs, signature_id};
+use crate::anchors::NVIDIA_NAME;
+use crate::authenticate::validity;
+use crate::finding::{Code, Finding};
+use crate::x509::{Algorithm, Certificate, Key};
+
+/// The five certificates, the signing key's first.
+#[derive(Debug)]
+pub(super) struct Chain<'a> {
+    leaf: Certificate<'a>,
+    /// Chip, provisioner, identity and root.
+    above: [Certificate<'a>; 4],
+}
+
+impl<'a> Chain<'a> {
+    /// The signing key's.
+    pub(super) const fn leaf(&self) -> &Certificate<'a> {
+        &self.leaf
+    }
+
+    /// Those above it, the chip's first.
+    pub(super) const fn above(&self) -> &[Certificate<'a>; 4] {
+        &self.above
+    }
+
+    fn of(certificates: Vec<Certificate<'a>>) -> Option<Self> {
+        let [leaf, chip, provisioner, identity, root] = certificates.try_into().ok()?;
+        Some(Self { leaf, above: [chip, provisioner, identity, root] })
+    }
+}
+
+/// Names of the roles above the signing key's.
+pub(super) const ROLES: [&str; 4] = ["chip", "provisioner", "identity", "root"];
+
+/// Puts the chain together: what the evidence carries, in its order, or, for a report alone, what was
+/// given beside it.
+pub(super) fn resolve<'a>(inputs: Inputs<'a>, findings: &mut Vec<Finding>) -> Option<Chain<'a>> {
+    if inputs.evidence.chain.is_empty() {
+        return climb(inputs, findings);
+    }
+    let mut certificates = Vec::new();
+    for der in &inputs.evidence.chain {
+        match Certificate::parse(der) {
+            Ok(certificate) => certificates.push(certificate),
+            Err(malformed) => {
+                findings.push(Finding::malformed(&malformed));
+                return None;
+            }
+        }
+    }
+    let count = certificates.len();
+    let chain = Chain::of(certificates);
+    if chain.is_none() {
+        findings.push(
+            Finding::reject(Code::DeviceChainInvalid, "the chain is not of five certificates")
+                .expected(5)
+                .actual(count),
+        );
+    }
+    chain
+}
+
+/// Follows a report's signing key up through the certificates that were given. Of two that would do, the
+/// one that signed counts.
+fn climb<'a>(inputs: Inputs<'a>, findings: &mut Vec<Finding>) -> Option<Chain<'a>> {
+    let missing = |role: &str, found: usize| {
+        let message = format!("no certificate of the {role} was given");
+        Finding::reject(Code::DeviceCertificateMissing, message).expected(5).actual(found)
+    };
+    let report = &inputs.evidence.report;
+    let mut leaves = inputs.pool.iter().filter(|c| c.subject_cn().ends_with(LEAF));
+    let first = leaves.next();
+    let leaf = match (first, leaves.next()) {
+        (Some(first), Some(second)) => {
+            let mut all = [first, second].into_iter().chain(leaves);
+            all.find(|leaf| super::report::is_signed_by(report, leaf)).or(Some(first))
+        }
+        (first, _) => first,
+    };
+    let Some(leaf) = leaf else {
+        findings.push(missing("signing key", 0));
+        return None;
+    };
+    let mut chain = vec![leaf];
+    for role in ROLES {
+        let below = chain.last().copied()?;
+        let issuers = || inputs.pool.iter().chain(inputs.anchors).filter(|c| below.names_issuer(c));
+        let mut two = issuers().take(2);
+        let issuer = match (two.next(), two.next()) {
+            (Some(_), Some(_)) => {
+                issuers().find(|c| below.is_signed_by(c.key())).or_else(|| issuers().next())
+            }
+            (only, _) => only,
+        };
+        let Some(issuer) = issuer else {
+            findings.push(missing(role, chain.len()));
+            return None;
+        };
+        chain.push(issuer);
+    }
+    let again: Result<Vec<_>, _> = chain.iter().map(|c| Certificate::parse(c.der)).collect();
+    again.ok().and_then(Chain::of)
+}
+
+/// Checks the chain from its root down; yields who the device is, where the names say so.
+pub(super) fn verify(
+    chain: &Chain<'_>,
+    inputs: Inputs<'_>,
+    ends: &mut Ends,
+    findings: &mut Vec<Finding>,
+) -> Option<Identity> {
+    let Chain { leaf, above } = chain;
+    let [chip, provisioner, identity, root] = above;
+    let is_anchored = inputs.anchors.iter().any(|anchor| anchor.der == root.der);
+    if !is_anchored {
+        findings.push(
+            Finding::reject(
+                Code::RootNotTrusted,
+                "the chain ends in a root that is no anchor of the policy for NVIDIA",
+            )
+            .actual(root.subject_cn()),
+        );
+    }
+    let names = names(chain, findings);
+    let all = [
+        ("root", root, root),
+        ("identity", identity, root),
+        ("provisioner", provisioner, identity),
+    ];
+    for (role, certificate, issuer) in
+        all.into_iter().chain([("chip", chip, provisioner), ("signing key", leaf, chip)])
+    {
+        link(role, certificate, issuer, is_anchored.then_some(inputs), findings);
+        let role = format!("{role} certificate");
+        let end = validity::dates(certificate, &role, inputs.context.now, findings);
+        ends.push((role.into(), end));
+    }
+    let names = names?;
+    let fwid = match fwid::read(leaf, chip) {
+        Ok(fwid) => {
+            if fwid.is_open {
+                findings.push(Finding::reject(
+                    Code::DeviceDebug,
+                    "the certificate says that the firmware is not secure, in recovery, or can be debugged",
+                ));
+            }
+            Some(fwid.digest)
+        }
+        Err(NoFwid::Missing) => {
+            let message = "the signing key's certificate says nothing of the firmware";
+            findings.push(Finding::reject(Code::CertificateExtensionMissing, message));
+            None
+        }
+        Err(NoFwid::Malformed) => {
+            let message =
+                "the signing key's certificate has a digest of the firmware in no known form";
+            findings.push(Finding::reject(Code::CertificateExtensionMalformed, message));
+            None
+        }
+    };
+    Some(Identity {
+        chip: names.chip,
+        architecture: names.architecture,
+        model: chip.subject_cn().to_owned(),
+        ueid: hex::encode(leaf.serial()),
+        serial: hex::encode(chip.serial()),
+        pdi: pdi(chip.serial()),
+        fwid,
+    })
+}
+
+/// What the names agree on.
+struct Named {
+    chip: String,
+    architecture: Architecture,
+}
+
+/// Compares the common names with the roles, and with each other.
+fn names(chain: &Chain<'_>, findings: &mut Vec<Finding>) -> Option<Named> {
+    let Chain { leaf, above: [chip, provisioner, identity, root] } = chain;
+    let parse = || {
+        let model = leaf.subject_cn().strip_suffix(LEAF)?;
+        let (name, rest) = model.split_once(' ')?;
+        let (_stepping, engine) = rest.split_once(' ')?;
+        let is_provisioner = provisioner
+            .subject_cn()
+            .strip_prefix("NVIDIA ")?
+            .strip_prefix(name)?
+            .strip_prefix(" Provisioner ICA ")
+            .is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()));
+        let generation =
+            identity.subject_cn().strip_prefix("NVIDIA ")?.strip_suffix(" Identity")?;
+        let fits = matches!(engine, "GSP" | "FSP")
+            && chip.subject_cn().strip_suffix(" BROM") == Some(model)
+            && is_provisioner
+            && Architecture::of_chip(generation).is_some()
+            && root.subject_cn() == NVIDIA_NAME;
+        // A switch's name has a line that its reference values leave out.
+        let chip = name.replace('_', "");
+        let architecture = Architecture::of_chip(&chip)?;
+        fits.then_some(Named { chip, architecture })
+    };
+    let named = parse();
+    if named.is_none() {
+        let all = [leaf, chip, provisioner, identity, root].map(Certificate::subject_cn);
+        findings.push(
+            Finding::reject(
+                Code::DeviceChainInvalid,
+                "the certificates' names are not those of a device's five roles, in their order",
+            )
+            .expected(
+                "… FMC LF, … BROM, … Provisioner ICA …, … Identity, NVIDIA Device Identity CA",
+            )
+            .actual(all.join(", ")),
+        );
+    }
+    named
+}
+
+/// Checks one certificate against its role and its issuer. Without an anchor nothing is remembered.
+fn link(
+    role: &str,
+    certificate: &Certificate<'_>,
+    issuer: &Certificate<'_>,
+    anchored: Option<Inputs<'_>>,
+    findings: &mut Vec<Finding>,
+) {
+    let is_leaf = role == "signing key";
+    let fits_role = if is_leaf {
+        certificate.may_sign() && !certificate.claims_ca()
+    } else {
+        certificate.is_ca()
+    };
+    let is_of_curve = matches!(certificate.key(), Key::P384(_));
+    if !certificate.is_well_formed() || !fits_role || !is_of_curve {
+        let message = format!("the {role} certificate is not of its role's profile");
+        findings.push(Finding::reject(Code::CertificateProfile, message));
+    }
+    if !certificate.names_issuer(issuer) {
+        findings.push(
+            Finding::reject(
+                Code::CertificateProfile,
+                format!("the {role} certificate names another issuer than the next certificate"),
+            )
+            .expected(issuer.subject_cn())
+            .actual(certificate.issuer_cn()),
+        );
+    }
+    if certificate.algorithm() != Some(Algorithm::EcdsaP384) {
+        findings.push(Finding::reject(
+            Code::CertificateAlgorithm,
+            format!("the {role} certificate is not signed with ECDSA and SHA-384"),
+        ));
+        return;
+    }
+    let verify = || certificate.is_signed_by(issuer.key());
+    let is_signed = match (issuer.key(), anchored) {
+        (Key::P384(point), Some(inputs)) => {
+            inputs.context.chains.nvidia.holds(signature_id(point, certificate.der), verify)
+        }
+        (Key::P384(_), None) => verify(),
+        _ => false,
+    };
+    if !is_signed {
+        findings.push(Finding::reject(
+            Code::CertificateSignatureInvalid,
+            format!("the {role} certificate is not signed by {}", issuer.subject_cn()),
+        ));
+    }
+}
+
+/// The chip's serial number is one byte for the product, then its name in the fabric.
+fn pdi(serial: &[u8]) -> Option<Pdi> {
+    let (_product, pdi) = serial.split_first()?;
+    pdi.try_into().ok().map(Pdi)
+}
+
+/// How the common names of signing keys end.
+const LEAF: &str = " FMC LF";

@@ -1,0 +1,182 @@
+//! Revocation: what NVIDIA's OCSP service says of the certificates between the signing key's and the
+//! root. The signing key's own is made by the device at each boot, so that nobody could answer for it.
+
+use super::chain::{Chain, ROLES};
+use super::{Ends, Inputs, signature_id};
+use crate::finding::{Code, Finding, Severity};
+use crate::ocsp::{Answer, Response, Status};
+use crate::policy::Presence;
+use crate::x509::{Algorithm, Certificate, Key};
+
+/// Checks what is said of the chip, the provisioner and the identity. Of each, one good and current
+/// answer is enough; what was revoked for good stays so, whatever another answer says.
+pub(super) fn check(
+    chain: &Chain<'_>,
+    revocation: Presence,
+    inputs: Inputs<'_>,
+    ends: &mut Ends,
+    findings: &mut Vec<Finding>,
+) {
+    let above = chain.above();
+    for (index, role) in ROLES.iter().enumerate() {
+        let (Some(certificate), Some([issuer, ..])) =
+            (above.get(index), above.get(index.saturating_add(1)..))
+        else {
+            return;
+        };
+        let cas = above.get(index.saturating_add(1)..).unwrap_or_default();
+        let answers = inputs.responses.iter().flat_map(|response| {
+            let is_about = move |answer: &&Answer<'_>| answer.is_about(certificate, issuer);
+            response.answers.iter().filter(is_about).map(move |answer| (response, answer))
+        });
+        let mut verdict = Said::default();
+        for (response, answer) in answers {
+            verdict.add(response, answer, cas, inputs, role);
+        }
+        verdict.conclude(role, certificate, revocation, ends, findings);
+    }
+}
+
+/// What all answers about one certificate add up to.
+#[derive(Default)]
+struct Said {
+    any: bool,
+    /// The authentic answer that is the newest, and whether it is current.
+    newest: Option<(attestation::UnixTime, Status)>,
+    revoked: bool,
+    /// The latest end of a good and current answer.
+    good: Option<attestation::UnixTime>,
+    wrong: Vec<Finding>,
+}
+
+impl Said {
+    fn add(
+        &mut self,
+        response: &Response<'_>,
+        answer: &Answer<'_>,
+        cas: &[Certificate<'_>],
+        inputs: Inputs<'_>,
+        role: &str,
+    ) {
+        self.any = true;
+        if let Err(code) = authority(response, cas, inputs) {
+            let message =
+                format!("an OCSP response about the {role} certificate is nobody's who may answer");
+            self.wrong.push(Finding::reject(code, message));
+            return;
+        }
+        // Whatever else is wrong with an authentic answer, what it revokes is revoked.
+        self.revoked |= answer.status == Status::Revoked;
+        let now = inputs.context.now;
+        let before = self.wrong.len();
+        if let Some(nonce) = inputs.ocsp_nonce
+            && response.nonce != Some(nonce.as_slice())
+        {
+            let message =
+                format!("an OCSP response about the {role} certificate answers another question");
+            self.wrong.push(Finding::reject(Code::OcspNonceMismatch, message));
+        }
+        if now < answer.this_update || now < response.produced {
+            let from = answer.this_update.max(response.produced);
+            let message = format!("an OCSP response about the {role} certificate is not yet valid");
+            self.wrong.push(
+                Finding::reject(Code::OcspNotYetValid, message)
+                    .expected(format!("not before {from}"))
+                    .actual(now),
+            );
+        }
+        let end = answer.next_update;
+        if end.is_none_or(|end| now > end) {
+            let message =
+                format!("an OCSP response about the {role} certificate is no longer current");
+            let end = end.map_or_else(|| "stated end".to_owned(), |end| format!("not after {end}"));
+            self.wrong.push(Finding::reject(Code::OcspExpired, message).expected(end).actual(now));
+        }
+        if self.newest.is_none_or(|(newest, _)| answer.this_update >= newest) {
+            self.newest = Some((answer.this_update, answer.status));
+        }
+        if self.wrong.len() == before && answer.status == Status::Good {
+            self.good = self.good.max(end);
+        }
+    }
+
+    fn conclude(
+        mut self,
+        role: &str,
+        certificate: &Certificate<'_>,
+        revocation: Presence,
+        ends: &mut Ends,
+        findings: &mut Vec<Finding>,
+    ) {
+        let serial = format!("serial number {}", hex::encode(certificate.serial()));
+        let newest = self.newest.map(|(_, status)| status);
+        let held = newest == Some(Status::Held);
+        let stands = if self.revoked {
+            Some((Code::DeviceRevoked, "revoked"))
+        } else if held {
+            Some((Code::DeviceOnHold, "on hold"))
+        } else if newest == Some(Status::Unknown) {
+            Some((Code::DeviceStatusUnknown, "not known to NVIDIA"))
+        } else {
+            None
+        };
+        if let Some((code, what)) = stands {
+            let message = format!("the {role} certificate is {what}");
+            findings.push(Finding::reject(code, message).actual(serial));
+        }
+        if let (Some(end), None) = (self.good, stands) {
+            ends.push((format!("OCSP response about the {role}").into(), end));
+            for finding in &mut self.wrong {
+                finding.severity = Severity::Info;
+            }
+        }
+        findings.append(&mut self.wrong);
+        if !self.any {
+            let message = format!("no OCSP response about the {role} certificate was given");
+            findings.push(match revocation {
+                Presence::Required => Finding::reject(Code::OcspMissing, message),
+                Presence::IfPresent => Finding::warn(Code::OcspMissing, message),
+            });
+        }
+    }
+}
+
+/// Whether a response is signed by one who may answer: the certificate's issuer, a CA above that, or
+/// whom one of these named for it (RFC 6960 §4.2.2.2). The chip's issuer is a line in a factory, and
+/// NVIDIA answers for what that made; so those above it may answer too.
+fn authority(
+    response: &Response<'_>,
+    cas: &[Certificate<'_>],
+    inputs: Inputs<'_>,
+) -> Result<(), Code> {
+    let memo = &inputs.context.chains.nvidia;
+    let signs = |key: Key<'_>| {
+        let Key::P384(point) = key else { return false };
+        memo.holds(signature_id(point, response.der()), || response.is_signed_by(key))
+    };
+    let delegates = response.certificates.iter().filter(|certificate| {
+        certificate.is_for_ocsp()
+            && certificate.algorithm() == Some(Algorithm::EcdsaP384)
+            && {
+                let (from, to) = certificate.validity();
+                from <= inputs.context.now && inputs.context.now <= to
+            }
+            && cas.iter().any(|ca| {
+                let Key::P384(point) = ca.key() else { return false };
+                certificate.names_issuer(ca)
+                    && memo.holds(signature_id(point, certificate.der), || {
+                        certificate.is_signed_by(ca.key())
+                    })
+            })
+    });
+    let mut may_answer =
+        cas.iter().chain(delegates).filter(|certificate| response.names(certificate)).peekable();
+    if may_answer.peek().is_none() {
+        return Err(Code::OcspResponderNotAuthorised);
+    }
+    if may_answer.any(|certificate| signs(certificate.key())) {
+        Ok(())
+    } else {
+        Err(Code::OcspSignatureInvalid)
+    }
+}

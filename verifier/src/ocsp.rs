@@ -1,0 +1,318 @@
+//! OCSP responses (RFC 6960 §4.2.1): exact DER, one signature, any number of answers.
+//!
+//! ```text
+//! OCSPResponse      { status, [0] { id-pkix-ocsp-basic, OCTET STRING of BasicOCSPResponse } }
+//! BasicOCSPResponse { tbs, algorithm, signature, [0] certificates }
+//! tbs               { [0] version, responder, producedAt, answers, [1] extensions }
+//! answer            { { hash, issuer's name, issuer's key, serial }, status, thisUpdate, [0] nextUpdate, [1] extensions }
+//! ```
+
+use attestation::{Malformed, Sha256, Sha384, UnixTime};
+
+use crate::crypto;
+use crate::x509::der::{
+    BIT_STRING, BOOLEAN, GENERALIZED_TIME, INTEGER, OBJECT, OCTET_STRING, SEQUENCE, element, only,
+};
+use crate::x509::{Certificate, ECDSA_SHA384, Key};
+
+/// Most answers in one response, and most certificates beside them.
+const ITEMS_MAX: usize = 16;
+
+/// A response, parsed and not yet believed.
+#[derive(Debug)]
+pub(crate) struct Response<'a> {
+    der: &'a [u8],
+    /// The bytes that are signed.
+    tbs: &'a [u8],
+    signature: &'a [u8],
+    /// The responder's name, where that is how it is named; by its key, otherwise.
+    responder: Option<&'a [u8]>,
+    /// When it was signed.
+    pub(crate) produced: UnixTime,
+    /// The nonce that it repeats.
+    pub(crate) nonce: Option<&'a [u8]>,
+    /// Its answers.
+    pub(crate) answers: Vec<Answer<'a>>,
+    /// Certificates that may be the responder's.
+    pub(crate) certificates: Vec<Certificate<'a>>,
+}
+
+/// What a response says of one certificate.
+#[derive(Debug)]
+pub(crate) struct Answer<'a> {
+    id: CertificateId<'a>,
+    /// Whether the certificate is good.
+    pub(crate) status: Status,
+    /// From when on this is known to be so.
+    pub(crate) this_update: UnixTime,
+    /// By when something newer is known.
+    pub(crate) next_update: Option<UnixTime>,
+}
+
+/// Whether a certificate is good.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Status {
+    /// It is not revoked.
+    Good,
+    /// It is revoked for now: `certificateHold`.
+    Held,
+    /// It is revoked.
+    Revoked,
+    /// The responder does not know it.
+    Unknown,
+}
+
+#[derive(Debug)]
+struct CertificateId<'a> {
+    hash: Hash,
+    issuer_name: &'a [u8],
+    issuer_key: &'a [u8],
+    serial: &'a [u8],
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Hash {
+    Sha256,
+    Sha384,
+    /// Any other: such an answer is about no certificate that is looked for.
+    Other,
+}
+
+impl<'a> Response<'a> {
+    /// Parses exactly one response of success.
+    ///
+    /// # Errors
+    /// Anything but one in DER, to the last byte; a status other than success; a signature other than
+    /// ECDSA with SHA-384; a critical extension; too many answers.
+    pub(crate) fn parse(der: &'a [u8]) -> Result<Self, Malformed> {
+        const BAD: Malformed = Malformed::invalid(
+            "OCSP response",
+            "is none of success in exact DER, signed by ECDSA with SHA-384",
+        );
+        Self::read(der).ok_or(BAD)
+    }
+
+    fn read(der: &'a [u8]) -> Option<Self> {
+        let whole = only(der, SEQUENCE)?;
+        let (&[SUCCESS], rest) = element(whole, ENUMERATED)? else { return None };
+        let basic = only(only(rest, EXPLICIT_0)?, SEQUENCE)?;
+        let (ID_BASIC, rest) = element(basic, OBJECT)? else { return None };
+        let basic = only(only(rest, OCTET_STRING)?, SEQUENCE)?;
+        let (tbs, after_tbs) = element(basic, SEQUENCE)?;
+        let signed = basic.get(..basic.len().checked_sub(after_tbs.len())?)?;
+        let (ECDSA_SHA384, rest) = element(after_tbs, SEQUENCE)? else { return None };
+        let (signature, rest) = element(rest, BIT_STRING)?;
+        let (&0, signature) = signature.split_first()? else { return None };
+        let mut certificates = Vec::new();
+        if !rest.is_empty() {
+            let mut list = only(only(rest, EXPLICIT_0)?, SEQUENCE)?;
+            while !list.is_empty() {
+                let (_, after) = element(list, SEQUENCE)?;
+                let der = list.get(..list.len().checked_sub(after.len())?)?;
+                certificates.push(Certificate::parse(der).ok()?);
+                list = after;
+                (certificates.len() <= ITEMS_MAX).then_some(())?;
+            }
+        }
+        Self::read_tbs(der, tbs, (signed, signature), certificates)
+    }
+
+    fn read_tbs(
+        der: &'a [u8],
+        tbs: &'a [u8],
+        (signed, signature): (&'a [u8], &'a [u8]),
+        certificates: Vec<Certificate<'a>>,
+    ) -> Option<Self> {
+        // The version is the default, which DER leaves out.
+        let (responder, rest) = match *tbs.first()? {
+            EXPLICIT_1 => {
+                let (name, rest) = element(tbs, EXPLICIT_1)?;
+                element(name, SEQUENCE).filter(|(_, rest)| rest.is_empty())?;
+                (Some(name), rest)
+            }
+            _ => (None, element(tbs, EXPLICIT_2)?.1),
+        };
+        let (produced, rest) = element(rest, GENERALIZED_TIME)?;
+        let (mut list, rest) = element(rest, SEQUENCE)?;
+        let extensions = if rest.is_empty() {
+            Extensions::default()
+        } else {
+            Extensions::read(only(rest, EXPLICIT_1)?)?
+        };
+        let nonce = extensions.nonce;
+        let mut answers = Vec::new();
+        while !list.is_empty() {
+            let (answer, after) = element(list, SEQUENCE)?;
+            answers.push(Answer::read(answer)?);
+            list = after;
+            (answers.len() <= ITEMS_MAX).then_some(())?;
+        }
+        let produced = time(produced)?;
+        Some(Self {
+            der,
+            tbs: signed,
+            signature,
+            responder,
+            produced,
+            nonce,
+            answers,
+            certificates,
+        })
+    }
+
+    /// Whether the response says that this certificate's owner signed it.
+    pub(crate) fn names(&self, responder: &Certificate<'_>) -> bool {
+        // A name by key is a SHA-1 digest, which proves nothing: the signature does.
+        self.responder.is_none_or(|name| name == responder.subject_der())
+    }
+
+    /// Whether the owner of `key` signed this response.
+    pub(crate) fn is_signed_by(&self, key: Key<'_>) -> bool {
+        let Key::P384(point) = key else { return false };
+        crypto::p384_der(point, self.tbs, self.signature)
+    }
+
+    /// All of it.
+    pub(crate) const fn der(&self) -> &'a [u8] {
+        self.der
+    }
+}
+
+impl<'a> Answer<'a> {
+    fn read(der: &'a [u8]) -> Option<Self> {
+        let (id, rest) = element(der, SEQUENCE)?;
+        let (status, rest) = Status::read(rest)?;
+        let (this_update, rest) = element(rest, GENERALIZED_TIME)?;
+        let (next_update, rest) = match element(rest, EXPLICIT_0) {
+            Some((next, rest)) => (Some(time(only(next, GENERALIZED_TIME)?)?), rest),
+            None => (None, rest),
+        };
+        if !rest.is_empty() {
+            Extensions::read(only(rest, EXPLICIT_1)?)?;
+        }
+        let id = CertificateId::read(id)?;
+        Some(Self { id, status, this_update: time(this_update)?, next_update })
+    }
+
+    /// Whether the answer is about `certificate`, which `issuer` issued.
+    pub(crate) fn is_about(&self, certificate: &Certificate<'_>, issuer: &Certificate<'_>) -> bool {
+        let Key::P384(point) = issuer.key() else { return false };
+        let CertificateId { hash, issuer_name, issuer_key, serial } = &self.id;
+        *serial == certificate.serial()
+            && hash.matches(issuer.subject_der(), issuer_name)
+            && hash.matches(point, issuer_key)
+    }
+}
+
+impl<'a> CertificateId<'a> {
+    fn read(der: &'a [u8]) -> Option<Self> {
+        let (hash, rest) = element(der, SEQUENCE)?;
+        let (issuer_name, rest) = element(rest, OCTET_STRING)?;
+        let (issuer_key, rest) = element(rest, OCTET_STRING)?;
+        let serial = only(rest, INTEGER)?;
+        let (hash, parameters) = element(hash, OBJECT)?;
+        // Parameters are absent, or NULL.
+        matches!(parameters, [] | [0x05, 0]).then_some(())?;
+        let hash = match hash {
+            SHA256 => Hash::Sha256,
+            SHA384 => Hash::Sha384,
+            _ => Hash::Other,
+        };
+        Some(Self { hash, issuer_name, issuer_key, serial })
+    }
+}
+
+impl Hash {
+    fn matches(self, bytes: &[u8], digest: &[u8]) -> bool {
+        match self {
+            Self::Sha256 => Sha256::of(bytes).as_bytes() == digest,
+            Self::Sha384 => Sha384::of(bytes).as_bytes() == digest,
+            Self::Other => false,
+        }
+    }
+}
+
+impl Status {
+    fn read(der: &[u8]) -> Option<(Self, &[u8])> {
+        match *der.first()? {
+            0x80 => {
+                element(der, 0x80).filter(|(null, _)| null.is_empty()).map(|(_, r)| (Self::Good, r))
+            }
+            0x82 => element(der, 0x82)
+                .filter(|(null, _)| null.is_empty())
+                .map(|(_, r)| (Self::Unknown, r)),
+            EXPLICIT_1 => {
+                let (revoked, rest) = element(der, EXPLICIT_1)?;
+                let (at, reason) = element(revoked, GENERALIZED_TIME)?;
+                time(at)?;
+                if reason.is_empty() {
+                    return Some((Self::Revoked, rest));
+                }
+                let reason = only(only(reason, EXPLICIT_0)?, ENUMERATED)?;
+                let status = if reason == [CERTIFICATE_HOLD] { Self::Held } else { Self::Revoked };
+                Some((status, rest))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Extensions, of which none may be critical but a nonce.
+#[derive(Default)]
+struct Extensions<'a> {
+    nonce: Option<&'a [u8]>,
+}
+
+impl<'a> Extensions<'a> {
+    fn read(der: &'a [u8]) -> Option<Self> {
+        let mut list = only(der, SEQUENCE)?;
+        let mut nonce = None;
+        while !list.is_empty() {
+            let (extension, after) = element(list, SEQUENCE)?;
+            let (id, rest) = element(extension, OBJECT)?;
+            let (is_critical, rest) = match element(rest, BOOLEAN) {
+                Some((flag, rest)) => (flag == [0xff], rest),
+                None => (false, rest),
+            };
+            let value = only(rest, OCTET_STRING)?;
+            if id == ID_NONCE {
+                // Twice would leave open which of them counts.
+                nonce.is_none().then_some(())?;
+                nonce = Some(only(value, OCTET_STRING)?);
+            } else if is_critical {
+                return None;
+            }
+            list = after;
+        }
+        Some(Self { nonce })
+    }
+}
+
+/// `YYYYMMDDHHMMSSZ`, the one form that RFC 5280 §4.1.2.5.2 allows.
+fn time(contents: &[u8]) -> Option<UnixTime> {
+    let text = core::str::from_utf8(contents).ok()?;
+    let digits = text.strip_suffix('Z').filter(|digits| digits.len() == 14)?;
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then_some(())?;
+    let part = |from: usize, to: usize| digits.get(from..to).unwrap_or_default();
+    let (date, clock) = (
+        format!("{}-{}-{}", part(0, 4), part(4, 6), part(6, 8)),
+        format!("{}:{}:{}", part(8, 10), part(10, 12), part(12, 14)),
+    );
+    format!("{date}T{clock}Z").parse().ok()
+}
+
+const SUCCESS: u8 = 0;
+/// `CRLReason` (RFC 5280 §5.3.1).
+const CERTIFICATE_HOLD: u8 = 6;
+const ENUMERATED: u8 = 0x0a;
+const EXPLICIT_0: u8 = 0xa0;
+const EXPLICIT_1: u8 = 0xa1;
+const EXPLICIT_2: u8 = 0xa2;
+/// OID `id-pkix-ocsp-basic`, contents octets.
+const ID_BASIC: &[u8] = b"\x2b\x06\x01\x05\x05\x07\x30\x01\x01";
+/// OID `id-pkix-ocsp-nonce`, contents octets.
+const ID_NONCE: &[u8] = b"\x2b\x06\x01\x05\x05\x07\x30\x01\x02";
+/// OID `id-sha256`, contents octets.
+const SHA256: &[u8] = b"\x60\x86\x48\x01\x65\x03\x04\x02\x01";
+/// OID `id-sha384`, contents octets.
+const SHA384: &[u8] = b"\x60\x86\x48\x01\x65\x03\x04\x02\x02";

@@ -1,0 +1,133 @@
+//! A CPU and its accelerators under one verdict, bound both ways (`docs/protocol.md` §5.2).
+#![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
+use attestation::snp::Product;
+use attestation::{Endorsements, Sha256, Unverified};
+use verifier::{Code, Policy, Severity, Verdict, appraise};
+
+use crate::fabric::{Fabric, codes, report};
+use crate::world::World;
+
+mod fabric;
+mod world;
+
+/// What differs from a genuine composite.
+#[derive(Default)]
+struct Change {
+    /// The evidence that the bundle carries.
+    carried: Option<Vec<u8>>,
+    /// The evidence that the statement names.
+    named: Option<Option<Vec<u8>>>,
+}
+
+/// An enclave on SEV-SNP with the devices of a fabric; yields what refuses it.
+fn judge(fabric: &Fabric, change: impl Fn(&Fabric, [u8; 32]) -> Change) -> Vec<Code> {
+    let mut world = World::new(Product::Genoa);
+    let nonce = world.statement.accelerator_nonce().0;
+    let json = fabric.json(&nonce);
+    let Change { carried, named } = change(fabric, nonce);
+    let carried = carried.unwrap_or_else(|| json.clone());
+    world.accel = (!carried.is_empty()).then_some(carried);
+    let named = named.unwrap_or(Some(json));
+    world.statement.accelerators = named.as_deref().map(Sha256::of);
+    // The policy of both: the fabric's sections, and its root beside the CPU's.
+    let mut table = fabric.policy.clone();
+    for section in ["nvidia-gpu", "nvidia-switch"] {
+        let mut keys = table.remove(section).unwrap().as_table().unwrap().clone();
+        let own: Vec<_> = fabric
+            .reference
+            .iter()
+            .filter(|values| (values.chip == "LS10") == (section == "nvidia-switch"))
+            .map(|values| toml::Value::try_from(values).unwrap())
+            .collect();
+        keys.insert("reference_values".to_owned(), toml::Value::Array(own));
+        world.policy.insert(section.to_owned(), toml::Value::Table(keys));
+    }
+    world.set("anchors", "nvidia-gpu", toml::Value::Array(vec!["root.pem".into()]));
+    let roots = (world.pki.sign_as_ark(&world.ark).unwrap(), fabric.pki.root().unwrap());
+    let policy = Policy::parse(&toml::to_string(&world.policy).unwrap(), &|name| {
+        Ok(if name == "root.pem" { roots.1.clone() } else { roots.0.clone() })
+    })
+    .unwrap();
+    let mut endorsements: Endorsements = world.endorsements().inspect_untrusted().clone();
+    endorsements.extend(&fabric.endorsements()).unwrap();
+    let outcome = appraise(
+        &policy,
+        &world.evidence(),
+        &Unverified::new(endorsements),
+        &world.expectation,
+        world.now,
+    );
+    let report = report(&outcome);
+    let rejects = codes(report, Severity::Reject);
+    assert_eq!(rejects.is_empty(), report.verdict == Verdict::Accepted, "{:#?}", report.findings);
+    if let Ok(result) = &outcome {
+        assert!(result.keys().is_some());
+        assert!(result.report().claims.contains_key("gpu0"));
+        assert!(result.report().claims.contains_key("measurement"), "the CPU's claims");
+    }
+    rejects
+}
+
+#[test]
+fn a_cpu_and_its_devices_are_accepted_together() {
+    assert_eq!(judge(&Fabric::hopper(), |_, _| Change::default()), []);
+    assert_eq!(judge(&Fabric::hgx(2, 1), |_, _| Change::default()), []);
+}
+
+#[test]
+fn what_is_missing_is_refused() {
+    let fabric = Fabric::hopper();
+    let none = || Change { carried: Some(Vec::new()), named: Some(None) };
+    assert_eq!(judge(&fabric, |_, _| none()), [Code::AcceleratorsMissing]);
+    let left_out = || Change { carried: Some(Vec::new()), named: None };
+    let expected = [Code::AcceleratorsMissing, Code::MemberMismatch];
+    assert_eq!(sorted(judge(&fabric, |_, _| left_out())), sorted(expected.to_vec()));
+}
+
+#[test]
+fn what_is_foreign_is_refused() {
+    let fabric = Fabric::hopper();
+    // Another machine's devices, over this one's nonce, which the CPU did not vouch for.
+    let foreign =
+        |_: &Fabric, nonce| Change { carried: Some(Fabric::hopper().json(&nonce)), named: None };
+    assert_eq!(judge(&fabric, foreign), [Code::MemberMismatch]);
+    let unnamed = |_: &Fabric, _| Change { carried: None, named: Some(None) };
+    assert_eq!(judge(&fabric, unnamed), [Code::MemberMismatch]);
+    let with_a_space = |fabric: &Fabric, nonce: [u8; 32]| Change {
+        carried: Some([fabric.json(&nonce).as_slice(), b" "].concat()),
+        named: None,
+    };
+    assert_eq!(judge(&fabric, with_a_space), [Code::MemberMismatch], "exact bytes");
+}
+
+#[test]
+fn what_is_replayed_is_refused() {
+    // Vouched for by the CPU, and yet of another epoch: the nonce is another.
+    let replayed = |fabric: &Fabric, _| {
+        let old = fabric.json(&[1; 32]);
+        Change { carried: Some(old.clone()), named: Some(Some(old)) }
+    };
+    assert_eq!(judge(&Fabric::hopper(), replayed), [Code::DeviceNonceMismatch]);
+}
+
+#[test]
+fn what_is_too_many_or_too_few_is_refused() {
+    for (count, expected) in [(1, &[Code::DeviceCount][..]), (2, &[]), (3, &[Code::DeviceCount])] {
+        let mut fabric = Fabric::hgx(2, 1);
+        fabric.set("nvidia-gpu", "count", count);
+        assert_eq!(judge(&fabric, |_, _| Change::default()), expected, "{count}");
+    }
+}
+
+#[test]
+fn a_device_that_is_not_authentic_refuses_the_enclave() {
+    let mut fabric = Fabric::hgx(2, 1);
+    fabric.devices.first_mut().unwrap().report.is_forged = true;
+    assert_eq!(judge(&fabric, |_, _| Change::default()), [Code::SignatureInvalid]);
+}
+
+fn sorted(mut codes: Vec<Code>) -> Vec<Code> {
+    codes.sort_unstable();
+    codes
+}
