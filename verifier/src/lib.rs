@@ -202,7 +202,6 @@ impl Presented {
             EvidenceKind::AzureJson => {
                 of_azure(AzureEvidence::parse_json(bytes).map_err(malformed)?)
             }
-            EvidenceKind::NvidiaReport(_) => Err(not_supported("nvidia-gpu")),
             _ => Err(not_supported("unknown")),
         }
     }

@@ -14,6 +14,7 @@ mod error;
 mod keys;
 pub mod machine;
 pub mod nvidia;
+pub mod nvidia;
 mod pki;
 mod platform;
 pub mod policy;
