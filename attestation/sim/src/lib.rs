@@ -14,7 +14,6 @@ mod error;
 mod keys;
 pub mod machine;
 pub mod nvidia;
-pub mod nvidia;
 mod pki;
 mod platform;
 pub mod policy;
