@@ -145,7 +145,7 @@ fn a_log_is_of_evidence_with_registers() {
     case.quote = fs::read(root.join("snp/genoa-ms/report.bin")).unwrap();
     case.tdx.push_str("[sev-snp]\nmeasurements = \"any\"\nrevocation = \"if-present\"\n");
     assert!(!case.refused(&root).contains(&Code::EventLogNotApplicable), "it is not authentic");
-    case.quote = br#"[{"arch":"HOPPER"}]"#.to_vec();
+    case.quote = fs::read(root.join("nvidia/sdk-evidence/hopper_evidence.json")).unwrap();
     assert!(case.refused(&root).contains(&Code::EventLogNotApplicable));
 }
 

@@ -135,10 +135,10 @@ fn check_3_the_signature_and_the_chain_hold() {
             ("another root", &[Code::RootNotTrusted], &|f| {
                 let validity = f.pki.validity;
                 let other = sim::nvidia::NvidiaPki::generate(validity).unwrap();
-                f.root = Some(other.root().unwrap());
+                f.root = Some(other.root().to_vec());
             }),
             ("the same root, signed again", &[Code::RootNotTrusted], &|f| {
-                f.root = Some(f.pki.root().unwrap());
+                f.root = Some(f.pki.root().to_vec());
                 f.devices[0].chain[4].serial = vec![0x2d, 2];
             }),
             ("another signer of the signing key", &[Code::CertificateSignatureInvalid], &|f| {

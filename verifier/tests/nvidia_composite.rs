@@ -44,7 +44,7 @@ fn judge(fabric: &Fabric, change: impl Fn(&Fabric, [u8; 32]) -> Change) -> Vec<C
         world.policy.insert(section.to_owned(), toml::Value::Table(keys));
     }
     world.set("anchors", "nvidia-gpu", toml::Value::Array(vec!["root.pem".into()]));
-    let roots = (world.pki.sign_as_ark(&world.ark).unwrap(), fabric.pki.root().unwrap());
+    let roots = (world.pki.sign_as_ark(&world.ark).unwrap(), fabric.pki.root().to_vec());
     let policy = Policy::parse(&toml::to_string(&world.policy).unwrap(), &|name| {
         Ok(if name == "root.pem" { roots.1.clone() } else { roots.0.clone() })
     })

@@ -35,18 +35,23 @@ pub struct NvidiaPki {
     pub responder: EcKey,
     /// Validity of every certificate.
     pub validity: Validity,
+    /// The root certificate: signed once, because an anchor is these bytes.
+    root_der: Vec<u8>,
 }
 
 impl NvidiaPki {
     /// New keys.
     pub fn generate(validity: Validity) -> Result<Self, SimError> {
-        Ok(Self {
+        let mut pki = Self {
             root: EcKey::generate()?,
             identity: EcKey::generate()?,
             provisioner: EcKey::generate()?,
             responder: EcKey::generate()?,
             validity,
-        })
+            root_der: Vec::new(),
+        };
+        pki.root_der = EcCertificate::root(&pki).sign(&pki.root)?;
+        Ok(pki)
     }
 
     /// One for all tests of a program, good from 2020 to the year 9999 as NVIDIA's own.
@@ -61,8 +66,8 @@ impl NvidiaPki {
     }
 
     /// The root certificate, DER.
-    pub fn root(&self) -> Result<Vec<u8>, SimError> {
-        EcCertificate::root(self).sign(&self.root)
+    pub fn root(&self) -> &[u8] {
+        &self.root_der
     }
 }
 
@@ -148,7 +153,15 @@ impl DeviceRecipe {
         let roles =
             [Signer::Chip, Signer::Provisioner, Signer::Identity, Signer::Root, Signer::Root];
         let signers = self.signers.iter().zip(roles).map(|(other, own)| other.unwrap_or(own));
-        self.chain.iter().zip(signers).map(|(recipe, by)| recipe.sign(self.signer(by))).collect()
+        let root = EcCertificate::root(&self.pki);
+        let sign = |(recipe, by): (&EcCertificate, Signer)| {
+            if *recipe == root {
+                Ok(self.pki.root_der.clone())
+            } else {
+                recipe.sign(self.signer(by))
+            }
+        };
+        self.chain.iter().zip(signers).map(sign).collect()
     }
 
     /// The report over `nonce`.

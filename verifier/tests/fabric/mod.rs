@@ -130,7 +130,7 @@ impl Fabric {
                 .collect();
             section.entry("reference_values").or_insert(toml::Value::Array(own));
         }
-        let root = self.root.clone().unwrap_or_else(|| self.pki.root().unwrap());
+        let root = self.root.clone().unwrap_or_else(|| self.pki.root().to_vec());
         let text = toml::to_string(&table).unwrap();
         Policy::parse(&text, &|_| Ok(root.clone())).unwrap()
     }

@@ -10,7 +10,7 @@ use crate::error::SimError;
 use crate::keys::EcKey;
 
 /// Everything that a certificate of NVIDIA's says, before it is signed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EcCertificate {
     /// The serial number's octets.
     pub serial: Vec<u8>,
