@@ -18,6 +18,7 @@ use attestation::{
     binding::FreshnessProof,
     receipt::Receipt,
     snp::{SnpReport, cert_table},
+    tdx::{QeIdentity, TcbInfo, TdxQuote},
 };
 use channel::Request;
 use engine::{EmbeddedEngine, EngineOptions, VerifiedModel};
@@ -62,7 +63,10 @@ fn the_seeds_lead_inside() {
         count("table", |seed| cert_table::parse(seed).is_ok_and(|all| all.crls().len() == 1)),
         1
     );
-    assert_eq!(count("endorsements", |seed| Endorsements::new().add(seed).is_ok()), 3);
+    assert_eq!(count("endorsements", |seed| Endorsements::new().add(seed).is_ok()), 6);
+    assert_eq!(count("quote", |seed| TdxQuote::parse(seed).is_ok()), 3);
+    assert_eq!(count("documents", |seed| TcbInfo::parse(seed).is_ok()), 1);
+    assert_eq!(count("documents", |seed| QeIdentity::parse(seed).is_ok()), 1);
     let options = EngineOptions { threads: 1, slots: 1, queue: 1, context: 32 };
     for seed in seeds("gguf") {
         let digest = Sha256::of(&seed).0;

@@ -15,6 +15,7 @@ use attestation::{
     manifest::Weights,
     receipt::{FinishReason, Parameters, Receipt, Usage},
     snp::{self, Product, SnpReport, cert_table},
+    tdx::{self, Certification, QeIdentity, TcbInfo, TdReport, TdxQuote, pck_chain},
 };
 use channel::{
     Broken, Exports, Fields, HEADER_LEN, Limit, Recipient, ReplyKeys, Request, RequestHeader,
@@ -23,7 +24,11 @@ use channel::{
     chunks::{PLAINTEXT_MAX, write_final_mark, write_len},
 };
 use engine::{EmbeddedEngine, EngineOptions, TensorType, VerifiedModel};
-use sim::{SimulatedPlatform, policy::Accepted};
+use sim::{
+    SimulatedPlatform,
+    policy::Accepted,
+    tdx::{Collateral, IntelKeys, IntelPki, PckPlatform, QuoteRecipe, TdReportRecipe},
+};
 use verifier::{AttestationResult, AttestedKeys, Expectation, Policy};
 
 /// One parser, or one family of them.
@@ -40,8 +45,10 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 13] = [
     Target { name: "report", check: report, seeds: report_seeds, rounds: 20_000 },
+    Target { name: "quote", check: quote, seeds: quote_seeds, rounds: 10_000 },
+    Target { name: "documents", check: documents, seeds: document_seeds, rounds: 10_000 },
     Target { name: "bundle", check: bundle, seeds: bundle_seeds, rounds: 20_000 },
     Target { name: "binding", check: binding, seeds: binding_seeds, rounds: 20_000 },
     Target { name: "receipt", check: receipt, seeds: receipt_seeds, rounds: 20_000 },
@@ -69,6 +76,37 @@ pub fn report(bytes: &[u8]) {
         if let Ok(tcb) = snp::TcbVersion::from_raw(product, report.reported_tcb()) {
             assert!(tcb.at_least(tcb));
         }
+    }
+}
+
+/// TDX quotes: what was signed is what came, nothing but zeros follows, and a chain is certificates.
+pub fn quote(bytes: &[u8]) {
+    let Ok(quote) = TdxQuote::parse(bytes) else { return };
+    assert_eq!(quote.signed, &bytes[..quote.signed.len()]);
+    let (_, padding) = bytes.split_at(bytes.len().saturating_sub(quote.padding));
+    assert!(padding.iter().all(|byte| *byte == 0));
+    let head = if quote.version == 4 { tdx::HEADER_LEN } else { tdx::HEADER_LEN.saturating_add(6) };
+    let report = TdReport::parse(quote.report.form(), &quote.signed[head..]);
+    assert_eq!(report, Ok(quote.report.clone()));
+    assert!(!quote.report.td_attributes.to_string().is_empty());
+    if let Certification::PckChain(pem) = quote.certification
+        && let Ok(chain) = pck_chain(pem)
+    {
+        assert!((1..=8).contains(&chain.len()));
+    }
+}
+
+/// Intel's signed documents: what is signed lies in what came, and levels are sorted.
+pub fn documents(bytes: &[u8]) {
+    if let Ok(info) = TcbInfo::parse(bytes) {
+        let (body, _) = TcbInfo::signed(bytes).expect("it was parsed");
+        assert!(bytes.windows(body.len()).any(|window| window == body));
+        assert!(info.levels.windows(2).all(|pair| pair[0].sgx >= pair[1].sgx));
+    }
+    if let Ok(identity) = QeIdentity::parse(bytes) {
+        let (body, _) = QeIdentity::signed(bytes).expect("it was parsed");
+        assert!(bytes.windows(body.len()).any(|window| window == body));
+        assert!(identity.levels.windows(2).all(|pair| pair[0].isv_svn >= pair[1].isv_svn));
     }
 }
 
@@ -553,10 +591,45 @@ fn table_seeds() -> Vec<Vec<u8>> {
     vec![table.expect("it is short")]
 }
 
+/// A quote of each version, and what Intel would say of its platform.
+fn intel() -> &'static (Vec<Vec<u8>>, Endorsements) {
+    static TDX: OnceLock<(Vec<Vec<u8>>, Endorsements)> = OnceLock::new();
+    TDX.get_or_init(|| {
+        let validity = sim::validity_from(UnixTime::from_secs(1_795_000_000), 86_400);
+        let keys = IntelKeys::generate().expect("keys");
+        let pki = IntelPki::new(keys.into(), validity).expect("certificates");
+        let platform = PckPlatform::default();
+        let recipe = QuoteRecipe::healthy(TdReportRecipe::healthy([1; 48], [[2; 48]; 4]));
+        let collateral = Collateral::up_to_date(validity, &platform, &recipe);
+        let endorsements = pki.endorse(&collateral, 1).expect("they are signed");
+        let mut older = recipe.clone();
+        older.report.td15 = None;
+        let quotes = [recipe, older].map(|recipe| {
+            pki.quote(&recipe, &platform, &ReportData([3; 64])).expect("it is signed")
+        });
+        (quotes.into(), endorsements)
+    })
+}
+
+fn quote_seeds() -> Vec<Vec<u8>> {
+    let mut quotes = intel().0.clone();
+    let mut padded = quotes[0].clone();
+    padded.extend([0; 16]);
+    quotes.push(padded);
+    quotes
+}
+
+fn document_seeds() -> Vec<Vec<u8>> {
+    [Kind::TcbInfo, Kind::QeIdentity].map(|kind| intel().1.items(kind)[0].clone()).into()
+}
+
 fn endorsement_seeds() -> Vec<Vec<u8>> {
     let endorsements = sample();
     let [certificates, crls] = [endorsements.certificates(), endorsements.crls()];
-    vec![world().given.clone(), certificates[0].clone(), crls[0].clone()]
+    let of_intel = intel().1.to_pem().into_bytes();
+    let mut seeds = vec![world().given.clone(), certificates[0].clone(), crls[0].clone(), of_intel];
+    seeds.extend(document_seeds());
+    seeds
 }
 
 fn sample() -> Endorsements {

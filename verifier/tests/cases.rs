@@ -81,6 +81,58 @@ fn every_case_has_its_verdict_for_its_reason() {
     assert!(counts[0] >= 12 && counts[1] >= 12, "cases are gone: {counts:?}");
 }
 
+/// What the notes beside the other TDX vectors say of them.
+#[test]
+fn other_quotes_have_the_verdicts_of_their_provenance() {
+    let Some(root) = vectors() else { return };
+    let judge = |quote: &str, given: &[&str], at: &str, keys: &str| {
+        let keys: toml::Table = toml::from_str(&format!("[tdx]\n{keys}")).unwrap();
+        let policy = evaluation(Some(&keys));
+        let evidence = fs::read(root.join("tdx").join(quote)).unwrap();
+        let evidence = Unverified::new(Evidence::from_wire(evidence));
+        let given: Vec<_> = given.iter().map(|path| format!("tdx/{path}")).collect();
+        let given = endorsements(&root, &given);
+        appraise(&policy, &evidence, &given, &Expectation::cached(), at.parse().unwrap())
+    };
+    let at = "2026-01-27T07:46:40Z";
+    // With service TDs allowed, it is the platform's state that is left.
+    for quote in ["automata/quotev5.bin", "automata/alibaba_quote_5.bin"] {
+        let given = ["assembled/tinfoil90c0.collateral.json"];
+        let outcome = judge(quote, &given, at, "service_td = \"any\"");
+        let report = outcome.unwrap_err().report().clone();
+        assert_eq!(rejects(&report), [Code::TcbStatusNotAllowed, Code::AdvisoryNotAllowed]);
+        assert_eq!(report.claims["tcb_status"], "out-of-date", "{quote}");
+        assert_eq!(report.claims["advisories"].as_array().unwrap().len(), 5, "{quote}");
+    }
+    for quote in ["trustee/tdx_quote_5.dat", "automata/tdx_quote_5.bin"] {
+        let outcome = judge(quote, &["assembled/tinfoil90c0.collateral.json"], at, "");
+        let codes = rejects(outcome.unwrap_err().report());
+        assert!(codes.contains(&Code::ServiceTdNotAllowed), "{quote}: {codes:?}");
+    }
+    // Without anything of Intel's, nothing can be said of the platform.
+    for quote in ["phala-tappd/quote.hex", "phala-tappd/quote2.hex"] {
+        let refused = judge(quote, &[], "2025-01-01T00:00:00Z", "").unwrap_err();
+        assert_eq!(refused.report().verdict, Verdict::Unavailable, "{quote}");
+    }
+    // The answers of Intel's service, as they came, do as well as what tools make of them.
+    let answers = ["tinfoil-collateral"];
+    let outcome = judge("google-v5/quote.bin", &answers, "2026-01-27T15:55:00Z", "");
+    assert_eq!(outcome.unwrap().report().claims["platform"]["fmspc"], "90c06f000000");
+    // A signer that was not yet valid when its documents were, however good they are.
+    let given = ["assembled/google-jun23-50806f.collateral.json"];
+    let outcome = judge("trustee/tdx_quote_4.dat", &given, "2023-06-20T00:00:00Z", "min_tcb_evaluation = 0");
+    let codes = rejects(outcome.unwrap_err().report());
+    assert!(codes.contains(&Code::CertificateNotYetValid), "{codes:?}");
+}
+
+fn rejects(report: &verifier::Report) -> Vec<Code> {
+    let refusing = report.findings.iter().filter(|finding| finding.severity == Severity::Reject);
+    let mut codes: Vec<_> = refusing.map(|finding| finding.code).collect();
+    codes.sort_unstable();
+    codes.dedup();
+    codes
+}
+
 /// Vendor roots alone accept these, so every byte of report and certificate must count.
 #[test]
 fn no_single_bit_of_a_real_report_can_change() {
