@@ -162,7 +162,8 @@ impl<'de> Visitor<'de> for KeysVisitor {
 /// Hex or base64 text of binary evidence.
 fn decode_text(text: &[u8]) -> Option<Vec<u8>> {
     let compact: Vec<u8> = text.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
-    hex::decode(&compact)
+    // Some tools write hex as a programming language does.
+    hex::decode(compact.strip_prefix(b"0x").unwrap_or(&compact))
         .ok()
         .or_else(|| STANDARD.decode(&compact).ok())
         .or_else(|| URL_SAFE_NO_PAD.decode(&compact).ok())
@@ -524,6 +525,8 @@ mod tests {
         let is_report = Ok(EvidenceKind::SnpReport(report.clone()));
         assert_eq!(EvidenceKind::detect(&report), is_report);
         assert_eq!(EvidenceKind::detect(hex::encode(&report).as_bytes()), is_report);
+        let prefixed = format!("0x{}", hex::encode(&report));
+        assert_eq!(EvidenceKind::detect(prefixed.as_bytes()), is_report);
         let base64 = STANDARD.encode(&report) + "\n";
         assert_eq!(EvidenceKind::detect(base64.as_bytes()), is_report);
         let tdx = [4, 0, 2, 0, 0x81, 0, 0, 0, 0, 0];

@@ -322,7 +322,7 @@ codes! {
     PckChainInvalid, "pck-chain-invalid", Rejected, "Intel PCS API v4, Get PCK Certificate", "refuse the enclave: Intel's chains are of three certificates";
     /// Intel revoked the PCK's certificate.
     PckRevoked, "pck-revoked", Rejected, "RFC 5280 §6.3", "refuse the enclave: its vendor disowned the key";
-    /// No certificate of the signer of TCB Info and QE Identity was given.
+    /// No certificate of the signer of TCB Info and QE Identity was given, and the one that is built in did not sign them.
     TcbSignerMissing, "tcb-signer-missing", Unavailable, "Intel PCS API v4, Get TDX TCB Info", "give the issuer chain of the TCB Info with --endorsements";
     /// Intel revoked the certificate of the signer of TCB Info and QE Identity.
     TcbSignerRevoked, "tcb-signer-revoked", Rejected, "RFC 5280 §6.3", "fetch the documents again from the vendor";

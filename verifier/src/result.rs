@@ -208,12 +208,14 @@ impl AttestationResult {
     }
 }
 
-/// The number of a revocation list that an acceptance rests on.
+/// A number that an acceptance rests on and that never goes back: of a revocation list, or of the
+/// evaluation that Intel's documents are of. Whoever remembers the highest refuses older ones.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct CrlNumber {
-    /// The issuing root: its common name and fingerprint.
+    /// Whose number it is: a list's issuer by its common name and fingerprint, or the document and
+    /// its root.
     pub issuer: String,
-    /// CRL number (RFC 5280 §5.2.3).
+    /// CRL number (RFC 5280 §5.2.3), or `tcbEvaluationDataNumber`.
     pub number: u64,
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use attestation::{Endorsements, Evidence, Unverified};
 use serde::Deserialize;
-use verifier::{ChainCache, Code, Expectation, Policy, Refused, Severity, appraise, appraise_with};
+use verifier::{ChainCache, Code, Expectation, Policy, Refused, Severity, Verdict, appraise, appraise_with};
 
 #[derive(Deserialize)]
 struct Cases {
@@ -120,7 +120,8 @@ fn other_quotes_have_the_verdicts_of_their_provenance() {
     assert_eq!(outcome.unwrap().report().claims["platform"]["fmspc"], "90c06f000000");
     // A signer that was not yet valid when its documents were, however good they are.
     let given = ["assembled/google-jun23-50806f.collateral.json"];
-    let outcome = judge("trustee/tdx_quote_4.dat", &given, "2023-06-20T00:00:00Z", "min_tcb_evaluation = 0");
+    let outcome =
+        judge("trustee/tdx_quote_4.dat", &given, "2023-06-20T00:00:00Z", "min_tcb_evaluation = 0");
     let codes = rejects(outcome.unwrap_err().report());
     assert!(codes.contains(&Code::CertificateNotYetValid), "{codes:?}");
 }

@@ -164,14 +164,12 @@ const DEFECTS: &[Defect] = &[
     (
         "no signer",
         // Intel's own is built in, and did not sign these.
-        &[Code::TcbInfoSignatureInvalid, Code::QeIdentitySignatureInvalid],
+        &[Code::TcbSignerMissing],
         |w| w.tdx.tcb_signer = None,
     ),
-    (
-        "a signer of another name",
-        &[Code::TcbInfoSignatureInvalid, Code::QeIdentitySignatureInvalid],
-        |w| w.tdx.tcb_signer.as_mut().unwrap().subject = pki::name("Intel SGX PCK Certificate"),
-    ),
+    ("a signer of another name", &[Code::TcbSignerMissing], |w| {
+        w.tdx.tcb_signer.as_mut().unwrap().subject = pki::name("Intel SGX PCK Certificate")
+    }),
     ("a signer that a platform's authority issued", &[Code::CertificateSignatureInvalid], |w| {
         w.tdx.signers.tcb_signer = Party::Authority;
         w.tdx.tcb_signer.as_mut().unwrap().issuer = pki::name("Intel SGX PCK Platform CA");
@@ -272,8 +270,13 @@ fn every_defect_is_refused_for_itself_alone() {
 
 #[test]
 fn what_is_missing_leaves_the_verdict_open() {
-    for code in [Code::CrlMissing, Code::TcbInfoMissing, Code::QeIdentityMissing, Code::PckMissing]
-    {
+    for code in [
+        Code::CrlMissing,
+        Code::TcbSignerMissing,
+        Code::TcbInfoMissing,
+        Code::QeIdentityMissing,
+        Code::PckMissing,
+    ] {
         let (what, _, change) = DEFECTS.iter().find(|(_, codes, _)| *codes == [code]).unwrap();
         let mut world = World::new(Form::Td15);
         change(&mut world);

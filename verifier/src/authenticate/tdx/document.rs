@@ -20,6 +20,8 @@ pub(super) struct Signers<'a> {
     root: &'a Certificate<'a>,
     now: UnixTime,
     candidates: Vec<Signer<'a>>,
+    /// Whether one of them was given: else all there is to try is the one that is built in.
+    any_given: bool,
 }
 
 struct Signer<'a> {
@@ -33,23 +35,21 @@ impl<'a> Signers<'a> {
         given: &'a [Certificate<'a>],
         root: &'a Certificate<'a>,
         now: UnixTime,
-        findings: &mut Vec<Finding>,
     ) -> Self {
         let is_new =
             |built_in: &&Certificate<'_>| !given.iter().any(|have| have.der == built_in.der);
+        let is_named = |candidate: &&Certificate<'_>| candidate.subject_cn() == SIGNER_NAME;
         let all = given.iter().chain(authorities().iter().filter(is_new));
-        let candidates: Vec<_> = all
-            .filter(|candidate| candidate.subject_cn() == SIGNER_NAME)
+        let candidates = all
+            .filter(is_named)
             .take(ATTEMPTS_MAX)
-            .map(|certificate| Signer { certificate, checked: OnceCell::new() })
-            .collect();
-        if candidates.is_empty() {
-            findings.push(Finding::reject(
-                Code::TcbSignerMissing,
-                format!("no certificate of {SIGNER_NAME} was given"),
-            ));
+            .map(|certificate| Signer { certificate, checked: OnceCell::new() });
+        Self {
+            root,
+            now,
+            candidates: candidates.collect(),
+            any_given: given.iter().any(|given| is_named(&given)),
         }
-        Self { root, now, candidates }
     }
 
     /// The first whose key signed these bytes.
@@ -233,9 +233,10 @@ fn check<'a, T: Kindred>(
     }
     let parts = T::signed(item).ok();
     let Some(signer) = parts.and_then(|(body, signature)| signers.of(body, &signature)) else {
+        let code = if signers.any_given { T::SIGNATURE_INVALID } else { Code::TcbSignerMissing };
         findings.push(Finding::reject(
-            T::SIGNATURE_INVALID,
-            format!("no certificate of {SIGNER_NAME} that was given signed the {}", T::NAME),
+            code,
+            format!("no certificate of {SIGNER_NAME} that there is signed the {}", T::NAME),
         ));
         return Document { value, signer: None, ends: None };
     };

@@ -117,7 +117,7 @@ fn follow(
     let chain = chain::find(inputs, &carried, &given, &roots, findings)?;
     let mut horizon = Horizon::default();
     let pck = chain::follow(inputs, chain, &mut horizon, findings)?;
-    let signers = Signers::find(&given, chain.root, now, findings);
+    let signers = Signers::find(&given, chain.root, now);
     let fmspc = pck.platform.fmspc;
     let tcb_infos: Parsed<'_, TcbInfo> =
         tcb_infos.into_iter().filter(|(_, info)| info.fmspc == fmspc).collect();
