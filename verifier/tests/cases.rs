@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use attestation::{Endorsements, Evidence, Unverified};
 use serde::Deserialize;
-use verifier::{ChainCache, Code, Expectation, Policy, Refused, Severity, Verdict, appraise, appraise_with};
+use verifier::{
+    ChainCache, Code, Expectation, Policy, Refused, Severity, Verdict, appraise, appraise_with,
+};
 
 #[derive(Deserialize)]
 struct Cases {
