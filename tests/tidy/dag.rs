@@ -81,7 +81,7 @@ const TABLE: [Row; 19] = [
     },
     Row {
         package: "veritee",
-        may: &["attestation", "client", "proxy", "rim", "verifier"],
+        may: &["attestation", "client", "endorsements", "proxy", "rim", "verifier"],
         never: &["enclave", "router", "sim", "engine", "collect"],
     },
     // The harness puts all of them together; nothing depends on it.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use attestation::{Challenge, ReportData, UnixTime};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Confidential AI inference that anyone can verify.
 ///
@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Looks at policies.
     Policy(Policy),
+    /// Fetches what vendors say of their hardware, and looks after what is kept of it.
+    Endorsements(Endorsements),
     /// Asks one question of a verified enclave.
     Chat(Chat),
     #[command(about = "Serves the OpenAI API on this machine, verified and sealed")]
@@ -66,7 +68,11 @@ pub(crate) struct Verify {
     /// https URL, in place of the public ones.
     #[arg(long, value_name = "FILE")]
     pub(crate) router_ca: Option<PathBuf>,
-    /// Forbids the network, which is used for evidence behind a URL and for nothing else.
+    /// Where to ask for endorsements that are missing, instead of what `veritee endorsements` uses.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) services: Option<PathBuf>,
+    /// Forbids the network. Otherwise it is used for evidence behind a URL, and for endorsements that
+    /// are neither given nor kept.
     #[arg(long)]
     pub(crate) offline: bool,
     /// Prints one JSON object.
@@ -153,6 +159,108 @@ pub(crate) struct ImportRim {
     /// Where to write: a file, or a folder for a file per manifest; standard output unless given.
     #[arg(short, value_name = "PATH")]
     pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Endorsements {
+    #[command(subcommand)]
+    pub(crate) command: EndorsementsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EndorsementsCommand {
+    /// Fetches what is not kept, or due.
+    Fetch(Fetch),
+    /// Writes endorsements to one file (PEM), for `--endorsements` where there is no network.
+    Bundle(Bundle),
+    /// Says what is kept, when it ends, and when it will be fetched again.
+    Status(Status),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Fetch {
+    #[command(flatten)]
+    pub(crate) wanted: Wanted,
+    /// The id of a reference integrity manifest of NVIDIA's, for `veritee policy import-rim`; may be
+    /// repeated.
+    #[arg(long, value_name = "ID", requires = "output")]
+    pub(crate) rim: Vec<String>,
+    /// The folder to write manifests to, each as ID.xml.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) output: Option<PathBuf>,
+    /// Asks the services for everything, whatever is kept.
+    #[arg(long)]
+    pub(crate) fresh: bool,
+    #[command(flatten)]
+    pub(crate) services: Services,
+    /// Prints one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Bundle {
+    #[command(flatten)]
+    pub(crate) wanted: Wanted,
+    /// The file, or `-` for standard output.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: String,
+    /// Takes what is kept, and forbids the network.
+    #[arg(long)]
+    pub(crate) offline: bool,
+    #[command(flatten)]
+    pub(crate) services: Services,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) services: Services,
+    /// Prints one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// For what endorsements are wanted.
+#[derive(Debug, Args)]
+pub(crate) struct Wanted {
+    /// Evidence that says itself what it needs: a file, or `-` for standard input.
+    #[arg(value_name = "EVIDENCE")]
+    pub(crate) evidence: Option<String>,
+    /// An AMD product, milan, genoa or turin: its chains and lists, and for evidence of report version 2
+    /// the product that it does not say; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) product: Vec<ProductName>,
+    /// A family of Intel platforms (FMSPC, 12 hex digits): all that its TDX quotes need; may be repeated.
+    #[arg(long, value_name = "HEX")]
+    pub(crate) fmspc: Vec<String>,
+    /// Intel's series of TCB recoveries, standard or early, in place of the configuration's.
+    #[arg(long, value_name = "SERIES")]
+    pub(crate) update: Option<Series>,
+}
+
+/// Where to ask.
+#[derive(Debug, Args)]
+pub(crate) struct Services {
+    /// Where to ask and what to keep (TOML). Without it `veritee/endorsements.toml` in the user's folder
+    /// of configurations, or else the vendors' own services.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) services: Option<PathBuf>,
+}
+
+/// An AMD product.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ProductName {
+    Milan,
+    Genoa,
+    Turin,
+}
+
+/// A series of Intel's.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Series {
+    Standard,
+    Early,
 }
 
 #[derive(Debug, Args)]

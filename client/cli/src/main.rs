@@ -4,6 +4,7 @@
 mod arguments;
 mod chat;
 mod demo;
+mod endorse;
 mod explain;
 mod failure;
 mod input;
@@ -53,6 +54,7 @@ fn run(command: Command, world: &World) -> Result<ExitCode, Failure> {
     match command {
         Command::Verify(verify) => runtime.block_on(verify::run(verify, world, out)),
         Command::Explain(explain) => runtime.block_on(explain::run(&explain, out)),
+        Command::Endorsements(command) => runtime.block_on(endorse::run(command, world, out)),
         Command::Policy(policy) => policy::run(&policy, world, out),
         Command::Chat(chat) => runtime.block_on(chat::run(chat, world, out)),
         Command::Proxy(proxy) => runtime.block_on(proxying::run(proxy, world, out)),

@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
-use attestation::{Challenge, Evidence, Unverified};
-use client::{Access, fetch_evidence};
+use attestation::{Challenge, Endorsements, Evidence, Unverified};
+use client::{Access, Family, fetch_evidence};
 use serde_json::{Value, json};
-use verifier::{AnchorKind, Expectation, Policy, Report, appraise};
+use verifier::{AnchorKind, Expectation, Policy, Report, Verdict, appraise};
 
 use crate::arguments::Verify;
+use crate::endorse::Online;
 use crate::failure::Failure;
 use crate::output::Out;
 use crate::world::World;
@@ -42,7 +43,7 @@ async fn judge(
     world: &World,
     out: &Out,
 ) -> Result<Report, Failure> {
-    let endorsements = Unverified::new(input::endorsements(&verify.endorsements)?);
+    let mut endorsements = input::endorsements(&verify.endorsements)?;
     let (evidence, challenge) = if is_url(&verify.evidence) {
         if verify.offline {
             let message =
@@ -62,10 +63,33 @@ async fn judge(
     };
     let now = verify.at.unwrap_or_else(|| world.clock.now());
     let evidence = Unverified::new(Evidence::from_wire(evidence));
-    Ok(match appraise(policy, &evidence, &endorsements, &expectation, now) {
-        Ok(result) => result.report().clone(),
-        Err(refused) => refused.report().clone(),
-    })
+    let judged = |endorsements: &Endorsements| {
+        let endorsements = Unverified::new(endorsements.clone());
+        match appraise(policy, &evidence, &endorsements, &expectation, now) {
+            Ok(result) => result.report().clone(),
+            Err(refused) => refused.report().clone(),
+        }
+    };
+    let mut report = judged(&endorsements);
+    if verify.offline || report.verdict == Verdict::Accepted {
+        return Ok(report);
+    }
+    let wire = evidence.inspect_untrusted().as_wire();
+    let services = verify.services.as_deref();
+    let Some(mut online) = Online::new(wire, &endorsements, policy, &report, services, world)?
+    else {
+        return Ok(report);
+    };
+    // What one document answers may show that another is missing.
+    while let Some(fetched) = online.complete(&report, out).await? {
+        endorsements.extend(&fetched).map_err(|error| {
+            let next = "give fewer with --endorsements";
+            Failure::new(Family::Malformed, "endorsements-malformed", error.to_string(), next)
+        })?;
+        report = judged(&endorsements);
+    }
+    online.remember(&report)?;
+    Ok(report)
 }
 
 /// Whether evidence is to be asked for, not read.

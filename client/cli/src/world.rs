@@ -1,7 +1,9 @@
 //! What the program is told by its surroundings, read once, here.
 
 use std::env;
+use std::future::Future;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use attestation::UnixTime;
@@ -16,6 +18,7 @@ pub(crate) struct World {
     data: Option<PathBuf>,
     state: Option<PathBuf>,
     cache: Option<PathBuf>,
+    config: Option<PathBuf>,
     executable: Option<PathBuf>,
 }
 
@@ -35,6 +38,7 @@ impl World {
             data: folder("XDG_DATA_HOME", ".local/share"),
             state: folder("XDG_STATE_HOME", ".local/state"),
             cache: folder("XDG_CACHE_HOME", ".cache"),
+            config: folder("XDG_CONFIG_HOME", ".config"),
             executable: env::current_exe().ok(),
         }
     }
@@ -54,6 +58,11 @@ impl World {
         known(self.cache.as_ref(), "XDG_CACHE_HOME")
     }
 
+    /// Where configurations are, if anywhere.
+    pub(crate) const fn config(&self) -> Option<&PathBuf> {
+        self.config.as_ref()
+    }
+
     /// A program that was built beside this one.
     pub(crate) fn sibling(&self, name: &str) -> Result<PathBuf, Failure> {
         let folder = self.executable.as_ref().and_then(|path| path.parent());
@@ -64,6 +73,21 @@ impl World {
                 "build all programs, with `make demo` say",
             )
         })
+    }
+}
+
+/// What the fetching of endorsements needs of the surroundings.
+impl endorsements::World for World {
+    fn now(&self) -> UnixTime {
+        self.clock.now()
+    }
+
+    fn random(&self, bytes: &mut [u8]) -> bool {
+        getrandom::fill(bytes).is_ok()
+    }
+
+    fn sleep(&self, span: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(tokio::time::sleep(span))
     }
 }
 

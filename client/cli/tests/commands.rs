@@ -310,7 +310,8 @@ fn real_evidence_gets_its_verdict_and_the_exact_object() {
                 "appraised_at",
                 "not_after",
                 "policy",
-                "anchors"
+                "anchors",
+                "horizon"
             ]
         );
         assert_eq!(value.get("appraised_at").unwrap(), at);
@@ -324,7 +325,8 @@ fn real_evidence_gets_its_verdict_and_the_exact_object() {
     }
     // The same report without its chain, from standard input, as hex.
     let hex = hex::encode(fs::read(&report).unwrap());
-    let arguments = ["verify", "-", "--policy", &policy, "--at", "2026-11-23T00:00:00Z"];
+    let at = "2026-11-23T00:00:00Z";
+    let arguments = ["verify", "-", "--policy", &policy, "--at", at, "--offline"];
     let mut child =
         command(&arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(hex.as_bytes()).unwrap();
@@ -378,6 +380,6 @@ fn other_platforms_are_told_and_rejected() {
         veritee(&["verify", &quote, "--policy", &policy, "--endorsements", &collateral, "--json"]);
     let value: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((exit(&output), value.get("platform").unwrap().as_str()), (10, Some("tdx")));
-    assert_eq!(value.pointer("/findings/0/code").unwrap(), "platform-not-supported");
+    assert_eq!(value.pointer("/findings/0/code").unwrap(), "platform-not-allowed");
     assert_eq!(exit(&veritee(&["explain", &quote])), 0);
 }

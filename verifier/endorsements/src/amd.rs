@@ -86,11 +86,9 @@ pub(crate) fn check_chain(document: &Document, product: Product, key: AmdKey) ->
     if !intermediate.names_issuer(&root) || !root.is_root() {
         return Err(Malformed::invalid("chain", "is not an intermediate and its root").into());
     }
-    let name = match key {
-        AmdKey::Vcek => format!("SEV-{product}"),
-        AmdKey::Vlek => format!("SEV-VLEK-{product}"),
-    };
-    if intermediate.subject() != name || root.subject() != root_name(product) {
+    if intermediate.subject() != intermediate_name(product, key)
+        || root.subject() != root_name(product)
+    {
         return Err(Why::OtherSubject("product"));
     }
     Ok(())
@@ -102,6 +100,25 @@ pub(crate) fn check_crl(document: &Document, product: Product) -> Result<(), Why
         Ok(())
     } else {
         Err(Why::OtherSubject("issuer"))
+    }
+}
+
+/// The product whose authority issued the certificate of a signing key.
+pub(crate) fn product_of(der: &[u8]) -> Option<Product> {
+    let certificate = Certificate::parse(der).ok()?;
+    if !["SEV-VCEK", "SEV-VLEK"].contains(&certificate.subject().as_str()) {
+        return None;
+    }
+    let issuer = certificate.issuer();
+    Product::ALL.into_iter().find(|product| {
+        AmdKey::ALL.into_iter().any(|key| issuer == intermediate_name(*product, key))
+    })
+}
+
+fn intermediate_name(product: Product, key: AmdKey) -> String {
+    match key {
+        AmdKey::Vcek => format!("SEV-{product}"),
+        AmdKey::Vlek => format!("SEV-VLEK-{product}"),
     }
 }
 

@@ -148,6 +148,30 @@ impl Item {
         }
     }
 
+    /// Whether having it may answer a finding of the verifier's with this code.
+    pub fn answers(&self, code: &str) -> bool {
+        let codes: &[&str] = match self {
+            Self::AmdVcek { .. } => &["vek-missing"],
+            // The verifier has AMD's own; under roots of the policy's another one is needed, which has
+            // the same name.
+            Self::AmdChain(..) => {
+                &["vek-missing", "intermediate-missing", "certificate-signature-invalid"]
+            }
+            Self::AmdCrl(..) | Self::IntelPckCrl(_) | Self::IntelRootCrl => {
+                &["crl-missing", "crl-expired"]
+            }
+            Self::IntelTcbInfo { .. } => {
+                &["tcb-info-missing", "tcb-info-expired", "tcb-signer-missing"]
+            }
+            Self::IntelQeIdentity { .. } => {
+                &["qe-identity-missing", "qe-identity-expired", "tcb-signer-missing"]
+            }
+            Self::NvidiaOcsp { .. } => &["ocsp-missing", "ocsp-expired"],
+            Self::NvidiaRim { .. } => &[],
+        };
+        codes.contains(&code)
+    }
+
     /// What is asked, at one address after the other until one answers.
     pub(crate) fn questions(
         &self,

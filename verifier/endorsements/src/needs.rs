@@ -8,6 +8,7 @@ use attestation::snp::{Product, SigningKey, SnpReport, TcbVersion};
 use attestation::tdx::{Certification, TdxQuote};
 use attestation::{Bundle, CpuEvidence, CpuPlatform, Endorsements, EvidenceKind, Malformed, gpu};
 
+use crate::amd;
 use crate::intel::{self, PckCa, Update};
 use crate::item::{AmdKey, Item};
 
@@ -21,15 +22,19 @@ pub struct Needs {
 }
 
 impl Needs {
-    /// What `evidence` needs. Reports of version 2 do not say their product: `product` does.
+    /// What `evidence` needs. Reports of version 2 do not say their product: `product` does, or the
+    /// certificate of the signing key among those `given`.
     ///
     /// # Errors
     /// Evidence of no kind that is known, or that does not parse.
     pub fn of(
         evidence: &[u8],
+        given: &Endorsements,
         product: Option<Product>,
         update: Update,
     ) -> Result<Self, Malformed> {
+        let certified = || given.certificates().iter().find_map(|der| amd::product_of(der));
+        let product = product.or_else(certified);
         let mut needs = Self::default();
         match EvidenceKind::detect(evidence)? {
             EvidenceKind::Bundle => {
@@ -44,7 +49,7 @@ impl Needs {
                 }
             }
             EvidenceKind::SnpReport(report) => needs.snp(&report, product)?,
-            EvidenceKind::TdxQuote => needs.tdx(evidence, update)?,
+            EvidenceKind::TdxQuote(quote) => needs.tdx(&quote, update)?,
             EvidenceKind::NvidiaJson => needs.nvidia(evidence)?,
             EvidenceKind::AzureHcl(report) => {
                 needs.azure(AzureEvidence::of_report(&report)?, product, update)?;

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use attestation::UnixTime;
 use attestation::snp::Product;
+use attestation::{Endorsements, UnixTime};
 use endorsements::{Item, Mode, Needs, Update};
 
 use crate::service::Reply;
@@ -78,7 +78,7 @@ fn real_evidence_says_what_it_needs() {
         ("azure/kinvolk/hcl-report-tdx.bin", None, vec![]),
     ] {
         let evidence = fs::read(vectors.join(path)).unwrap();
-        let needs = Needs::of(&evidence, product, Update::Standard).unwrap();
+        let needs = Needs::of(&evidence, &Endorsements::new(), product, Update::Standard).unwrap();
         let names = names(&needs);
         assert_eq!(names.len(), expected.len(), "{path}: {needs:?}");
         for (name, part) in names.iter().zip(expected) {
@@ -98,7 +98,7 @@ fn a_certificate_that_devices_share_is_asked_about_once() {
     let Some(vectors) = vectors() else { return };
     let evidence = fs::read(vectors.join("nvidia/sdk-evidence/multi_gpu_hopper.json")).unwrap();
     let devices = attestation::gpu::parse_devices(&evidence).unwrap();
-    let needs = Needs::of(&evidence, None, Update::Standard).unwrap();
+    let needs = Needs::of(&evidence, &Endorsements::new(), None, Update::Standard).unwrap();
     let mut names = names(&needs);
     let all = names.len();
     names.sort();
@@ -150,7 +150,7 @@ async fn documents_that_intel_sent_are_taken() {
     assert!(numbers.ends_with(&[18, 18]), "{numbers:?}");
     // What was recorded with a quote of that family is what that quote asks for.
     let quote = fs::read(vectors.join("tdx/google-v5/quote.bin")).unwrap();
-    let needs = Needs::of(&quote, None, Update::Standard).unwrap();
+    let needs = Needs::of(&quote, &Endorsements::new(), None, Update::Standard).unwrap();
     let got = stage.fetcher.obtain_all(&needs.items, Mode::Offline, &|_| ()).await;
     assert!(got.iter().all(Result::is_ok), "{got:?}");
 }

@@ -1,5 +1,6 @@
 //! What is asked of each service, and which answers are taken.
 
+use attestation::Endorsements;
 use attestation::endorsements::Kind as PoolKind;
 use attestation::snp::{Product, TcbVersion};
 use endorsements::{AmdKey, Item, Kind, Needs, Origin, PckCa, Update, pool};
@@ -160,7 +161,7 @@ async fn intel_is_asked_by_family_and_series_and_gives_chains_in_headers() {
     assert_eq!(pool.items(PoolKind::QeIdentity).len(), 1);
     assert_eq!((pool.crls().len(), pool.certificates().len()), (3, 6));
     // The bundle has all of it.
-    let mut again = attestation::Endorsements::new();
+    let mut again = Endorsements::new();
     again.add(pool.to_pem().as_bytes()).unwrap();
     assert_eq!(again, pool);
     let numbers: Vec<_> = stage.fetcher.status().unwrap();
@@ -359,19 +360,30 @@ async fn a_report_says_what_it_needs() {
         let builder = ReportBuilder { chip_id: [9; 64], ..ReportBuilder::new(product, version) };
         builder.sign(&key).unwrap()
     };
-    let needs = Needs::of(&report(3, Product::Genoa), None, Update::Standard).unwrap();
-    let names: Vec<String> = needs.items.iter().map(Item::name).collect();
+    let needs = Needs::of(&report(3, Product::Genoa), &Endorsements::new(), None, Update::Standard)
+        .unwrap();
+    let names = names_of(&needs);
     assert_eq!(names.len(), 3, "{names:?}");
     assert!(names.first().unwrap().starts_with("amd/Genoa/vcek/"), "{names:?}");
     assert_eq!(names.get(1..).unwrap(), ["amd/Genoa/vcek-chain", "amd/Genoa/vcek-crl"]);
     // Version 2 does not say its product; who knows it does.
     let old = report(2, Product::Milan);
-    let needs = Needs::of(&old, None, Update::Standard).unwrap();
+    let needs = Needs::of(&old, &Endorsements::new(), None, Update::Standard).unwrap();
     assert!(needs.items.is_empty() && needs.notes.len() == 1, "{needs:?}");
+    // So does the certificate of its key.
+    let mut given = Endorsements::new();
+    given.add_certificate(&vcek(&pki(Product::Genoa), TCB, 7)).unwrap();
+    let needs = Needs::of(&old, &given, None, Update::Standard).unwrap();
+    assert!(names_of(&needs).first().unwrap().starts_with("amd/Genoa/vcek/"), "{needs:?}");
     let hidden = ReportBuilder::new(Product::Genoa, 3).sign(&sim::EcKey::generate().unwrap());
-    let needs = Needs::of(&hidden.unwrap(), None, Update::Standard).unwrap();
+    let needs = Needs::of(&hidden.unwrap(), &Endorsements::new(), None, Update::Standard).unwrap();
     assert_eq!((needs.items.len(), needs.notes.len()), (2, 1), "a chip without an id");
-    let needs = Needs::of(&old, Some(Product::Milan), Update::Standard).unwrap();
+    let needs =
+        Needs::of(&old, &Endorsements::new(), Some(Product::Milan), Update::Standard).unwrap();
     assert_eq!(needs.items.len(), 3);
-    assert!(Needs::of(b"text", None, Update::Standard).is_err());
+    assert!(Needs::of(b"text", &Endorsements::new(), None, Update::Standard).is_err());
+}
+
+fn names_of(needs: &Needs) -> Vec<String> {
+    needs.items.iter().map(Item::name).collect()
 }

@@ -1,0 +1,454 @@
+//! `veritee endorsements`: fetch, bundle, status; and what `veritee verify` fetches.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use attestation::snp::Product;
+use attestation::{Endorsements, Malformed};
+use client::Family;
+use endorsements::{
+    AmdKey, Config, Document, Fetcher, Health, Item, Kind, Marks, Mode, Needs, Obtained, Origin,
+    Step, Store, Unavailable, Update, Vendor, pool,
+};
+use serde_json::{Value, json};
+use verifier::{AnchorKind, Policy, Report, Severity, Verdict};
+
+use crate::arguments::{
+    Bundle, Endorsements as Arguments, EndorsementsCommand, Fetch, ProductName, Series, Status,
+    Wanted,
+};
+use crate::failure::Failure;
+use crate::input;
+use crate::output::Out;
+use crate::world::World;
+
+pub(crate) async fn run(
+    arguments: Arguments,
+    world: &World,
+    out: &Out,
+) -> Result<ExitCode, Failure> {
+    match arguments.command {
+        EndorsementsCommand::Fetch(fetch) => self::fetch(&fetch, world, out).await,
+        EndorsementsCommand::Bundle(bundle) => self::bundle(&bundle, world, out).await,
+        EndorsementsCommand::Status(status) => self::status(&status, world, out),
+    }
+}
+
+async fn fetch(arguments: &Fetch, world: &World, out: &Out) -> Result<ExitCode, Failure> {
+    let Fetch { wanted, rim, output, fresh, services, json } = arguments;
+    let fetcher = fetcher(services.services.as_deref(), wanted.update, world)?;
+    let mut needs = needs(wanted, &fetcher)?.unwrap_or_default();
+    for id in rim {
+        let refused =
+            |error: Malformed| Failure::usage(error.to_string(), "give an id as NVIDIA has it");
+        needs.items.push(Item::rim(id).map_err(refused)?);
+    }
+    if needs.items.is_empty() {
+        return Err(nothing_wanted(&needs));
+    }
+    let mode = if *fresh { Mode::Fresh } else { Mode::Cached };
+    let tell = |step: Step| told(out, &step);
+    let results = fetcher.obtain_all(&needs.items, mode, &tell).await;
+    if let Some(folder) = output {
+        write_manifests(folder, &results)?;
+    }
+    if *json {
+        let items: Vec<Value> = needs.items.iter().zip(&results).map(as_json).collect();
+        out.line(json!({ "items": items, "notes": needs.notes }))?;
+    } else {
+        for note in &needs.notes {
+            out.note(note);
+        }
+        for result in &results {
+            out.line(line(result))?;
+        }
+    }
+    let failed = results.iter().any(Result::is_err);
+    Ok(ExitCode::from(if failed { Family::Unavailable.exit_code() } else { 0 }))
+}
+
+async fn bundle(arguments: &Bundle, world: &World, out: &Out) -> Result<ExitCode, Failure> {
+    let Bundle { wanted, output, offline, services } = arguments;
+    let fetcher = fetcher(services.services.as_deref(), wanted.update, world)?;
+    let documents = match needs(wanted, &fetcher)? {
+        Some(needs) if needs.items.is_empty() => return Err(nothing_wanted(&needs)),
+        Some(needs) => {
+            for note in &needs.notes {
+                out.note(note);
+            }
+            let mode = if *offline { Mode::Offline } else { Mode::Cached };
+            let tell = |step: Step| told(out, &step);
+            let results = fetcher.obtain_all(&needs.items, mode, &tell).await;
+            let documents: Result<Vec<Document>, Unavailable> =
+                results.into_iter().map(|result| result.map(|one| one.document)).collect();
+            documents.map_err(|unavailable| failure(&unavailable))?
+        }
+        None => fetcher.kept().map_err(|error| unreadable(&error))?,
+    };
+    let pool = pool(&documents).map_err(|error| too_much(&error))?;
+    if pool.is_empty() {
+        let next = "fetch some first, or say for which evidence, product or family";
+        return Err(Failure::unavailable("nothing-kept", "nothing is kept".to_owned(), next));
+    }
+    let pem = pool.to_pem();
+    if output == "-" {
+        out.text(pem)?;
+    } else {
+        let written = write_whole(Path::new(output), pem.as_bytes());
+        written.map_err(|error| cannot_write(Path::new(output), &error))?;
+        let kept = documents.len();
+        out.note(format_args!("{output}: {kept} documents, {} octets", pem.len()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn status(arguments: &Status, world: &World, out: &Out) -> Result<ExitCode, Failure> {
+    let fetcher = fetcher(arguments.services.services.as_deref(), None, world)?;
+    let entries = fetcher.status().map_err(|error| unreadable(&error))?;
+    let marks = fetcher.marks().all().map_err(|error| marks_unusable(&error))?;
+    if arguments.json {
+        let entries = serde_json::to_value(&entries)
+            .map_err(|error| Failure::bug(format!("a status is not JSON: {error}")))?;
+        out.line(json!({ "kept": entries, "evaluation_numbers": marks }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for entry in &entries {
+        let health = match entry.health {
+            Health::Fresh => "fresh",
+            Health::Due => "due",
+            Health::Ended => "ended",
+            Health::Damaged => "damaged",
+        };
+        let time = |time: Option<attestation::UnixTime>| {
+            time.map_or_else(|| "never".to_owned(), |time| time.to_string())
+        };
+        out.line(format_args!(
+            "{health:<8} {}\n         ends {}, fetched again from {}, {} octets from {}",
+            entry.item,
+            time(entry.ends),
+            time(entry.refresh_at),
+            entry.len,
+            entry.source,
+        ))?;
+    }
+    for (item, number) in marks {
+        out.line(format_args!("seen     {item}: evaluation {number}"))?;
+    }
+    if entries.is_empty() {
+        out.note("nothing is kept");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What `veritee verify` may fetch, and has fetched.
+pub(crate) struct Online {
+    fetcher: Fetcher,
+    needs: Needs,
+    obtained: Vec<Obtained>,
+}
+
+impl Online {
+    /// What `evidence` needs beyond `given`; `None` where none of it would answer what `report` misses.
+    ///
+    /// Vendors have nothing to say of roots that are not theirs: where a policy brings its own, only
+    /// mirrors that were configured are asked.
+    pub(crate) fn new(
+        evidence: &[u8],
+        given: &Endorsements,
+        policy: &Policy,
+        report: &Report,
+        services: Option<&Path>,
+        world: &World,
+    ) -> Result<Option<Self>, Failure> {
+        let config = config(services, None, world)?;
+        // What is malformed the verifier says better.
+        let Ok(mut needs) = Needs::of(evidence, given, None, config.update()) else {
+            return Ok(None);
+        };
+        if policy.anchors() == AnchorKind::Untrusted {
+            needs.items.retain(|item| config.is_mirrored(item.vendor()));
+        }
+        if !needs.items.iter().any(|item| is_missing(item, report)) {
+            return Ok(None);
+        }
+        let fetcher = fetcher_of(config, world)?;
+        Ok(Some(Self { fetcher, needs, obtained: Vec::new() }))
+    }
+
+    /// Fetches what answers the findings of `report`, and was not asked for before; yields everything
+    /// fetched, or `None` where nothing came that is new.
+    pub(crate) async fn complete(
+        &mut self,
+        report: &Report,
+        out: &Out,
+    ) -> Result<Option<Endorsements>, Failure> {
+        let wanted: Vec<Item> =
+            self.needs.items.extract_if(.., |item| is_missing(item, report)).collect();
+        if wanted.is_empty() {
+            return Ok(None);
+        }
+        let tell = |step: Step| told(out, &step);
+        let results = self.fetcher.obtain_all(&wanted, Mode::Cached, &tell).await;
+        let before = self.obtained.len();
+        for result in results {
+            match result {
+                Ok(obtained) => {
+                    note(out, &obtained);
+                    self.obtained.push(obtained);
+                }
+                Err(unavailable) => out.note(&unavailable),
+            }
+        }
+        if self.obtained.len() == before {
+            return Ok(None);
+        }
+        let documents = self.obtained.iter().map(|one| &one.document);
+        pool(documents).map(Some).map_err(|error| too_much(&error))
+    }
+
+    /// Remembers evaluation numbers that an accepted verdict rests on.
+    pub(crate) fn remember(&self, report: &Report) -> Result<(), Failure> {
+        if report.verdict != Verdict::Accepted {
+            return Ok(());
+        }
+        for Obtained { item, document, .. } in &self.obtained {
+            let claim = match item.vendor() {
+                Vendor::Intel if document.parts().iter().any(|part| part.kind == Kind::TcbInfo) => {
+                    "tcb_evaluation"
+                }
+                Vendor::Intel
+                    if document.parts().iter().any(|part| part.kind == Kind::QeIdentity) =>
+                {
+                    "qe_identity_evaluation"
+                }
+                Vendor::Amd | Vendor::Intel | Vendor::Nvidia => continue,
+            };
+            let claimed = report.claims.get(claim).and_then(Value::as_u64);
+            // The one that was used may be another's, given beside it.
+            if let Some(number) = document.number().filter(|number| claimed == Some(*number)) {
+                let raised = self.fetcher.marks().raise(item, number);
+                raised.map_err(|error| marks_unusable(&error))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether having `item` may answer a finding that refuses.
+fn is_missing(item: &Item, report: &Report) -> bool {
+    let mut refusing = report.findings.iter().filter(|found| found.severity == Severity::Reject);
+    refusing.any(|found| item.answers(found.code.as_str()))
+}
+
+fn config(
+    services: Option<&Path>,
+    update: Option<Series>,
+    world: &World,
+) -> Result<Config, Failure> {
+    let next = "docs/operations.md shows every key";
+    let refused = |error: endorsements::ConfigError| Failure::usage(error.to_string(), next);
+    let usual = world.config().map(|folder| folder.join("endorsements.toml"));
+    let config = match (services, usual.filter(|path| path.exists())) {
+        (Some(path), _) => Config::load(path).map_err(refused)?,
+        (None, Some(path)) => Config::load(&path).map_err(refused)?,
+        (None, None) => Config::vendors(),
+    };
+    Ok(match update {
+        Some(Series::Early) => config.with_update(Update::Early),
+        Some(Series::Standard) => config.with_update(Update::Standard),
+        None => config,
+    })
+}
+
+fn fetcher(
+    services: Option<&Path>,
+    update: Option<Series>,
+    world: &World,
+) -> Result<Fetcher, Failure> {
+    fetcher_of(config(services, update, world)?, world)
+}
+
+fn fetcher_of(config: Config, world: &World) -> Result<Fetcher, Failure> {
+    let store = Store::new(world.cache()?.join("endorsements"));
+    let marks = Marks::in_folder(world.state()?.join("endorsements"));
+    Fetcher::new(config, store, marks, Arc::new(world.clone()))
+        .map_err(|error| Failure::bug(error.to_string()))
+}
+
+/// What is asked for, or `None` where nothing is.
+fn needs(wanted: &Wanted, fetcher: &Fetcher) -> Result<Option<Needs>, Failure> {
+    let Wanted { evidence, product, fmspc, update: _ } = wanted;
+    if evidence.is_none() && product.is_empty() && fmspc.is_empty() {
+        return Ok(None);
+    }
+    let update = fetcher.config().update();
+    let mut needs = Needs::default();
+    let products: Vec<Product> = product.iter().map(|name| name.product()).collect();
+    if let Some(evidence) = evidence {
+        let bytes = input::evidence(evidence)?;
+        let given = Endorsements::new();
+        let of = Needs::of(&bytes, &given, products.first().copied(), update);
+        needs.extend(of.map_err(|error| {
+            let next = "give evidence of a kind that `veritee verify` takes";
+            Failure::new(Family::Malformed, "evidence-malformed", error.to_string(), next)
+        })?);
+    } else {
+        for product in products {
+            for key in AmdKey::ALL {
+                needs.extend(Needs::of_product(product, key));
+            }
+        }
+    }
+    for text in fmspc {
+        let mut family = [0; 6];
+        hex::decode_to_slice(text, &mut family).map_err(|_| {
+            let next = "`veritee explain` shows the FMSPC of a quote";
+            Failure::usage(format!("{text} is not 12 hex digits"), next)
+        })?;
+        needs.extend(Needs::of_family(family, update));
+    }
+    Ok(Some(needs))
+}
+
+impl ProductName {
+    const fn product(self) -> Product {
+        match self {
+            Self::Milan => Product::Milan,
+            Self::Genoa => Product::Genoa,
+            Self::Turin => Product::Turin,
+        }
+    }
+}
+
+fn told(out: &Out, step: &Step) {
+    match step {
+        Step::Asking { item, url } => out.note(format_args!("asking for {item}: {url}")),
+        Step::Waiting { item, wait, why } => out.note(format_args!(
+            "{item}: {why}; again in {} s",
+            wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0))
+        )),
+        Step::Damaged { item } => out.note(format_args!("{item}: what was kept is damaged")),
+    }
+}
+
+/// What the reader should know of a document that is used.
+fn note(out: &Out, obtained: &Obtained) {
+    match &obtained.origin {
+        Origin::Network | Origin::Cache => {}
+        Origin::NotKept(why) => {
+            out.note(format_args!("{}: cannot be kept: {why}", obtained.item));
+        }
+        Origin::CacheAfter(why) => {
+            out.note(format_args!("{}: the one that is kept is used: {why}", obtained.item));
+        }
+    }
+}
+
+const fn outcome(origin: &Origin) -> &'static str {
+    match origin {
+        Origin::Network => "fetched",
+        Origin::NotKept(_) => "fetched-not-kept",
+        Origin::Cache => "kept",
+        Origin::CacheAfter(_) => "kept-service-failed",
+    }
+}
+
+fn line(result: &Result<Obtained, Unavailable>) -> String {
+    match result {
+        Ok(obtained) => {
+            let ends = obtained.document.window().ends;
+            let ends = ends.map_or_else(|| "never".to_owned(), |ends| ends.to_string());
+            let why = match &obtained.origin {
+                Origin::Network | Origin::Cache => String::new(),
+                Origin::NotKept(why) => format!(" ({why})"),
+                Origin::CacheAfter(why) => format!(" ({why})"),
+            };
+            let outcome = outcome(&obtained.origin);
+            format!("{outcome:<20} {}, ends {ends}{why}", obtained.item)
+        }
+        Err(unavailable) => format!("{:<20} {unavailable}", "unavailable"),
+    }
+}
+
+fn as_json((item, result): (&Item, &Result<Obtained, Unavailable>)) -> Value {
+    match result {
+        Ok(obtained) => json!({
+            "item": item.name(),
+            "outcome": outcome(&obtained.origin),
+            "source": obtained.source,
+            "fetched_at": obtained.fetched_at,
+            "ends": obtained.document.window().ends,
+            "refresh_at": obtained.refresh_at,
+            "number": obtained.document.number(),
+            "code": match &obtained.origin {
+                Origin::CacheAfter(why) => Some(why.code()),
+                Origin::Network | Origin::Cache | Origin::NotKept(_) => None,
+            },
+        }),
+        Err(unavailable) => json!({
+            "item": item.name(),
+            "outcome": "unavailable",
+            "source": unavailable.url,
+            "code": unavailable.code(),
+            "message": unavailable.why.to_string(),
+        }),
+    }
+}
+
+/// Manifests, as `veritee policy import-rim` takes them.
+fn write_manifests(
+    folder: &Path,
+    results: &[Result<Obtained, Unavailable>],
+) -> Result<(), Failure> {
+    for obtained in results.iter().flatten() {
+        let Item::NvidiaRim { id } = &obtained.item else { continue };
+        for part in obtained.document.parts() {
+            let path = folder.join(format!("{id}.xml"));
+            write_whole(&path, &part.bytes).map_err(|error| cannot_write(&path, &error))?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes beside, then renames: half a file is none.
+fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    fs::write(&beside, bytes)?;
+    fs::rename(&beside, path)
+}
+
+fn nothing_wanted(needs: &Needs) -> Failure {
+    let message = match needs.notes.first() {
+        Some(note) => note.clone(),
+        None => "nothing is asked for".to_owned(),
+    };
+    Failure::usage(message, "name evidence, --product, --fmspc or --rim")
+}
+
+fn failure(unavailable: &Unavailable) -> Failure {
+    let next = "try again later, or name a mirror with --services";
+    Failure::unavailable(unavailable.code(), unavailable.to_string(), next)
+}
+
+fn too_much(error: &Malformed) -> Failure {
+    let next = "ask for fewer at once";
+    Failure::new(Family::Usage, "endorsements-too-many", error.to_string(), next)
+}
+
+fn marks_unusable(error: &endorsements::MarksUnusable) -> Failure {
+    let next = "repair or remove the file: what it remembers is lost with it";
+    Failure::unavailable("marks-unusable", error.to_string(), next)
+}
+
+fn unreadable(error: &std::io::Error) -> Failure {
+    let message = format!("the folder of endorsements cannot be read: {error}");
+    Failure::unavailable("cache-unreadable", message, "make it readable, or remove it")
+}
+
+fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
+    let message = format!("cannot write {}: {error}", path.display());
+    Failure::usage(message, "name a place that can be written")
+}
