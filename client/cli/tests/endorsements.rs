@@ -335,6 +335,8 @@ fn items_answer_codes_of_the_verifier() {
         "tcb-signer-missing",
         "qe-identity-missing",
         "qe-identity-expired",
+        "ocsp-missing",
+        "ocsp-expired",
     ] {
         assert!(known.contains(&code), "{code}");
         let update = endorsements::Update::Standard;
@@ -348,6 +350,7 @@ fn items_answer_codes_of_the_verifier() {
             endorsements::Item::AmdCrl(Product::Genoa, endorsements::AmdKey::Vcek),
             endorsements::Item::IntelTcbInfo { fmspc: [0; 6], update },
             endorsements::Item::IntelQeIdentity { update },
+            endorsements::Item::NvidiaOcsp { certificate: Vec::new(), issuer: Vec::new() },
         ];
         assert!(items.iter().any(|item| item.answers(code)), "{code}");
     }
