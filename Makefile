@@ -2,6 +2,8 @@
 CARGO  ?= cargo
 PYTHON ?= python3
 PORT   ?= 8700
+# What `make demo` and `make serve` simulate: snp, tdx or snp+gpu.
+PLATFORM ?= snp
 
 # Where cargo puts things; `make CARGO_TARGET_DIR=…` moves it.
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -36,6 +38,7 @@ SECONDS ?= 60
 
 help:
 	@echo "make demo    build, verify, ask one question (PROMPT=\"…\" changes it), let a lying operator try"
+	@echo "             PLATFORM=tdx simulates Intel TDX, PLATFORM=snp+gpu eight GPUs beside SEV-SNP (default: snp)"
 	@echo "make serve   the same stack and the local proxy, until it is stopped (PORT=$(PORT))"
 	@echo "make programs  veritee, veritee-enclave, veritee-router, veritee-verifier and veritee-sim, in $(TARGET)/release"
 	@echo "make test    everything that CI runs"
@@ -47,10 +50,10 @@ help:
 	@echo "make lint    the lints, as CI runs them"
 
 demo: programs
-	@exec "$(TARGET)/release/veritee" demo $(if $(value PROMPT),--prompt '$(subst ','\'',$(value PROMPT))')
+	@exec "$(TARGET)/release/veritee" demo --platform "$(PLATFORM)" $(if $(value PROMPT),--prompt '$(subst ','\'',$(value PROMPT))')
 
 serve: programs
-	@exec "$(TARGET)/release/veritee" demo --serve --port $(PORT)
+	@exec "$(TARGET)/release/veritee" demo --platform "$(PLATFORM)" --serve --port $(PORT)
 
 programs:
 	$(CARGO) build --release --locked $(PROGRAMS)

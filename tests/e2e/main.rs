@@ -13,6 +13,7 @@ mod hostile;
 mod logs;
 mod malformed;
 mod pitfalls;
+mod platforms;
 mod policies;
 mod programs;
 mod rebinding;

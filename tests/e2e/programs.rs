@@ -85,9 +85,26 @@ async fn the_served_demo_answers_an_sdk_until_it_is_stopped() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_answers_and_shows_every_refusal() {
-    let place = Place::new("demo");
+    demonstrate("demo", &[], &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_shows_tdx() {
+    demonstrate("demo-tdx", &["--platform", "tdx"], &["ACCEPTED   tdx"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_shows_devices_beside_sev_snp() {
+    let more = ["a device fewer", "the accelerators left out", "report-data-mismatch"];
+    demonstrate("demo-gpu", &["--platform", "snp+gpu"], &more).await;
+}
+
+/// Runs the demonstration and looks for what it has to show, and for `more`.
+async fn demonstrate(place: &str, platform: &[&str], more: &[&str]) {
+    let place = Place::new(place);
     let model = place.tiny_model();
-    let done = place.run("veritee", &["demo", "--prompt", "Hello", "--model", &model]).await;
+    let arguments = [&["demo", "--prompt", "Hello", "--model", &model], platform].concat();
+    let done = place.run("veritee", &arguments).await;
     let shown =
         String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
     assert_eq!(done.status.code(), Some(0), "{shown}");
@@ -97,7 +114,10 @@ async fn the_demo_answers_and_shows_every_refusal() {
         "ohttp-key",
         "root-not-trusted",
         "untrusted-anchors",
-    ] {
+    ]
+    .iter()
+    .chain(more)
+    {
         assert!(shown.contains(code), "{code} is not in\n{shown}");
     }
 }

@@ -12,13 +12,20 @@ use std::{
     time::Duration,
 };
 
-use attestation::{Endorsements, NodeId, ReportData, Sha256, UnixTime, snp::Product};
+use attestation::{Digest, Endorsements, NodeId, ReportData, Sha256, UnixTime, snp::Product};
 use client::{Chat, Client};
 use collect::{AcceleratorEvidence, Accelerators, Attester, CollectError, PlatformEvidence};
 use enclave::boot::Boot;
 use engine::{EchoEngine, Engine};
 use serde_json::Value;
-use sim::{Machine, SimError, SimulatedPlatform, Validity, machine::Made, policy::Accepted};
+use sim::{
+    Machine, SimError, SimulatedPlatform, Validity,
+    machine::Made,
+    nvidia::NvidiaPki,
+    policy::Accepted,
+    replay::Devices,
+    tdx::{IntelKeys, IntelPki},
+};
 use tokio::{net::TcpListener, sync::oneshot, time::sleep};
 use verifier::Policy;
 
@@ -48,13 +55,22 @@ pub struct Plan {
     pub keys: Option<router::Keys>,
     /// The machine that all enclaves run on.
     pub machine: Simulated,
+    /// GPUs, and switches between them, that all enclaves use.
+    pub devices: (u8, u8),
+    /// What the enclaves are told that the devices said; none, the truth.
+    pub device_lie: Option<DeviceLie>,
 }
+
+/// Makes what the devices say over a nonce.
+pub type DeviceLie = Arc<dyn Fn(&Devices, &Sha256) -> Vec<u8> + Send + Sync>;
 
 /// The machines that a fleet can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Simulated {
     /// AMD SEV-SNP.
     SevSnp,
+    /// Intel TDX.
+    Tdx,
 }
 
 /// The host of the enclaves, which fills the certificate table as it likes.
@@ -98,6 +114,8 @@ impl Default for Plan {
             report_takes: Duration::ZERO,
             keys: None,
             machine: Simulated::SevSnp,
+            devices: (0, 0),
+            device_lie: None,
         }
     }
 }
@@ -123,7 +141,7 @@ impl Fleet {
         let now = UnixTime::from_secs(START);
         let validity = sim::validity_from(now, sim::VALIDITY_SECS_MAX);
         let Made { machine, sections, files } =
-            made(plan.machine, validity).expect("the test PKI is made");
+            made(plan.machine, plan.devices, validity).expect("the test PKI is made");
         let machine = Arc::new(machine);
 
         let config = enclave_config(&plan, &machine);
@@ -135,7 +153,8 @@ impl Fleet {
         for _ in 0..plan.enclaves {
             let boot = Boot::new(config.clone(), enclave_clock(&clock));
             let attester = attester(&machine, &plan, &reports);
-            let keyed = boot.make_keys(attester, accelerators(&machine)).expect("keys are made");
+            let keyed =
+                boot.make_keys(attester, accelerators(&machine, &plan)).expect("keys are made");
             let loaded =
                 keyed.load(Arc::clone(&plan.engine)).expect("the engine runs the configured model");
             let serving = loaded.attest().await.expect("the platform signs");
@@ -241,17 +260,27 @@ pub fn question(prompt: &str) -> Chat {
     Chat::question(MODEL, prompt)
 }
 
-fn made(machine: Simulated, validity: Validity) -> Result<Made, SimError> {
-    match machine {
+fn made(machine: Simulated, devices: (u8, u8), validity: Validity) -> Result<Made, SimError> {
+    let made = match machine {
         Simulated::SevSnp => {
             let (pki, host) = SimulatedPlatform::shared(Product::Genoa, validity, [0x5a; 48])?;
-            Made::sev_snp(&pki, host)
+            Made::sev_snp(&pki, host)?
+        }
+        Simulated::Tdx => {
+            let pki = IntelPki::new(Arc::new(IntelKeys::generate()?), validity)?;
+            Made::tdx(&pki, &Digest([0x5a; 48]), 1)?
+        }
+    };
+    match devices {
+        (0, 0) => Ok(made),
+        (gpus, switches) => {
+            made.with_devices(&Arc::new(NvidiaPki::generate(validity)?), gpus, switches)
         }
     }
 }
 
 fn enclave_config(plan: &Plan, machine: &Machine) -> enclave::Config {
-    let weights = attestation::Digest(plan.engine.description().weights_sha256);
+    let weights = Digest(plan.engine.description().weights_sha256);
     let accelerators =
         machine.devices.as_ref().map_or("", |_| "accelerators = \"platform.sock\"\n");
     let text = format!(
@@ -288,12 +317,15 @@ fn attester(machine: &Arc<Machine>, plan: &Plan, reports: &Arc<AtomicUsize>) -> 
 }
 
 /// The guest's accelerators, without a socket either.
-fn accelerators(machine: &Arc<Machine>) -> Option<Box<dyn Accelerators>> {
+fn accelerators(machine: &Arc<Machine>, plan: &Plan) -> Option<Box<dyn Accelerators>> {
     machine.devices.as_ref()?;
-    let machine = Arc::clone(machine);
+    let (machine, lie) = (Arc::clone(machine), plan.device_lie.clone());
     Some(Box::new(move |nonce: &Sha256| -> Result<AcceleratorEvidence, CollectError> {
         let devices = machine.devices.as_ref().ok_or(CollectError::Refused)?;
-        let evidence = devices.evidence(nonce).expect("simulated devices sign");
+        let evidence = match &lie {
+            Some(lie) => lie(devices, nonce),
+            None => devices.evidence(nonce).expect("simulated devices sign"),
+        };
         Ok(AcceleratorEvidence { evidence, endorsements: devices.endorsements.clone() })
     }))
 }

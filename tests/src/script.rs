@@ -189,6 +189,16 @@ impl Script {
     }
 }
 
+/// Octets as a bundle's members have them.
+pub fn base64url(octets: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(octets)
+}
+
+/// The octets of a bundle's member.
+pub fn unbase64url(text: &str) -> Vec<u8> {
+    URL_SAFE_NO_PAD.decode(text).expect("a member is base64url")
+}
+
 /// Bundles and fleets are JSON; anything else is a mistake of the test's.
 fn json(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).expect("the relay was asked to edit JSON")

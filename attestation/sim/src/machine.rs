@@ -1,13 +1,20 @@
 //! A host as its guest sees it: a CPU that signs, and the accelerators beside it.
 
-use attestation::platform::{Request, Response, Signed};
-use attestation::{CpuEvidence, Digest, Endorsements, ReportData};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use attestation::platform::{Request, Response, Signed};
+use attestation::{CpuEvidence, Digest, Endorsements, Malformed, ReportData, Sha384};
+
+use crate::certificate::Validity;
 use crate::error::SimError;
+use crate::keys::P256Key;
+use crate::nvidia::{self, DeviceRecipe, NvidiaPki, OcspRecipe};
 use crate::pki::{Pki, bundle};
 use crate::platform::SimulatedPlatform;
 use crate::policy::Section;
 use crate::replay::{Devices, TdxHost};
+use crate::tdx::{Collateral, EventLogRecipe, IntelPki, PckPlatform, QuoteRecipe, TdReportRecipe};
 
 /// A simulated host with one guest.
 #[derive(Debug)]
@@ -35,8 +42,97 @@ impl Made {
         let measurement = Digest(host.template.measurement).to_string();
         let section = Section::sev_snp(pki.options().product, &measurement);
         let root = bundle(&[pki.ark()], &[])?.to_pem().into_bytes();
-        let files = vec![(section.anchor.to_owned(), root)];
+        let files = section.anchor.iter().map(|anchor| (anchor.clone(), root.clone())).collect();
         Ok(Self { machine: host.into(), sections: vec![section], files })
+    }
+
+    /// Of a TDX host whose vendor is `pki`, with a TD that has this measurement and logs its boot.
+    pub fn tdx(pki: &IntelPki, measurement: &Sha384, crl_number: u64) -> Result<Self, SimError> {
+        let log = EventLogRecipe::boot(measurement.as_bytes());
+        let refused = |malformed: Malformed| SimError::Argument(malformed.to_string());
+        let rtmr = log.registers().map_err(refused)?;
+        let recipe = QuoteRecipe::healthy(TdReportRecipe::healthy(measurement.0, rtmr));
+        let platform = PckPlatform::default();
+        let collateral = Collateral::up_to_date(pki.validity(), &platform, &recipe);
+        let endorsements = pki.endorse(&collateral, crl_number)?;
+        let template = pki.quote(&recipe, &platform, &ReportData([0; 64]))?;
+        let key = P256Key::from_pkcs8(pki.keys().attestation_pkcs8()?.expose())?;
+        let host = TdxHost::new(template, key, Some(log.encode()), endorsements)?;
+        let section = Section::tdx(&measurement.0, &rtmr);
+        let root = bundle(&[pki.root()], &[])?.to_pem().into_bytes();
+        let files = section.anchor.iter().map(|anchor| (anchor.clone(), root.clone())).collect();
+        let machine = Machine { cpu: Cpu::Tdx(Box::new(host)), devices: None };
+        Ok(Self { machine, sections: vec![section], files })
+    }
+}
+
+/// A PKI's name for the file of its root.
+const NVIDIA_ROOT: &str = "nvidia-root.pem";
+
+impl Made {
+    /// The same with GPUs, and with switches that tie them into one fabric, whose vendor is `pki`. What is said of
+    /// revocation holds as long as the PKI.
+    pub fn with_devices(
+        mut self,
+        pki: &Arc<NvidiaPki>,
+        gpus: u8,
+        switches: u8,
+    ) -> Result<Self, SimError> {
+        let recipes =
+            |count: u8, make: fn(&Arc<NvidiaPki>, u8) -> Result<DeviceRecipe, SimError>| {
+                (0..count).map(|number| make(pki, number)).collect::<Result<Vec<_>, _>>()
+            };
+        let mut all = recipes(gpus, DeviceRecipe::hopper)?;
+        let mut between = recipes(switches, DeviceRecipe::switch)?;
+        if switches > 0 {
+            nvidia::connect(&mut all, &mut between);
+        }
+        all.append(&mut between);
+
+        let refused = |malformed: Malformed| SimError::Argument(malformed.to_string());
+        let mut endorsements = Endorsements::new();
+        let mut said = BTreeSet::new();
+        let (mut values, mut names) = (Vec::new(), [Vec::new(), Vec::new()]);
+        for device in &all {
+            for place in 1..=3 {
+                let Validity { not_before, not_after } = pki.validity;
+                let mut ocsp = OcspRecipe::about(device, place, not_before);
+                ocsp.produced = not_before;
+                for answer in &mut ocsp.answers {
+                    (answer.this_update, answer.next_update) = (not_before, Some(not_after));
+                }
+                let about = ocsp
+                    .answers
+                    .iter()
+                    .map(|answer| (answer.issuer.encode(), answer.serial.clone()));
+                // Devices of one kind share their authorities.
+                if said.insert(about.collect::<Vec<_>>()) {
+                    endorsements.add(&ocsp.sign(device)?).map_err(refused)?;
+                }
+            }
+            let [of_gpus, of_switches] = &mut names;
+            let names = if device.architecture.is_switch() { of_switches } else { of_gpus };
+            for reference in device.reference_values() {
+                if !values.contains(&reference) {
+                    let name = format!("{}.json", reference.id);
+                    let json = serde_json::to_vec_pretty(&reference)
+                        .map_err(|_| SimError::Crypto("writing reference values"))?;
+                    names.push(name.clone());
+                    self.files.push((name, json));
+                    values.push(reference);
+                }
+            }
+        }
+        let root = bundle(&[pki.root()], &[])?.to_pem().into_bytes();
+        self.files.push((NVIDIA_ROOT.to_owned(), root));
+        let [of_gpus, of_switches] = names;
+        self.sections.push(Section::devices("nvidia-gpu", Some(NVIDIA_ROOT), gpus, &of_gpus));
+        if switches > 0 {
+            self.sections.push(Section::devices("nvidia-switch", None, switches, &of_switches));
+        }
+        let all = all.into_iter().map(DeviceRecipe::into_device).collect::<Result<_, _>>()?;
+        self.machine.devices = Some(Devices { all, endorsements });
+        Ok(self)
     }
 }
 

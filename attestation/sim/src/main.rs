@@ -13,10 +13,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use sim::SimError;
 use sim::policy::Accepted;
 use sim::serve::Service;
-use sim::store::{Existing, InitOptions, Store};
+use sim::store::{CpuKind, Existing, InitOptions, Store};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The simulated platform of Veritee: SEV-SNP evidence under a test PKI of your own.
+/// The simulated platform of Veritee: evidence of SEV-SNP, TDX and GPUs under a test PKI of your own.
 ///
 /// Only a policy that names this test PKI as its anchor accepts what it signs.
 #[derive(Debug, Parser)]
@@ -67,9 +67,18 @@ struct Init {
     /// Launch measurement that the simulated guest reports.
     #[arg(long, value_name = "HEX")]
     measurement: Option<Sha384>,
-    /// Product line that is simulated.
+    /// Platform that is simulated.
+    #[arg(long, value_enum, default_value_t = PlatformName::SevSnp)]
+    platform: PlatformName,
+    /// Product line that is simulated, of SEV-SNP.
     #[arg(long, value_enum, default_value_t = ProductName::Genoa)]
     product: ProductName,
+    /// GPUs that the guest uses.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=8))]
+    gpus: u8,
+    /// Switches that tie the GPUs into one fabric; some need some GPUs.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=4))]
+    switches: u8,
     /// Days until the test PKI ends, at most 30.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=30))]
     days: u64,
@@ -93,6 +102,12 @@ struct Serve {
     /// The socket to serve on.
     #[arg(long, value_name = "PATH")]
     socket: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum PlatformName {
+    SevSnp,
+    Tdx,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -120,12 +135,17 @@ fn run(command: Command, now: UnixTime) -> Result<(), SimError> {
     match command {
         Command::Init(init) => {
             let folder = folder(init.folder)?;
+            let product = match init.product {
+                ProductName::Milan => Product::Milan,
+                ProductName::Genoa => Product::Genoa,
+                ProductName::Turin => Product::Turin,
+            };
             let options = InitOptions {
-                product: match init.product {
-                    ProductName::Milan => Product::Milan,
-                    ProductName::Genoa => Product::Genoa,
-                    ProductName::Turin => Product::Turin,
+                cpu: match init.platform {
+                    PlatformName::SevSnp => CpuKind::SevSnp(product),
+                    PlatformName::Tdx => CpuKind::Tdx,
                 },
+                devices: (init.gpus, init.switches),
                 measurement: init.measurement.unwrap_or_else(|| Sha384::of(GUEST_DEFAULT)),
                 accepted: accepted(init.reference),
                 secs: init.days.saturating_mul(24 * 60 * 60),
@@ -177,6 +197,7 @@ fn show(verb: &str, store: &Store) -> Result<(), SimError> {
     let manifest = accepted
         .manifest
         .map_or_else(|| "none yet".to_owned(), |digest| format!("sha256:{digest}"));
+    let (gpus, switches) = store.devices();
     let configs = match accepted.configs.as_slice() {
         [] => "none yet".to_owned(),
         digests => {
@@ -187,7 +208,8 @@ fn show(verb: &str, store: &Store) -> Result<(), SimError> {
         "\
 {verb} a simulated platform: it proves nothing about hardware
 folder       {dir}
-product      {}
+platform     {}
+devices      {gpus} GPUs, {switches} switches
 measurement  {}
 valid        {} to {}
 policy       {} version {}
@@ -195,7 +217,7 @@ model        {} {manifest}
 config       {configs}
 next         {next}
 ",
-        store.product(),
+        store.cpu(),
         store.measurement(),
         store.validity().not_before,
         store.validity().not_after,

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use attestation::snp::{Product, TcbVersion};
-use attestation::{Sha256, UnixTime};
+use attestation::{Digest, Sha256, UnixTime};
 use serde::{Deserialize, Serialize};
 
 use crate::error::SimError;
@@ -47,12 +47,13 @@ impl Accepted {
 }
 
 /// What a policy accepts of one platform, and whose word it takes for it.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Section {
     /// The platform's name in policies.
-    pub platform: &'static str,
-    /// The file with the root of its test PKI, beside the policy.
-    pub anchor: &'static str,
+    pub platform: String,
+    /// The file with the root of its test PKI, beside the policy; none, where another section's is its own.
+    pub anchor: Option<String>,
     /// The keys of its section, as TOML.
     pub keys: String,
 }
@@ -77,7 +78,28 @@ chips = \"any\"
 min_tcb.{product} = {{ {minimum} }}
 "
         );
-        Self { platform: "sev-snp", anchor: "ark.pem", keys }
+        Self { platform: "sev-snp".to_owned(), anchor: Some("ark.pem".to_owned()), keys }
+    }
+
+    /// So many devices whose measurements these files name.
+    pub fn devices(platform: &str, anchor: Option<&str>, count: u8, references: &[String]) -> Self {
+        let keys = format!(
+            "count = {count}\nreference_values = [\"{}\"]\nrevocation = \"required\"\n",
+            references.join("\", \"")
+        );
+        Self { platform: platform.to_owned(), anchor: anchor.map(str::to_owned), keys }
+    }
+
+    /// A TD with these registers, on a platform that is up to date.
+    pub fn tdx(mr_td: &[u8; 48], rtmr: &[[u8; 48]; 4]) -> Self {
+        let hex = |register: &[u8; 48]| Digest(*register).to_string();
+        let mut keys = format!("mr_td = [\"{}\"]\n", hex(mr_td));
+        for (number, register) in rtmr.iter().enumerate() {
+            // Writing to a String cannot fail.
+            let _ok = writeln!(keys, "rtmr{number} = [\"{}\"]", hex(register));
+        }
+        keys.push_str("tcb_status = [\"up-to-date\"]\nrevocation = \"required\"\n");
+        Self { platform: "tdx".to_owned(), anchor: Some("intel-root.pem".to_owned()), keys }
     }
 }
 
@@ -111,7 +133,9 @@ pub fn render_all(
     let configs = configs.join(", ");
     let (mut anchors, mut platforms) = (String::new(), String::new());
     for Section { platform, anchor, keys } in sections {
-        let _ok = writeln!(anchors, "{platform} = [\"{anchor}\"]");
+        if let Some(anchor) = anchor {
+            let _ok = writeln!(anchors, "{platform} = [\"{anchor}\"]");
+        }
         let _ok = write!(platforms, "\n[{platform}]\n{keys}");
     }
     format!(

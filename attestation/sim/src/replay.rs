@@ -5,7 +5,7 @@
 
 use attestation::gpu::{Architecture, GpuReport, SIGNATURE_LEN};
 use attestation::tdx::{HEADER_LEN, TdxQuote};
-use attestation::{Endorsements, ReportData, Sha256};
+use attestation::{Endorsements, ReportData, Secret, Sha256};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -72,6 +72,21 @@ pub struct Devices {
 }
 
 impl Devices {
+    /// Everything that is needed to sign again, keys included.
+    pub fn encode(&self) -> Result<Secret<Vec<u8>>, SimError> {
+        let kept: Vec<_> = self.all.iter().map(Device::keep).collect::<Result<_, _>>()?;
+        let json = serde_json::to_vec(&kept).map_err(|_| SimError::Crypto("writing devices"))?;
+        Ok(Secret::new(json))
+    }
+
+    /// Reads what [`encode`](Self::encode) writes.
+    pub fn decode(json: &[u8], endorsements: Endorsements) -> Result<Self, SimError> {
+        let kept: Vec<KeptDevice> =
+            serde_json::from_slice(json).map_err(|_| SimError::Crypto("reading devices"))?;
+        let all = kept.into_iter().map(Device::kept).collect::<Result<_, _>>()?;
+        Ok(Self { all, endorsements })
+    }
+
     /// The list of all devices' evidence over `nonce`, as NVIDIA's tools write it.
     pub fn evidence(&self, nonce: &Sha256) -> Result<Vec<u8>, SimError> {
         let list: Vec<_> =
@@ -94,6 +109,28 @@ pub struct Device {
 }
 
 impl Device {
+    fn keep(&self) -> Result<KeptDevice, SimError> {
+        Ok(KeptDevice {
+            architecture: self.architecture.name().to_owned(),
+            report: STANDARD.encode(&self.report),
+            key: STANDARD.encode(self.key.to_pkcs8()?.expose()),
+            chain: self.chain.clone(),
+        })
+    }
+
+    fn kept(kept: KeptDevice) -> Result<Self, SimError> {
+        let KeptDevice { architecture, report, key, chain } = kept;
+        let bad = || SimError::Crypto("reading a device");
+        let known = Architecture::ALL.into_iter().find(|known| known.name() == architecture);
+        let key = Secret::new(STANDARD.decode(key).map_err(|_| bad())?);
+        Ok(Self {
+            architecture: known.ok_or_else(bad)?,
+            report: STANDARD.decode(report).map_err(|_| bad())?,
+            key: EcKey::from_pkcs8(key.expose())?,
+            chain,
+        })
+    }
+
     fn evidence(&self, nonce: &Sha256) -> Result<DeviceJson, SimError> {
         let failed = || SimError::Crypto("measuring a device");
         let mut report = self.report.clone();
@@ -113,8 +150,17 @@ impl Device {
     }
 }
 
+/// A device as it is kept; its key is no secret worth more than the folder that it lies in.
+#[derive(Deserialize, Serialize)]
+struct KeptDevice {
+    architecture: String,
+    report: String,
+    key: String,
+    chain: String,
+}
+
 /// One entry of the list.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Serialize)]
 struct DeviceJson {
     arch: String,
     nonce: String,

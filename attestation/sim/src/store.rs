@@ -1,5 +1,6 @@
 //! The test PKI on disk: one folder, mode 0700, files of mode 0600, at most thirty days.
 
+use std::fmt;
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -12,12 +13,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::certificate::Validity;
 use crate::error::SimError;
-use crate::keys::EcKey;
-use crate::machine::Machine;
+use crate::keys::{EcKey, P256Key};
+use crate::machine::{Cpu, Machine, Made};
+use crate::nvidia::NvidiaPki;
 use crate::pki::{AuthorityKeys, ChipId, Pki, PkiOptions, VALIDITY_SECS_MAX, Vek, validity_from};
 use crate::platform::{SimulatedPlatform, newest_version};
-use crate::policy::{self, Accepted};
+use crate::policy::{self, Accepted, Section};
+use crate::replay::{Devices, TdxHost};
 use crate::report::{ReportBuilder, healthy_tcb};
+use crate::tdx::{IntelKeys, IntelPki};
 
 /// The folder of one simulated platform.
 #[derive(Debug)]
@@ -29,16 +33,37 @@ pub struct Store {
 /// What a new platform is like.
 #[derive(Debug, Clone)]
 pub struct InitOptions {
-    /// Its product line.
-    pub product: Product,
+    /// Its CPU.
+    pub cpu: CpuKind,
     /// Launch measurement of its guest.
     pub measurement: Sha384,
+    /// GPUs, and switches between them, that the guest uses.
+    pub devices: (u8, u8),
     /// What its policy accepts.
     pub accepted: Accepted,
     /// How long its PKI is valid, at most thirty days.
     pub secs: u64,
     /// What to do about one that is there.
     pub existing: Existing,
+}
+
+/// The CPUs that can be simulated.
+#[derive(Debug, Clone, Copy, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "platform", content = "product")]
+pub enum CpuKind {
+    /// AMD SEV-SNP, of this product line.
+    SevSnp(Product),
+    /// Intel TDX.
+    Tdx,
+}
+
+impl fmt::Display for CpuKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SevSnp(product) => write!(f, "sev-snp {}", product.name()),
+            Self::Tdx => f.write_str("tdx"),
+        }
+    }
 }
 
 /// What to do about a test PKI that is there.
@@ -53,6 +78,10 @@ pub enum Existing {
 impl Store {
     /// Makes a test PKI in `folder` and renders its policy; takes seconds.
     pub fn init(folder: &Path, options: InitOptions, now: UnixTime) -> Result<Self, SimError> {
+        let (gpus, switches) = options.devices;
+        if switches > 0 && gpus == 0 {
+            return Err(SimError::Argument("switches tie GPUs together: name some".to_owned()));
+        }
         if options.secs == 0 || options.secs > VALIDITY_SECS_MAX {
             return Err(SimError::Argument("a test PKI is valid for 1 to 30 days".to_owned()));
         }
@@ -61,33 +90,27 @@ impl Store {
         }
         let earlier = claim(folder, options.existing, now)?;
         let validity = validity_from(now, options.secs);
-        let product = options.product;
-        let keys = Arc::new(AuthorityKeys::generate()?);
-        let pki = Pki::new(Arc::clone(&keys), PkiOptions { product, validity })?;
         // Clients remember the highest number per issuer, and the last PKI's issuer had this name.
-        let crl_number = now.as_secs();
-        let tcb = healthy_tcb(product);
-        let platform = SimulatedPlatform::new(&pki, tcb, options.measurement.0, crl_number)?;
-
+        let Made { machine, sections, files } = make(&options, validity, now.as_secs())?;
         let store = Self {
             folder: folder.to_owned(),
             state: State {
                 schema: SCHEMA,
-                product,
+                cpu: options.cpu,
                 measurement: options.measurement,
+                devices: options.devices,
                 not_before: validity.not_before,
                 not_after: validity.not_after,
                 policy_version: next_version(earlier, now),
                 accepted: options.accepted,
+                sections,
             },
         };
         // The state goes last: without it the folder counts as unfinished.
-        store.write(AUTHORITY_KEYS, keys.encode()?.expose())?;
-        store.write(VCEK_KEY, platform.vek.key.to_pkcs8()?.expose())?;
-        let pem =
-            |certificates: &[&[u8]]| crate::bundle(certificates, &[]).map(|list| list.to_pem());
-        store.write(ARK, pem(&[pki.ark()])?.as_bytes())?;
-        store.write(ENDORSEMENTS, platform.endorsements.to_pem().as_bytes())?;
+        store.keep(&machine)?;
+        for (name, bytes) in files {
+            store.write(&name, &bytes)?;
+        }
         store.write(POLICY, store.policy_text().as_bytes())?;
         store.write_state()?;
         Ok(store)
@@ -115,20 +138,65 @@ impl Store {
         Ok(())
     }
 
-    /// The platform, ready to sign.
+    /// The machine, ready to sign.
     pub fn machine(&self) -> Result<Machine, SimError> {
-        let State { product, measurement, .. } = &self.state;
-        let key = EcKey::from_pkcs8(&self.read(VCEK_KEY)?)
-            .map_err(|error| self.damaged(VCEK_KEY, error.to_string()))?;
+        let endorsements = self.endorsements(ENDORSEMENTS)?;
+        let cpu = match self.state.cpu {
+            CpuKind::SevSnp(product) => {
+                let key = EcKey::from_pkcs8(&self.read(VCEK_KEY)?)
+                    .map_err(|error| self.damaged(VCEK_KEY, error.to_string()))?;
+                let certificate = endorsements.certificates().first().cloned().unwrap_or_default();
+                let mut template = ReportBuilder::new(product, newest_version(product));
+                template.measurement = self.state.measurement.0;
+                template.chip_id = ChipId::of(product, CHIP_SEED).0;
+                let vek = Vek { key, certificate };
+                Cpu::SevSnp(Box::new(SimulatedPlatform { template, vek, endorsements }))
+            }
+            CpuKind::Tdx => {
+                let key = P256Key::from_pkcs8(&self.read(QUOTE_KEY)?)
+                    .map_err(|error| self.damaged(QUOTE_KEY, error.to_string()))?;
+                let (quote, log) = (self.read(QUOTE)?, self.read(EVENT_LOG)?);
+                let host = TdxHost::new(quote, key, Some(log), endorsements)
+                    .map_err(|error| self.damaged(QUOTE, error.to_string()))?;
+                Cpu::Tdx(Box::new(host))
+            }
+        };
+        let devices = match self.state.devices {
+            (0, 0) => None,
+            _ => {
+                let endorsements = self.endorsements(DEVICE_ENDORSEMENTS)?;
+                let devices = Devices::decode(&self.read(DEVICES)?, endorsements)
+                    .map_err(|error| self.damaged(DEVICES, error.to_string()))?;
+                Some(devices)
+            }
+        };
+        Ok(Machine { cpu, devices })
+    }
+
+    /// Writes what a machine needs to sign.
+    fn keep(&self, machine: &Machine) -> Result<(), SimError> {
+        self.write(ENDORSEMENTS, machine.cpu.endorsements().to_pem().as_bytes())?;
+        match &machine.cpu {
+            Cpu::SevSnp(host) => self.write(VCEK_KEY, host.vek.key.to_pkcs8()?.expose())?,
+            Cpu::Tdx(host) => {
+                self.write(QUOTE_KEY, host.key().to_pkcs8()?.expose())?;
+                self.write(QUOTE, host.template())?;
+                self.write(EVENT_LOG, host.event_log.as_deref().unwrap_or_default())?;
+            }
+        }
+        if let Some(devices) = &machine.devices {
+            self.write(DEVICE_ENDORSEMENTS, devices.endorsements.to_pem().as_bytes())?;
+            self.write(DEVICES, devices.encode()?.expose())?;
+        }
+        Ok(())
+    }
+
+    fn endorsements(&self, file: &str) -> Result<Endorsements, SimError> {
         let mut endorsements = Endorsements::new();
         endorsements
-            .add(&self.read(ENDORSEMENTS)?)
-            .map_err(|error| self.damaged(ENDORSEMENTS, error.to_string()))?;
-        let certificate = endorsements.certificates().first().cloned().unwrap_or_default();
-        let mut template = ReportBuilder::new(*product, newest_version(*product));
-        template.measurement = measurement.0;
-        template.chip_id = ChipId::of(*product, CHIP_SEED).0;
-        Ok(SimulatedPlatform { template, vek: Vek { key, certificate }, endorsements }.into())
+            .add(&self.read(file)?)
+            .map_err(|error| self.damaged(file, error.to_string()))?;
+        Ok(endorsements)
     }
 
     /// The folder.
@@ -141,9 +209,14 @@ impl Store {
         self.folder.join(POLICY)
     }
 
-    /// The product line.
-    pub const fn product(&self) -> Product {
-        self.state.product
+    /// The CPU.
+    pub const fn cpu(&self) -> CpuKind {
+        self.state.cpu
+    }
+
+    /// GPUs, and switches between them.
+    pub const fn devices(&self) -> (u8, u8) {
+        self.state.devices
     }
 
     /// The guest's launch measurement.
@@ -187,8 +260,8 @@ impl Store {
     }
 
     fn policy_text(&self) -> String {
-        let State { policy_version, product, measurement, accepted, not_after, .. } = &self.state;
-        policy::render(*policy_version, *product, &measurement.to_string(), accepted, *not_after)
+        let State { policy_version, accepted, not_after, sections, .. } = &self.state;
+        policy::render_all(*policy_version, accepted, *not_after, sections)
     }
 
     fn write_state(&self) -> Result<(), SimError> {
@@ -229,12 +302,36 @@ impl Store {
 #[serde(deny_unknown_fields)]
 struct State {
     schema: u32,
-    product: Product,
+    cpu: CpuKind,
     measurement: Sha384,
+    devices: (u8, u8),
     not_before: UnixTime,
     not_after: UnixTime,
     policy_version: u64,
     accepted: Accepted,
+    sections: Vec<Section>,
+}
+
+/// Vendors of our own, and a machine that they certify.
+fn make(options: &InitOptions, validity: Validity, crl_number: u64) -> Result<Made, SimError> {
+    let made = match options.cpu {
+        CpuKind::SevSnp(product) => {
+            let keys = Arc::new(AuthorityKeys::generate()?);
+            let pki = Pki::new(keys, PkiOptions { product, validity })?;
+            let (tcb, measurement) = (healthy_tcb(product), options.measurement.0);
+            Made::sev_snp(&pki, SimulatedPlatform::new(&pki, tcb, measurement, crl_number)?)?
+        }
+        CpuKind::Tdx => {
+            let pki = IntelPki::new(Arc::new(IntelKeys::generate()?), validity)?;
+            Made::tdx(&pki, &options.measurement, crl_number)?
+        }
+    };
+    match options.devices {
+        (0, 0) => Ok(made),
+        (gpus, switches) => {
+            made.with_devices(&Arc::new(NvidiaPki::generate(validity)?), gpus, switches)
+        }
+    }
 }
 
 /// Makes the folder ours, or refuses; returns the policy version of a PKI that it held.
@@ -268,11 +365,14 @@ fn next_version(earlier: Option<u64>, now: UnixTime) -> u64 {
     earlier.map_or(0, |version| version.saturating_add(1)).max(now.as_secs())
 }
 
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 const STATE: &str = "state.json";
-const AUTHORITY_KEYS: &str = "authority.keys";
 const VCEK_KEY: &str = "vcek.key";
-const ARK: &str = "ark.pem";
+const QUOTE_KEY: &str = "attestation.key";
+const QUOTE: &str = "quote.bin";
+const EVENT_LOG: &str = "event-log.bin";
+const DEVICES: &str = "devices.json";
+const DEVICE_ENDORSEMENTS: &str = "devices.pem";
 const ENDORSEMENTS: &str = "endorsements.pem";
 const POLICY: &str = "simulation.toml";
 /// [`SimulatedPlatform::new`] gives its chip this seed.

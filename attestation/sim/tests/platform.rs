@@ -15,7 +15,7 @@ use attestation::{Digest, ReportData, Sha256, UnixTime};
 use sim::SimError;
 use sim::policy::Accepted;
 use sim::serve::Service;
-use sim::store::{Existing, InitOptions, Store};
+use sim::store::{CpuKind, Existing, InitOptions, Store};
 
 const NOW: UnixTime = UnixTime::from_secs(1_795_000_000);
 const DAY: u64 = 24 * 60 * 60;
@@ -29,7 +29,8 @@ fn folder(name: &str) -> PathBuf {
 
 fn options() -> InitOptions {
     InitOptions {
-        product: Product::Turin,
+        cpu: CpuKind::SevSnp(Product::Turin),
+        devices: (0, 0),
         measurement: Digest([7; 48]),
         accepted: Accepted::default(),
         secs: 30 * DAY,

@@ -318,8 +318,23 @@ pub(crate) struct Proxy {
     pub(crate) allow_origin: Vec<String>,
 }
 
+/// What the demonstration simulates.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum DemoPlatform {
+    /// AMD SEV-SNP.
+    Snp,
+    /// Intel TDX, with its event log.
+    Tdx,
+    /// AMD SEV-SNP with eight GPUs and four switches.
+    #[value(name = "snp+gpu")]
+    SnpGpu,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
+    /// The platform that is simulated.
+    #[arg(long, value_enum, value_name = "PLATFORM", default_value_t = DemoPlatform::Snp)]
+    pub(crate) platform: DemoPlatform,
     /// Serves the stack and the local proxy until it is stopped.
     #[arg(long)]
     pub(crate) serve: bool,

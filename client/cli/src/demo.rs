@@ -30,7 +30,7 @@ pub(crate) async fn run(demo: Demo, world: &World, out: &Out) -> Result<ExitCode
     let together = Out::together();
     let out = if demo.serve { out } else { &together };
     let (stop, began) = (Stop::new()?, Instant::now());
-    let mut stack = Stack::new(world)?;
+    let mut stack = Stack::new(world, demo.platform)?;
     let ended = tokio::select! {
         ended = show(&demo, world, out, &mut stack) => ended,
         // Serving ends so; anything else is cut short.

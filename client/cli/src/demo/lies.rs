@@ -1,13 +1,14 @@
 //! What a lying operator tries, and what comes of it.
 
-use attestation::{Bundle, Challenge, SealingKey, Sha256, Statement};
+use attestation::{Bundle, Challenge, CpuPlatform, SealingKey, Sha256, Statement};
 use client::{Chat, Client, Error, Timeouts, fetch_evidence};
 use http::{HeaderValue, StatusCode};
 use verifier::Policy;
 
+use crate::arguments::DemoPlatform;
 use crate::demo::liar::{Exchange, Liar, Replay, Tricks};
 use crate::demo::model::NAME;
-use crate::demo::stack::{Reference, Stack};
+use crate::demo::stack::Stack;
 use crate::failure::Failure;
 use crate::output::Out;
 use crate::world::World;
@@ -27,16 +28,63 @@ pub(crate) async fn tell(
     let node = node.ok_or_else(|| Failure::bug("nobody is verified any more".to_owned()))?;
     // Evidence of a minute ago, which answers somebody else's challenge.
     let old = fetch_evidence(stack.router(), &Challenge([7; 32]), Timeouts::default()).await?;
-    for (name, expected, tricks) in lies(&node, old.evidence) {
+    let mut all = lies(&node, old.evidence);
+    if stack.platform() == DemoPlatform::SnpGpu {
+        all.extend(lies_about_devices());
+    }
+    for (name, expected, tricks) in all {
         let liar = Liar::stand(stack.router(), tricks).await?;
         let error = ask(&client(stack, world, liar.url())?).await;
         refused(out, name, expected, error.as_ref().map(Error::code))?;
     }
     replay(stack, world, out).await?;
-    production(stack, honest, world, out).await
+    production(stack, world, out).await
 }
 
-fn lies(node: &str, old: Vec<u8>) -> Vec<(&'static str, &'static str, Tricks)> {
+/// A lie: what it is, the code of its refusal, and how it is told.
+type Lie = (&'static str, &'static str, Tricks);
+
+/// Other devices, or other octets of the same: the statement names the exact ones.
+fn lies_about_devices() -> Vec<Lie> {
+    vec![
+        (
+            "evidence: the accelerators left out",
+            "accelerators-missing",
+            on_evidence(|bundle| bundle.accel = None),
+        ),
+        (
+            "evidence: a device fewer",
+            "device-count",
+            on_evidence(|bundle| edit_devices(bundle, |devices| drop(devices.pop()))),
+        ),
+        (
+            "evidence: the devices in another order",
+            "member-mismatch",
+            on_evidence(|bundle| edit_devices(bundle, |devices| devices.reverse())),
+        ),
+        (
+            "evidence: the same, the statement rewritten to fit",
+            "report-data-mismatch",
+            on_evidence(|bundle| {
+                edit_devices(bundle, |devices| devices.reverse());
+                if let Ok(statement) = Statement::parse(&bundle.statement) {
+                    let accelerators = bundle.accel.as_deref().map(Sha256::of);
+                    bundle.statement = Statement { accelerators, ..statement }.encode();
+                }
+            }),
+        ),
+    ]
+}
+
+fn edit_devices(bundle: &mut Bundle, edit: fn(&mut Vec<serde_json::Value>)) {
+    let devices = bundle.accel.as_deref().unwrap_or_default();
+    if let Ok(mut devices) = serde_json::from_slice(devices) {
+        edit(&mut devices);
+        bundle.accel = serde_json::to_vec(&devices).ok();
+    }
+}
+
+fn lies(node: &str, old: Vec<u8>) -> Vec<Lie> {
     vec![
         (
             "evidence: the sealing key swapped",
@@ -57,7 +105,13 @@ fn lies(node: &str, old: Vec<u8>) -> Vec<(&'static str, &'static str, Tricks)> {
         (
             "evidence: a bit of the hardware's report flipped",
             "signature-invalid",
-            on_evidence(|bundle| flip(&mut bundle.cpu0.bytes, MEASUREMENT_AT)),
+            on_evidence(|bundle| {
+                let at = match bundle.cpu0.platform {
+                    CpuPlatform::SevSnp => SNP_MEASUREMENT_AT,
+                    CpuPlatform::Tdx => TDX_MEASUREMENT_AT,
+                };
+                flip(&mut bundle.cpu0.bytes, at);
+            }),
         ),
         (
             "evidence: an older answer played back",
@@ -154,44 +208,28 @@ async fn replay(stack: &Stack, world: &World, out: &Out) -> Result<(), Failure> 
     )
 }
 
-/// Judges the same evidence by a policy for production, with the vendors' anchors.
-async fn production(
-    stack: &Stack,
-    honest: &Client,
-    world: &World,
-    out: &Out,
-) -> Result<(), Failure> {
-    let bug = |why: &str| Failure::bug(format!("no policy for production can be made: {why}"));
-    let enclaves = honest.enclaves().await?;
-    let claims = enclaves.first().map(|enclave| &enclave.report().claims);
-    let claim =
-        |name| claims.and_then(|claims| claims.get(name)).and_then(serde_json::Value::as_str);
-    let measurement = claim("measurement").ok_or_else(|| bug("no measurement is claimed"))?;
-    let product = claim("product").ok_or_else(|| bug("no product is claimed"))?.to_lowercase();
-    let reference = stack.reference().ok_or_else(|| bug("the stack has not started"))?;
-    let text = production_policy(reference, measurement, &product);
-    let policy = Policy::parse(&text, &|_| Err("names no file".to_owned()))
-        .map_err(|error| bug(&error.to_string()))?;
+/// Judges the same evidence by the same policy, but for production and with the vendors' anchors.
+async fn production(stack: &Stack, world: &World, out: &Out) -> Result<(), Failure> {
+    let bug = |why: String| Failure::bug(format!("no policy for production can be made: {why}"));
+    let path = stack.policy();
+    let text = std::fs::read_to_string(&path).map_err(|error| bug(error.to_string()))?;
+    let beside = |name: &str| {
+        std::fs::read(path.with_file_name(name)).map_err(|error| format!("{name}: {error}"))
+    };
+    let policy = for_production(&text).ok_or_else(|| bug("it has no anchors".to_owned()))?;
+    let policy = Policy::parse(&policy, &beside).map_err(|error| bug(error.to_string()))?;
     let client = Client::builder(stack.router(), policy, world.clock.clone()).build()?;
     let error = ask(&client).await;
     let name = "policy for production: the simulated platform";
     refused(out, name, "root-not-trusted", error.as_ref().map(Error::code))
 }
 
-fn production_policy(reference: &Reference, measurement: &str, product: &str) -> String {
-    let Reference { config_digest, manifest_digest } = reference;
-    format!(
-        "schema = 1\nname = \"demo-production\"\nversion = 1\npurpose = \"production\"\n\
-         [models]\n\"{NAME}\" = \"{}\"\n[config]\ndigests = [\"{}\"]\n\
-         [sev-snp]\nproducts = [\"{product}\"]\nmeasurements = [\"{measurement}\"]\n\
-         [sev-snp.min_tcb.{product}]\nbootloader = 1\ntee = 0\nsnp = 0\nmicrocode = 0\n",
-        prefixed(manifest_digest),
-        prefixed(config_digest),
-    )
-}
-
-fn prefixed(digest: &str) -> String {
-    format!("sha256:{}", digest.trim_start_matches("sha256:"))
+/// The policy of a test PKI without its anchors, for production.
+fn for_production(text: &str) -> Option<String> {
+    let (head, rest) = text.split_once("[anchors]\n")?;
+    let (_, platforms) = rest.split_once("\n[")?;
+    let head = head.replace("purpose = \"simulation\"", "purpose = \"production\"");
+    Some(format!("{head}[{platforms}"))
 }
 
 fn is_evidence(exchange: &Exchange) -> bool {
@@ -242,7 +280,10 @@ fn refused(out: &Out, name: &str, expected: &str, code: Option<&str>) -> Result<
 }
 
 /// Where the launch measurement starts in an SNP report (SNP ABI §7.3).
-const MEASUREMENT_AT: usize = 0x90;
+const SNP_MEASUREMENT_AT: usize = 0x90;
+
+/// Within the TD's report of a quote of either version, header included (`MRTD` in version 4).
+const TDX_MEASUREMENT_AT: usize = 48 + 136;
 
 /// The final chunk of a response: its mark, 1,024 octets, a tag (`docs/protocol.md` §5.7).
 const FINAL_CHUNK_LEN: usize = 1 + 1024 + 16;

@@ -11,6 +11,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
+use crate::arguments::DemoPlatform;
 use crate::demo::model::{Model, NAME};
 use crate::failure::Failure;
 use crate::output::Out;
@@ -19,23 +20,23 @@ use crate::world::World;
 /// Simulated platform, enclave and router.
 #[derive(Debug)]
 pub(crate) struct Stack {
+    platform: DemoPlatform,
     folder: PathBuf,
     programs: [PathBuf; 3],
     children: Vec<(&'static str, Child)>,
     router: String,
-    reference: Option<Reference>,
 }
 
 /// What the enclave says that its configuration and model hash to.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Reference {
-    pub(crate) config_digest: String,
-    pub(crate) manifest_digest: String,
+#[derive(Debug, Deserialize)]
+struct Reference {
+    config_digest: String,
+    manifest_digest: String,
 }
 
 impl Stack {
     /// A stack that is not started, and the folder for it.
-    pub(crate) fn new(world: &World) -> Result<Self, Failure> {
+    pub(crate) fn new(world: &World, platform: DemoPlatform) -> Result<Self, Failure> {
         let programs = [
             world.sibling("veritee-sim")?,
             world.sibling("veritee-enclave")?,
@@ -48,7 +49,12 @@ impl Stack {
             let message = format!("cannot make {}: {error}", folder.display());
             Failure::usage(message, "set XDG_DATA_HOME to a folder that can be written")
         })?;
-        Ok(Self { folder, programs, children: Vec::new(), router: String::new(), reference: None })
+        Ok(Self { platform, folder, programs, children: Vec::new(), router: String::new() })
+    }
+
+    /// What is simulated.
+    pub(crate) const fn platform(&self) -> DemoPlatform {
+        self.platform
     }
 
     /// The folder.
@@ -66,11 +72,6 @@ impl Stack {
         &self.router
     }
 
-    /// What the policy pins.
-    pub(crate) const fn reference(&self) -> Option<&Reference> {
-        self.reference.as_ref()
-    }
-
     /// Starts everything, in order, and waits until each is ready.
     pub(crate) async fn start(&mut self, model: &Model, out: &Out) -> Result<(), Failure> {
         let [sim, enclave, router] = self.programs.clone();
@@ -85,12 +86,20 @@ impl Stack {
         }
 
         out.note("platform  making a test root; it proves nothing about hardware");
-        self.once(Command::new(&sim).arg("init").arg("--dir").arg(&platform)).await?;
+        let machine: &[&str] = match self.platform {
+            DemoPlatform::Snp => &["--platform", "sev-snp"],
+            DemoPlatform::Tdx => &["--platform", "tdx"],
+            DemoPlatform::SnpGpu => &["--platform", "sev-snp", "--gpus", "8", "--switches", "4"],
+        };
+        let mut command = Command::new(&sim);
+        self.once(command.arg("init").arg("--dir").arg(&platform).args(machine)).await?;
         let mut command = Command::new(&sim);
         command.arg("serve").arg("--dir").arg(&platform).arg("--socket").arg(&socket);
         self.child("veritee-sim", command, out).await?;
 
-        let config = self.write("enclave.toml", &enclave_config(&socket, model))?;
+        let has_devices = self.platform == DemoPlatform::SnpGpu;
+        let config = enclave_config(&socket, has_devices.then_some(&socket), model);
+        let config = self.write("enclave.toml", &config)?;
         let check = ["--check-config", "--json"];
         let said =
             self.once(Command::new(&enclave).arg("--config").arg(&config).args(check)).await?;
@@ -106,7 +115,6 @@ impl Stack {
                 .args(["--config-digest", &reference.config_digest]),
         )
         .await?;
-        self.reference = Some(reference);
 
         let mut command = Command::new(&enclave);
         command.arg("--config").arg(&config);
@@ -231,10 +239,13 @@ impl Stack {
     }
 }
 
-fn enclave_config(socket: &Path, model: &Model) -> String {
+fn enclave_config(socket: &Path, accelerators: Option<&PathBuf>, model: &Model) -> String {
     let (path, sha256) = (quoted(&model.path), model.sha256);
+    let accelerators = accelerators
+        .map(|socket| format!("accelerators = {}\n", quoted(socket)))
+        .unwrap_or_default();
     format!(
-        "listen = \"127.0.0.1:0\"\n\n[platform]\nkind = \"socket\"\npath = {}\n\n\
+        "listen = \"127.0.0.1:0\"\n\n[platform]\nkind = \"socket\"\npath = {}\n{accelerators}\n\
          [model]\npath = {path}\nsha256 = \"{sha256}\"\nnames = [\"{NAME}\"]\n",
         quoted(socket)
     )
