@@ -21,11 +21,11 @@ pub(crate) fn run(arguments: &Arguments, world: &World, out: &Out) -> Result<Exi
             let text = read_policy(file)?;
             let problems = verifier::Policy::lint(&text, &anchor_reader(file), &endorsements, now);
             for Problem { weight, key, message } in &problems {
-                let word = match weight {
+                let weight = match weight {
                     Weight::Error => "error",
                     Weight::Warning => "warning",
                 };
-                out.line(format_args!("{word:<8} {key}: {message}"))?;
+                out.line(format_args!("{weight:<8} {key}: {message}"))?;
             }
             let errors = problems.iter().filter(|problem| problem.weight == Weight::Error).count();
             if errors > 0 {

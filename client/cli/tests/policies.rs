@@ -144,6 +144,10 @@ fn what_lint_refuses_is_not_signed() {
     ends(&["policy", "sign", &policy, "--key", &format!("{key}.pub")], 2, "private key");
 }
 
+fn import<'a>(rest: &[&'a str]) -> Vec<&'a str> {
+    [&["policy", "import-rim"], rest, &["--at", "2026-11-23T00:00:00Z"]].concat()
+}
+
 #[test]
 fn manifests_become_reference_values() {
     #[expect(clippy::disallowed_methods, reason = "where the vectors are is the tester's to say")]
@@ -159,9 +163,6 @@ fn manifests_become_reference_values() {
     let driver = vector("sdk-unit/NV_GPU_DRIVER_GH100_550.144.03.xml");
     let switch = vector("sdk-unit/switchVBIOSRim_NV_SWITCH_BIOS_5612_0002_890_9610550001.xml");
     let vbios = vector("nvtrust/1010_0200_882_96005E0001_PROD.swidtag");
-    fn import<'a>(rest: &[&'a str]) -> Vec<&'a str> {
-        [&["policy", "import-rim"], rest, &["--at", "2026-11-23T00:00:00Z"]].concat()
-    }
 
     let output = veritee(&import(&[&driver]));
     let values = ReferenceValues::parse(&output.stdout).unwrap();

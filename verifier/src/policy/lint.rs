@@ -146,7 +146,7 @@ fn advisories(endorsements: &Endorsements) -> BTreeSet<String> {
 }
 
 /// How long a tolerance lasts that is still one.
-const TOLERANCE_MAX: Duration = Duration::from_secs(183 * 86_400);
+const TOLERANCE_MAX: Duration = Duration::from_hours(183 * 24);
 
 /// Model, configuration and measurement are pinned together or the rest means nothing: whoever
 /// chooses one of them freely chooses what reads the prompt.

@@ -181,10 +181,12 @@ mod tests {
         (pair, public)
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "as a reader of files is")]
     fn genoa(_: &str) -> Result<Vec<u8>, String> {
         Ok(include_bytes!("../../anchors/genoa-ark.der").to_vec())
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "as a reader of files is")]
     fn turin(_: &str) -> Result<Vec<u8>, String> {
         Ok(include_bytes!("../../anchors/turin-ark.der").to_vec())
     }
