@@ -34,19 +34,24 @@ pub(crate) fn endorsements(paths: &[PathBuf]) -> Result<Endorsements, Failure> {
             }
         } else {
             let bytes = read_file(path)?;
-            if !is_other_vendors(&bytes) {
-                all.add(&bytes).map_err(|error| malformed(path, &error))?;
+            match all.add(&bytes) {
+                Err(_) if is_of_no_use(&bytes) => {}
+                added => added.map_err(|error| malformed(path, &error))?,
             }
         }
     }
     Ok(all)
 }
 
-/// Intel collateral and other vendors' JSON: told by content, and of no use to a platform that is
-/// appraised today. Evidence that would need it is rejected for its platform.
-fn is_other_vendors(bytes: &[u8]) -> bool {
-    bytes.trim_ascii_start().starts_with(b"{")
-        && serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(bytes).is_ok()
+/// What auditors have beside endorsements, told by content: NVIDIA's manifests, whose values policies
+/// take (`veritee policy import-rim`), and JSON that does not claim to be Intel's.
+fn is_of_no_use(bytes: &[u8]) -> bool {
+    let json = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(bytes);
+    let is_intels = |name: &String| {
+        let name = name.to_ascii_lowercase().replace('_', "");
+        ["tcbinfo", "enclaveidentity", "qeidentity", "pckcrl"].iter().any(|it| name.contains(it))
+    };
+    bytes.trim_ascii_start().starts_with(b"<") || json.is_ok_and(|json| !json.keys().any(is_intels))
 }
 
 fn files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {

@@ -383,3 +383,30 @@ fn other_platforms_are_told_and_rejected() {
     assert_eq!(value.pointer("/findings/0/code").unwrap(), "platform-not-allowed");
     assert_eq!(exit(&veritee(&["explain", &quote])), 0);
 }
+
+#[test]
+fn intels_collateral_counts_where_it_is_named() {
+    let Some(vectors) = vectors() else { return };
+    let folder = Folder::new("collateral");
+    let tdx = "[tdx]\nmr_td = \"any\"\nrtmr0 = \"any\"\nrtmr1 = \"any\"\nrtmr2 = \"any\"\n\
+               rtmr3 = \"any\"\nmr_config_id = \"any\"\nmr_owner = \"any\"\n\
+               mr_owner_config = \"any\"\nmin_tcb_evaluation = 1\n";
+    let policy = folder.file("p.toml", POLICY.replace("[sev-snp]", &format!("{tdx}[sev-snp]")));
+    let path = |name: &str| vectors.join(name).display().to_string();
+    let quote = path("tdx/phala-v4-td10/quote.bin");
+    let collateral = path("tdx/phala-v4-td10/collateral.json");
+    let code = |given: &str| {
+        let at = "2025-07-04T10:24:15Z";
+        let rest = ["--endorsements", given, "--at", at, "--offline", "--json"];
+        let output = veritee(&[&["verify", &quote, "--policy", &policy][..], &rest].concat());
+        (exit(&output), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (accepted, said) = code(&collateral);
+    assert_eq!(accepted, 0, "{said}");
+    // A manifest is none of its business; what claims to be Intel's must be.
+    let manifest = folder.file("rim.xml", "<SoftwareIdentity/>");
+    let (unavailable, said) = code(&manifest);
+    assert!(unavailable == 20 && said.contains("tcb-info-missing"), "{unavailable}: {said}");
+    let broken = folder.file("broken.json", "{\"tcb_info\": 1}");
+    assert_eq!(code(&broken).0, 30);
+}
