@@ -78,6 +78,14 @@ fn lint_refuses_what_nobody_filled_in() {
         let expected: &[&str] = match name.as_str() {
             "snp-evaluation" => &[],
             "snp-production" => &["models", "config.digests", "sev-snp.measurements"],
+            "snp-gpu-production" => &[
+                "models",
+                "config.digests",
+                "sev-snp.measurements",
+                "nvidia-gpu.reference_values",
+                "nvidia-gpu.reference_values",
+                "nvidia-switch.reference_values",
+            ],
             "azure-production" => &[
                 "models",
                 "config.digests",
@@ -130,7 +138,10 @@ fn no_shipped_policy_accepts_the_simulated_platform() {
                     "tdx-production" => Code::PlatformNotAllowed,
                     _ => Code::RootNotTrusted,
                 };
-                assert_eq!(codes, [expected], "{name}: {:#?}", report.findings);
+                assert!(codes.contains(&expected), "{name}: {:#?}", report.findings);
+                // Where no GPUs are demanded, that is all.
+                let alone = codes == [expected] || name == "snp-gpu-production";
+                assert!(alone, "{name}: {:#?}", report.findings);
             }
         }
         assert!(world.judge().is_ok(), "a policy that names the root accepts it");
@@ -505,4 +516,29 @@ fn a_policy_does_not_forbid_itself() {
     assert!(policy.show().contains("below 3"));
     let error = Policy::parse(&text(4), &no_files).unwrap_err();
     assert_eq!(error.problems()[0].key, "min_version");
+}
+
+#[test]
+fn lint_knows_when_reference_values_end() {
+    let values = |kind: &str, id: &str, rest: &str, end: &str| {
+        format!(
+            "{{ schema = 1, kind = \"{kind}\", id = \"{id}\", chip = \"GH100\", {rest} \
+             not_after = \"{end}\", measurements = [{{ index = 7, digests = [\"{}\"] }}] }}",
+            "11".repeat(48)
+        )
+    };
+    let found = |end: &str| {
+        let driver = values("driver", "d", "version = \"550.1\",", end);
+        let board = "version = \"96.00.5E.00.01\", project = \"1010\", project_sku = \"0200\", \
+                     chip_sku = \"882\",";
+        let vbios = values("vbios", "v", board, "2027-01-01T00:00:00Z");
+        let text = format!(
+            "schema = 1\nname = \"g\"\nversion = 1\npurpose = \"evaluation\"\n\
+             [nvidia-gpu]\nreference_values = [{driver}, {vbios}]\n"
+        );
+        words(&text, &Endorsements::new())
+    };
+    // `NOW` is 2026-11-18.
+    assert_eq!(found("2026-12-30T00:00:00Z"), [""; 0]);
+    assert_eq!(found("2026-11-01T00:00:00Z"), ["error nvidia-gpu.reference_values"]);
 }

@@ -75,10 +75,10 @@ pub(super) fn lint(
         azure.lint(&policy, &mut problems);
     }
     if let Some(gpu) = &policy.nvidia_gpu {
-        gpu.lint(&mut problems);
+        gpu.lint(&look, &mut problems);
     }
     if let Some(switch) = &policy.nvidia_switch {
-        switch.lint(&mut problems);
+        switch.lint(&look, &mut problems);
     }
     for (key, message) in policy.relaxations() {
         problems.push(Problem::warning(key, message));

@@ -11,7 +11,7 @@ use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::file::{AnyOr, Demand, Presence, UnknownBits};
-use super::lint::{Problem, is_empty};
+use super::lint::{Look, Problem, is_empty};
 use super::read::Reader;
 use super::show::demand;
 use super::{Accept, ReadAnchor, list};
@@ -416,8 +416,9 @@ impl GpuPolicy {
     }
 
     /// What its author should look at.
-    pub(super) fn lint(&self, problems: &mut Vec<Problem>) {
-        self.device.lint("nvidia-gpu", &[ReferenceKind::Driver, ReferenceKind::Vbios], problems);
+    pub(super) fn lint(&self, look: &Look<'_>, problems: &mut Vec<Problem>) {
+        let kinds = [ReferenceKind::Driver, ReferenceKind::Vbios];
+        self.device.lint("nvidia-gpu", &kinds, look, problems);
         if self.modes.is_empty() {
             let message = "is empty: no mode is accepted";
             problems.push(Problem::error("nvidia-gpu.confidential_compute", message));
@@ -465,8 +466,8 @@ impl SwitchPolicy {
     }
 
     /// What its author should look at.
-    pub(super) fn lint(&self, problems: &mut Vec<Problem>) {
-        self.device.lint("nvidia-switch", &[ReferenceKind::Vbios], problems);
+    pub(super) fn lint(&self, look: &Look<'_>, problems: &mut Vec<Problem>) {
+        self.device.lint("nvidia-switch", &[ReferenceKind::Vbios], look, problems);
     }
 
     /// The section in sentences.
@@ -490,7 +491,13 @@ impl DevicePolicy {
         note(self.revocation == Presence::IfPresent, revocation, "does without OCSP responses");
     }
 
-    fn lint(&self, section: &str, kinds: &[ReferenceKind], problems: &mut Vec<Problem>) {
+    fn lint(
+        &self,
+        section: &str,
+        kinds: &[ReferenceKind],
+        look: &Look<'_>,
+        problems: &mut Vec<Problem>,
+    ) {
         let mut error = |is_wrong: bool, key: &str, message: &str| {
             if is_wrong {
                 problems.push(Problem::error(&format!("{section}.{key}"), message));
@@ -508,6 +515,13 @@ impl DevicePolicy {
                 let message = format!("has none of a {}: no device is accepted", kind.name());
                 let is_missing = !all.iter().any(|values| values.kind == *kind);
                 error(is_missing, "reference_values", &message);
+            }
+            for values in all {
+                if let Some(end) = values.not_after.filter(|end| *end < look.now) {
+                    let message =
+                        format!("has {}, which ended at {end}: import it anew", values.id);
+                    error(true, "reference_values", &message);
+                }
             }
         }
     }
