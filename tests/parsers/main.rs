@@ -16,6 +16,7 @@ use attestation::{
     Bundle, Endorsements, EvidenceKind, ModelManifest, ReceiptKey, SealingKey, Sha256,
     SignedReceipt, Statement,
     binding::FreshnessProof,
+    gpu::{GpuReport, ReferenceValues, parse_devices},
     receipt::Receipt,
     snp::{SnpReport, cert_table},
     tdx::{QeIdentity, TcbInfo, TdxQuote},
@@ -67,6 +68,10 @@ fn the_seeds_lead_inside() {
     assert_eq!(count("quote", |seed| TdxQuote::parse(seed).is_ok()), 3);
     assert_eq!(count("documents", |seed| TcbInfo::parse(seed).is_ok()), 1);
     assert_eq!(count("documents", |seed| QeIdentity::parse(seed).is_ok()), 1);
+    assert_eq!(count("device", |seed| GpuReport::parse(seed).is_ok()), 2);
+    assert_eq!(count("device", |seed| parse_devices(seed).is_ok()), 1);
+    assert_eq!(count("device", |seed| ReferenceValues::parse(seed).is_ok()), 1);
+    assert_eq!(count("ocsp", |seed| Endorsements::new().add(seed).is_ok()), 3);
     let options = EngineOptions { threads: 1, slots: 1, queue: 1, context: 32 };
     for seed in seeds("gguf") {
         let digest = Sha256::of(&seed).0;

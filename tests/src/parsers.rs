@@ -31,6 +31,11 @@ use sim::{
 };
 use verifier::{AttestationResult, AttestedKeys, Expectation, Policy};
 
+#[path = "parsers/devices.rs"]
+mod devices;
+
+pub use devices::{device, ocsp};
+
 /// One parser, or one family of them.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
@@ -58,6 +63,8 @@ pub const TARGETS: [Target; 13] = [
     Target { name: "gguf", check: gguf, seeds: gguf_seeds, rounds: 1_500 },
     Target { name: "table", check: table, seeds: table_seeds, rounds: 20_000 },
     Target { name: "endorsements", check: endorsements, seeds: endorsement_seeds, rounds: 20_000 },
+    Target { name: "device", check: device, seeds: devices::device_seeds, rounds: 20_000 },
+    Target { name: "ocsp", check: ocsp, seeds: devices::ocsp_seeds, rounds: 1_000 },
     Target { name: "appraise", check: appraise, seeds: appraise_seeds, rounds: 2_000 },
 ];
 

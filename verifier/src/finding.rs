@@ -461,7 +461,7 @@ codes! {
     /// A certificate of a device's chain was given neither in the evidence nor beside it.
     DeviceCertificateMissing, "device-certificate-missing", Unavailable, "docs/policy.md nvidia-gpu", "give the device's chain with --endorsements";
     /// A device's chain is not of five certificates with the names of their roles, in their order.
-    DeviceChainInvalid, "device-chain-invalid", Rejected, "docs/verification.md NVIDIA 3", "refuse the enclave: NVIDIA's devices have no other chains";
+    DeviceChainInvalid, "device-chain-invalid", Rejected, "docs/policy.md nvidia-gpu", "refuse the enclave: NVIDIA's devices have no other chains";
     /// A device signed another nonce than the one that it must have been asked with.
     DeviceNonceMismatch, "device-nonce-mismatch", Rejected, "docs/protocol.md §5.2", "ask again with a new challenge; refuse the enclave if it persists: the evidence is another's, or replayed";
     /// What stands beside a device's report is not what the report says.

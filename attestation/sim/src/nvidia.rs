@@ -9,6 +9,9 @@ use std::sync::{Arc, OnceLock};
 use attestation::gpu::{Architecture, ReferenceKind, ReferenceMeasurement, ReferenceValues};
 use attestation::{Digest, UnixTime};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::certificate::Validity;
 use crate::error::SimError;
 use crate::keys::EcKey;
@@ -246,12 +249,15 @@ pub fn connect(gpus: &mut [DeviceRecipe], switches: &mut [DeviceRecipe]) {
     }
 }
 
+/// Base64, as device evidence has it.
+pub fn base64(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
 /// A chain in PEM.
 pub fn pem(chain: &[Vec<u8>]) -> String {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
     let block = |der: &Vec<u8>| {
-        let body = STANDARD.encode(der);
+        let body = base64(der);
         format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n")
     };
     chain.iter().map(block).collect()
