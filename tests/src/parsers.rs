@@ -10,8 +10,10 @@ use attestation::{
     Bundle, Challenge, CpuEvidence, Digest, Endorsements, Evidence, EvidenceKind, ModelManifest,
     NodeId, ReceiptKey, ReportData, SealingKey, Sha256, SignedReceipt, Statement, UnixTime,
     Unverified,
+    azure::{AzureEvidence, HclReport, PCRS, TpmQuote},
     binding::FreshnessProof,
     endorsements::{ITEMS_MAX, Kind},
+    eventlog::{EventLog, Measured, Register},
     manifest::Weights,
     receipt::{FinishReason, Parameters, Receipt, Usage},
     snp::{self, Product, SnpReport, cert_table},
@@ -50,7 +52,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 17] = [
     Target { name: "report", check: report, seeds: report_seeds, rounds: 20_000 },
     Target { name: "quote", check: quote, seeds: quote_seeds, rounds: 10_000 },
     Target { name: "documents", check: documents, seeds: document_seeds, rounds: 10_000 },
@@ -65,6 +67,8 @@ pub const TARGETS: [Target; 13] = [
     Target { name: "endorsements", check: endorsements, seeds: endorsement_seeds, rounds: 20_000 },
     Target { name: "device", check: device, seeds: devices::device_seeds, rounds: 20_000 },
     Target { name: "ocsp", check: ocsp, seeds: devices::ocsp_seeds, rounds: 1_000 },
+    Target { name: "eventlog", check: eventlog, seeds: eventlog_seeds, rounds: 10_000 },
+    Target { name: "azure", check: azure, seeds: azure_seeds, rounds: 10_000 },
     Target { name: "appraise", check: appraise, seeds: appraise_seeds, rounds: 2_000 },
 ];
 
@@ -271,6 +275,49 @@ pub fn endorsements(bytes: &[u8]) {
     let mut again = Endorsements::new();
     again.add(all.to_pem().as_bytes()).expect("we write what we read");
     assert_eq!(again, all);
+}
+
+/// Event logs: what parses replays to what its digests alone make, and no event is both hashed and not.
+pub fn eventlog(bytes: &[u8]) {
+    let Ok(log) = EventLog::parse(bytes) else { return };
+    let mut registers = [Digest([0; 48]); 4];
+    for (register, value) in Register::RTMRS.into_iter().zip(&mut registers) {
+        for event in log.extended(register) {
+            assert!(event.is_extended() && event.register == register);
+            *value = attestation::eventlog::extend(value, &event.digest);
+        }
+    }
+    assert_eq!(log.replay(), registers);
+    for event in log.events() {
+        if let Measured::Octets(octets) = event.measured() {
+            assert_eq!(attestation::Sha384::of(octets), event.digest);
+        }
+    }
+    // Padding says nothing, and anything else after the end is refused.
+    let padded = [bytes, &[0xff; 8]].concat();
+    if bytes.len() <= attestation::eventlog::LEN_MAX - 8 {
+        assert_eq!(EventLog::parse(&padded).map(|log| log.replay()), Ok(registers));
+        assert!(EventLog::parse(&[&padded[..], &[0]].concat()).is_err());
+    }
+}
+
+/// Azure's evidence, raw and in JSON: what parses is told by its content, and its digest is of its own octets.
+pub fn azure(bytes: &[u8]) {
+    if let Ok(report) = HclReport::parse(bytes) {
+        assert!(matches!(EvidenceKind::detect(bytes), Ok(EvidenceKind::AzureHcl(_))));
+        let length = bytes[1232..1236].try_into().map(u32::from_le_bytes).expect("four octets");
+        let runtime = &bytes[1236..][..usize::try_from(length).expect("it was read")];
+        assert_eq!(report.runtime_digest, Sha256::of(runtime));
+    }
+    if AzureEvidence::parse_json(bytes).is_ok() {
+        assert_eq!(EvidenceKind::detect(bytes), Ok(EvidenceKind::AzureJson));
+    }
+    if let Some((signature, message)) = bytes.split_first_chunk::<256>()
+        && let Ok(quote) = TpmQuote::parse(message.to_vec(), signature, &vec![vec![0; 32]; PCRS])
+    {
+        assert_eq!(quote.message, message);
+        assert!(message.starts_with(b"\xffTCG\x80\x18"));
+    }
 }
 
 /// The whole appraisal, with the time as input.
@@ -643,6 +690,21 @@ fn sample() -> Endorsements {
     let mut endorsements = Endorsements::new();
     endorsements.add(&world().given).expect("we write what we read");
     endorsements
+}
+
+fn eventlog_seeds() -> Vec<Vec<u8>> {
+    let boot = sim::tdx::EventLogRecipe::boot(b"guest");
+    let short = sim::tdx::EventLogRecipe { area: 0, ..boot.clone() };
+    vec![boot.encode(), short.encode()]
+}
+
+fn azure_seeds() -> Vec<Vec<u8>> {
+    let key = sim::azure::TpmKey::generate().expect("a key is made");
+    let runtime = sim::azure::runtime_data(&key).expect("a key is JSON").to_string().into_bytes();
+    let report = sim::azure::hcl_report(&world().bundle.cpu0.bytes, false, &runtime);
+    let quote = sim::azure::QuoteRecipe::new(&CHALLENGE.0, &[[7; 32]; 24]);
+    let json = sim::azure::evidence(&report, &quote.sign(&key).expect("it signs"), None);
+    vec![report, json, [&[3; 256][..], &quote.message()].concat()]
 }
 
 fn appraise_seeds() -> Vec<Vec<u8>> {

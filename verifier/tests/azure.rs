@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use attestation::snp::Product;
 use attestation::{Endorsements, Evidence, ReportData, UnixTime, Unverified};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use sim::azure::{self, QuoteRecipe, TpmKey};
 use verifier::{
@@ -422,6 +424,49 @@ fn evidence_of_real_machines_with_tdx_has_its_verdict() {
         let outcome = judge(&fs::read(root.join(raw)).unwrap());
         assert_eq!(codes(report(&outcome), Severity::Reject), [Code::AzureTdQuoteMissing], "{raw}");
     }
+}
+
+/// What another program's TPM signed (`azure/record.sh` makes it), in the place of our own quote.
+#[test]
+fn a_software_tpm_s_quote_is_accepted_as_ours_is() {
+    let recorded: Value = serde_json::from_str(include_str!("azure/swtpm.json")).unwrap();
+    let modulus: Vec<u8> = hex::decode(recorded["modulus"].as_str().unwrap()).unwrap();
+    let judge = |edit: &dyn Fn(&mut Value)| {
+        let mut azure = Azure::new();
+        let mut quote = recorded["quote"].clone();
+        edit(&mut quote);
+        azure.runtime["keys"][0]["n"] = URL_SAFE_NO_PAD.encode(&modulus).into();
+        let mut pcrs = toml::Table::new();
+        for (register, content) in [(4, "firmware"), (9, "kernel")] {
+            // What the TPM was told to extend into a register of zeros.
+            let digest = attestation::Sha256::of(content.as_bytes());
+            let value = attestation::Sha256::of_parts(&[&[0; 32], digest.as_bytes()]);
+            pcrs.insert(register.to_string(), vec![value.to_string()].into());
+        }
+        azure.snp.set("azure", "pcrs", pcrs);
+        let runtime = azure.runtime.to_string().into_bytes();
+        let hardware =
+            azure.snp.report.clone().report_data(&ReportData(azure::report_data(&runtime)));
+        let hardware = hardware.sign_as(&azure.snp.vek_key, azure.snp.form).unwrap();
+        let report = azure::hcl_report(&hardware, false, &runtime);
+        appraise(
+            &azure.snp.parsed_policy(),
+            &Unverified::new(Evidence::from_wire(azure::evidence(&report, &quote, None))),
+            &azure.snp.endorsements(),
+            &azure.snp.expectation,
+            azure.snp.now,
+        )
+    };
+    let outcome = judge(&|_| ());
+    assert!(outcome.is_ok(), "{:#?}", report(&outcome).findings);
+    let outcome = judge(&|quote| quote["pcrs"][4] = "00".repeat(32).into());
+    assert_eq!(codes(report(&outcome), Severity::Reject), [Code::TpmPcrDigestMismatch]);
+    // Of the same length and form as ours: only names, numbers and digests differ.
+    let ours = QuoteRecipe::new(&CHALLENGE.0, &[[0; 32]; 24]).message();
+    assert_eq!(
+        hex::decode(recorded["quote"]["message"].as_str().unwrap()).unwrap().len(),
+        ours.len()
+    );
 }
 
 /// Every bit of the report's and the quote's signed octets counts.

@@ -58,6 +58,10 @@ pub(crate) struct Verify {
     /// The 64 bytes that raw vendor evidence must carry.
     #[arg(long, value_name = "HEX")]
     pub(crate) report_data: Option<ReportData>,
+    /// The boot's event log (CCEL), as a TDX guest reads it from `/sys/firmware/acpi/tables/data/CCEL`:
+    /// it must replay to the registers that the hardware signed.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) event_log: Option<PathBuf>,
     /// Judges for this moment instead of now.
     #[arg(long, value_name = "RFC3339")]
     pub(crate) at: Option<UnixTime>,
@@ -86,6 +90,9 @@ pub(crate) struct Explain {
     /// router.
     #[arg(value_name = "EVIDENCE")]
     pub(crate) evidence: String,
+    /// The boot's event log (CCEL), to be listed event by event, as a policy may pin them.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) event_log: Option<PathBuf>,
     /// A file with the API key that the router behind the URL asks for.
     #[arg(long, value_name = "FILE")]
     pub(crate) key_file: Option<PathBuf>,

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use attestation::azure::AzureEvidence;
 use attestation::binding::FreshnessProof;
 use attestation::snp::{GuestPolicy, PlatformInfo, Product, SigningKey, SnpReport, TcbVersion};
 use attestation::{
@@ -15,6 +16,8 @@ use crate::failure::Failure;
 use crate::input;
 use crate::output::Out;
 use crate::verify;
+
+mod boot;
 
 /// Says what the evidence says.
 pub(crate) async fn run(explain: &Explain, out: &Out) -> Result<ExitCode, Failure> {
@@ -30,6 +33,13 @@ pub(crate) async fn run(explain: &Explain, out: &Out) -> Result<ExitCode, Failur
     })?;
     out.line(format_args!("{CAUTION}\n"))?;
     out.text(text)?;
+    if let Some(path) = &explain.event_log {
+        let log = boot::event_log(&input::event_log(path)?).map_err(|error| {
+            let next = "give the log as the guest reads it from its CCEL area";
+            Failure::new(Family::Malformed, "event-log-malformed", error.to_string(), next)
+        })?;
+        out.text(log)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -39,7 +49,8 @@ fn decode(bytes: &[u8]) -> Result<String, Malformed> {
         EvidenceKind::SnpReport(report) => report_text(&SnpReport::parse(&report)?),
         EvidenceKind::TdxQuote(_) => not_yet("a TDX quote"),
         EvidenceKind::NvidiaJson => not_yet("NVIDIA device evidence"),
-        EvidenceKind::AzureHcl(_) | EvidenceKind::AzureJson => not_yet("an Azure HCL report"),
+        EvidenceKind::AzureHcl(report) => boot::azure(&AzureEvidence::of_report(&report)?)?,
+        EvidenceKind::AzureJson => boot::azure(&AzureEvidence::parse_json(bytes)?)?,
         _ => not_yet("evidence of another kind"),
     })
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use attestation::{Endorsements, Secret, endorsements, evidence};
+use attestation::{Endorsements, Secret, endorsements, eventlog, evidence};
 use client::{Access, Authorities, Family, Timeouts};
 
 use crate::failure::Failure;
@@ -16,6 +16,12 @@ pub(crate) fn evidence(name: &str) -> Result<Vec<u8>, Failure> {
         return read(io::stdin().lock(), evidence::LEN_MAX, "standard input");
     }
     read(open(Path::new(name))?, evidence::LEN_MAX, name)
+}
+
+/// Reads an event log.
+pub(crate) fn event_log(path: &Path) -> Result<Vec<u8>, Failure> {
+    // One octet more than a log may have is kept, so that the verifier says what is wrong.
+    read(open(path)?, eventlog::LEN_MAX, &path.display().to_string())
 }
 
 /// Reads everything that `paths` name: files, and the files of folders.

@@ -62,7 +62,11 @@ async fn judge(
         None => expectation,
     };
     let now = verify.at.unwrap_or_else(|| world.clock.now());
-    let evidence = Unverified::new(Evidence::from_wire(evidence));
+    let evidence = Evidence::from_wire(evidence);
+    let evidence = Unverified::new(match &verify.event_log {
+        Some(path) => evidence.with_event_log(input::event_log(path)?),
+        None => evidence,
+    });
     let judged = |endorsements: &Endorsements| {
         let endorsements = Unverified::new(endorsements.clone());
         match appraise(policy, &evidence, &endorsements, &expectation, now) {

@@ -410,3 +410,90 @@ fn intels_collateral_counts_where_it_is_named() {
     let broken = folder.file("broken.json", "{\"tcb_info\": 1}");
     assert_eq!(code(&broken).0, 30);
 }
+
+#[test]
+fn an_event_log_is_judged_with_its_quote_and_listed() {
+    let Some(vectors) = vectors() else { return };
+    let folder = Folder::new("event-log");
+    let any = [
+        "mr_td",
+        "rtmr0",
+        "rtmr1",
+        "rtmr2",
+        "rtmr3",
+        "mr_config_id",
+        "mr_owner",
+        "mr_owner_config",
+        "service_td",
+    ]
+    .map(|key| format!("{key} = \"any\"\n"))
+    .concat();
+    let text =
+        format!("{POLICY}[tdx]\nmin_tcb_evaluation = 17\nrevocation = \"if-present\"\n{any}");
+    let policy = folder.file("p.toml", &text);
+    let path = |name: &str| vectors.join(name).display().to_string();
+    let quote = path("tdx/google-ccel-cos113/quote.bin");
+    let log = path("tdx/google-ccel-cos113/ccel_data.bin");
+    let other = path("eventlog/trustee-ccel/CCEL_data_grub");
+    let collateral = path("tdx/assembled/automata-oct25-00806F05.collateral.json");
+    let verify = |log: &str| {
+        veritee(&[
+            "verify",
+            &quote,
+            "--event-log",
+            log,
+            "--policy",
+            &policy,
+            "--endorsements",
+            &collateral,
+            "--at",
+            "2025-11-01T12:26:40Z",
+            "--json",
+        ])
+    };
+    assert_eq!(exit(&verify(&log)), 0);
+    let output = verify(&other);
+    assert_eq!(exit(&output), 10);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("event-log-mismatch"));
+    assert_eq!(exit(&verify(&quote)), 30, "a quote is no log");
+    assert_eq!(exit(&verify("/nowhere")), 2);
+    let output = veritee(&["explain", &quote, "--event-log", &log]);
+    let listed = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(exit(&output), 0);
+    assert!(
+        listed.contains("measured: /syslinux/vmlinuz.A init=/usr/lib/systemd/systemd"),
+        "{listed}"
+    );
+    assert_eq!(exit(&veritee(&["explain", &quote, "--event-log", &quote])), 30);
+}
+
+#[test]
+fn azures_evidence_is_judged_and_explained_in_both_forms() {
+    let Some(vectors) = vectors() else { return };
+    let folder = Folder::new("azure");
+    let section = "products = [\"milan\"]\nplatform.alias_check = \"allowed\"\n[azure]\n";
+    let path = |name: &str| vectors.join("azure/snp-trustee").join(name).display().to_string();
+    let chip = path("vcek.pem");
+    for (name, section, expected) in [
+        ("evidence-v1.json", section.to_owned(), 0),
+        ("hcl-report.bin", section.to_owned(), 10),
+        ("hcl-report.bin", format!("{section}tpm_quote = \"if-present\"\n"), 0),
+    ] {
+        let policy = folder.file("p.toml", &format!("{POLICY}{section}"));
+        let evidence = path(name);
+        let output = veritee(&[
+            "verify",
+            &evidence,
+            "--policy",
+            &policy,
+            "--endorsements",
+            &chip,
+            "--at",
+            "2026-11-23T00:00:00Z",
+        ]);
+        assert_eq!(exit(&output), expected, "{name}: {}", String::from_utf8_lossy(&output.stdout));
+        let output = veritee(&["explain", &evidence]);
+        let explained = String::from_utf8_lossy(&output.stdout);
+        assert!(explained.contains("secure boot") && explained.contains("SEV-SNP"), "{explained}");
+    }
+}
