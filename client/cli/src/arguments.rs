@@ -82,6 +82,12 @@ pub(crate) struct Verify {
     /// Prints one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Writes a page about the verdict as well, for an auditor to read, print and file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// Says what of an acceptance ends next, when, and what the same evidence is refused for then.
+    #[arg(long)]
+    pub(crate) forecast: bool,
 }
 
 #[derive(Debug, Args)]

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use attestation::{Challenge, Endorsements, Evidence, Unverified};
+use attestation::{Challenge, Endorsements, Evidence, Sha256, UnixTime, Unverified};
 use client::{Access, Family, fetch_evidence};
 use serde_json::{Value, json};
 use verifier::{AnchorKind, Expectation, Policy, Report, Verdict, appraise};
@@ -10,40 +10,119 @@ use verifier::{AnchorKind, Expectation, Policy, Report, Verdict, appraise};
 use crate::arguments::Verify;
 use crate::endorse::Online;
 use crate::failure::Failure;
+use crate::forecast::{forecast, render};
 use crate::output::Out;
+use crate::report::{Page, quoted};
 use crate::world::World;
 use crate::{input, policy, table};
 
 /// Judges evidence by a policy, and says everything that was found.
 pub(crate) async fn run(verify: Verify, world: &World, out: &Out) -> Result<ExitCode, Failure> {
     let policy = policy::load(&verify.policy, verify.policy_key.as_deref())?;
-    let judged = judge(&verify, &policy, world, out).await;
-    let report = match judged {
-        Ok(report) => report,
+    let now = verify.at.unwrap_or_else(|| world.clock.now());
+    let judged = match gather(&verify, out).await {
+        Ok(mut case) => {
+            let report = case.judge_online(&verify, &policy, now, world, out).await;
+            report.map(|report| (case, report))
+        }
+        Err(failure) => Err(failure),
+    };
+    let (case, report) = match judged {
+        Ok(judged) => judged,
         // Who asked for JSON gets an object, whatever happens; who asked wrongly gets help.
         Err(failure) if verify.json && matches!(failure.exit(), 20 | 30) => {
-            let now = verify.at.unwrap_or_else(|| world.clock.now());
             out.line(not_judged(&failure, &policy, &now.to_string()))?;
             return Ok(ExitCode::from(failure.exit()));
         }
         Err(failure) => return Err(failure),
     };
+    let breaks = if verify.forecast || verify.html.is_some() {
+        forecast(&report, |then| case.judge(&policy, then))
+    } else {
+        Vec::new()
+    };
+    if let Some(path) = &verify.html {
+        let text = client::read_policy(&verify.policy)?;
+        if Sha256::of(text.as_bytes()) != *policy.digest() {
+            let message = format!("{} changed while it was read", verify.policy.display());
+            return Err(Failure::unavailable("policy-changed", message, "try again"));
+        }
+        let page = Page {
+            report: &report,
+            breaks: &breaks,
+            policy: &policy,
+            policy_text: &text,
+            evidence: case.evidence.inspect_untrusted().as_wire(),
+            source: &verify.evidence,
+            endorsements: &case.endorsements,
+            challenge: case.challenge,
+            report_data: verify.report_data,
+            command: &command(&verify, &case, now),
+        };
+        input::write(path, &page.render())?;
+    }
     if verify.json {
         let json = serde_json::to_string(&report);
         out.line(json.map_err(|error| Failure::bug(format!("a report is not JSON: {error}")))?)?;
     } else {
         out.text(table::render(&report))?;
+        if verify.forecast {
+            out.text(render(&breaks, now))?;
+        }
     }
     Ok(ExitCode::from(report.verdict.exit_code()))
 }
 
-async fn judge(
-    verify: &Verify,
-    policy: &Policy,
-    world: &World,
-    out: &Out,
-) -> Result<Report, Failure> {
-    let mut endorsements = input::endorsements(&verify.endorsements)?;
+/// All that is judged, so that it can be judged again for another moment.
+struct Case {
+    evidence: Unverified<Evidence>,
+    endorsements: Endorsements,
+    challenge: Option<Challenge>,
+    expectation: Expectation,
+}
+
+impl Case {
+    fn judge(&self, policy: &Policy, now: UnixTime) -> Report {
+        let Self { evidence, endorsements, challenge: _, expectation } = self;
+        let endorsements = Unverified::new(endorsements.clone());
+        match appraise(policy, evidence, &endorsements, expectation, now) {
+            Ok(result) => result.report().clone(),
+            Err(refused) => refused.report().clone(),
+        }
+    }
+
+    /// Judges, and as long as the network can help and may, with what it brings.
+    async fn judge_online(
+        &mut self,
+        verify: &Verify,
+        policy: &Policy,
+        now: UnixTime,
+        world: &World,
+        out: &Out,
+    ) -> Result<Report, Failure> {
+        let mut report = self.judge(policy, now);
+        if verify.offline || report.verdict == Verdict::Accepted {
+            return Ok(report);
+        }
+        let wire = self.evidence.inspect_untrusted().as_wire();
+        let services = verify.services.as_deref();
+        let online = Online::new(wire, &self.endorsements, policy, &report, services, world)?;
+        let Some(mut online) = online else { return Ok(report) };
+        // What one document answers may show that another is missing.
+        while let Some(fetched) = online.complete(&report, out).await? {
+            self.endorsements.extend(&fetched).map_err(|error| {
+                let next = "give fewer with --endorsements";
+                Failure::new(Family::Malformed, "endorsements-malformed", error.to_string(), next)
+            })?;
+            report = self.judge(policy, now);
+        }
+        online.remember(&report)?;
+        Ok(report)
+    }
+}
+
+async fn gather(verify: &Verify, out: &Out) -> Result<Case, Failure> {
+    let endorsements = input::endorsements(&verify.endorsements)?;
     let (evidence, challenge) = if is_url(&verify.evidence) {
         if verify.offline {
             let message =
@@ -61,39 +140,40 @@ async fn judge(
         Some(report_data) => expectation.with_report_data(report_data),
         None => expectation,
     };
-    let now = verify.at.unwrap_or_else(|| world.clock.now());
     let evidence = Evidence::from_wire(evidence);
     let evidence = Unverified::new(match &verify.event_log {
         Some(path) => evidence.with_event_log(input::event_log(path)?),
         None => evidence,
     });
-    let judged = |endorsements: &Endorsements| {
-        let endorsements = Unverified::new(endorsements.clone());
-        match appraise(policy, &evidence, &endorsements, &expectation, now) {
-            Ok(result) => result.report().clone(),
-            Err(refused) => refused.report().clone(),
-        }
-    };
-    let mut report = judged(&endorsements);
-    if verify.offline || report.verdict == Verdict::Accepted {
-        return Ok(report);
+    Ok(Case { evidence, endorsements, challenge, expectation })
+}
+
+/// The command that comes to the same verdict. What came from elsewhere is in the page, as a file
+/// that the command names.
+fn command(verify: &Verify, case: &Case, now: UnixTime) -> String {
+    let kept = is_url(&verify.evidence) || verify.evidence == "-";
+    let evidence = if kept { "evidence" } else { &verify.evidence };
+    let mut words = vec!["veritee".to_owned(), "verify".to_owned(), quoted(evidence)];
+    let mut option = |name: &str, value: String| words.extend([name.to_owned(), quoted(&value)]);
+    option("--policy", verify.policy.display().to_string());
+    if let Some(path) = &verify.policy_key {
+        option("--policy-key", path.display().to_string());
     }
-    let wire = evidence.inspect_untrusted().as_wire();
-    let services = verify.services.as_deref();
-    let Some(mut online) = Online::new(wire, &endorsements, policy, &report, services, world)?
-    else {
-        return Ok(report);
-    };
-    // What one document answers may show that another is missing.
-    while let Some(fetched) = online.complete(&report, out).await? {
-        endorsements.extend(&fetched).map_err(|error| {
-            let next = "give fewer with --endorsements";
-            Failure::new(Family::Malformed, "endorsements-malformed", error.to_string(), next)
-        })?;
-        report = judged(&endorsements);
+    for path in &verify.endorsements {
+        option("--endorsements", path.display().to_string());
     }
-    online.remember(&report)?;
-    Ok(report)
+    if let Some(path) = &verify.event_log {
+        option("--event-log", path.display().to_string());
+    }
+    if let Some(challenge) = &case.challenge {
+        option("--challenge", challenge.to_string());
+    }
+    if let Some(report_data) = &verify.report_data {
+        option("--report-data", format!("{report_data:?}"));
+    }
+    option("--at", now.to_string());
+    words.push("--offline".to_owned());
+    words.join(" ")
 }
 
 /// Whether evidence is to be asked for, not read.

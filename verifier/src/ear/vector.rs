@@ -202,7 +202,7 @@ fn weakened(about: &[&Finding]) -> Option<i8> {
     let known_weak = about.iter().any(|finding| {
         let code = finding.code.as_str();
         finding.severity == Severity::Warn
-            && (code.starts_with("tcb-") || code.starts_with("mitigation-"))
+            && ["tcb-", "advisory-", "mitigation-"].iter().any(|weak| code.starts_with(weak))
     });
     known_weak.then_some(UNSAFE)
 }
