@@ -51,7 +51,7 @@ pub fn ocsp(bytes: &[u8]) {
 }
 
 /// Inputs to start from.
-pub fn device_seeds() -> Vec<Vec<u8>> {
+pub(super) fn device_seeds() -> Vec<Vec<u8>> {
     let pki = NvidiaPki::shared().expect("the test PKI is made");
     let gpu = DeviceRecipe::hopper(&pki, 0).expect("a device is made");
     let switch = DeviceRecipe::switch(&pki, 0).expect("a device is made");
@@ -61,7 +61,7 @@ pub fn device_seeds() -> Vec<Vec<u8>> {
 }
 
 /// Inputs to start from.
-pub fn ocsp_seeds() -> Vec<Vec<u8>> {
+pub(super) fn ocsp_seeds() -> Vec<Vec<u8>> {
     world().responses.clone()
 }
 
