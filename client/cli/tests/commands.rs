@@ -448,6 +448,7 @@ fn an_event_log_is_judged_with_its_quote_and_listed() {
             &collateral,
             "--at",
             "2025-11-01T12:26:40Z",
+            "--offline",
             "--json",
         ])
     };
@@ -490,6 +491,7 @@ fn azures_evidence_is_judged_and_explained_in_both_forms() {
             &chip,
             "--at",
             "2026-11-23T00:00:00Z",
+            "--offline",
         ]);
         assert_eq!(exit(&output), expected, "{name}: {}", String::from_utf8_lossy(&output.stdout));
         let output = veritee(&["explain", &evidence]);
