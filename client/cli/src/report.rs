@@ -79,6 +79,11 @@ impl Page<'_> {
         )
     }
 
+    /// Whether something was accepted that a reader should know of.
+    fn warnings(&self) -> bool {
+        self.report.findings.iter().any(|finding| finding.severity == Severity::Warn)
+    }
+
     fn head(&self, out: &mut String) -> fmt::Result {
         let Report { verdict, platform, appraised_at, not_after, policy, anchors, .. } =
             self.report;
@@ -89,6 +94,9 @@ impl Page<'_> {
             Verdict::Malformed => "malformed",
         };
         let sentence = match verdict {
+            Verdict::Accepted if self.warnings() => {
+                "Every check that the policy makes has passed. The warnings say what it does not make."
+            }
             Verdict::Accepted => "Every check that the policy makes has passed.",
             Verdict::Rejected => {
                 "Understood, and not acceptable. This is a verdict: asking again does not change it."
@@ -203,11 +211,18 @@ impl Page<'_> {
         for group in groups {
             write!(
                 out,
-                "<h3>{}</h3>\n<table><thead><tr><th>rule: refuses where</th><th>outcome</th><th>expected</th><th>actual</th><th>source</th></tr></thead><tbody>\n",
+                "<h3>{}</h3>\n<table class=\"checks\"><thead><tr><th>rule: refuses where</th><th>outcome</th><th>expected</th><th>actual</th><th>source</th></tr></thead><tbody>\n",
                 Escaped(group.title)
             )?;
+            // Where what the rules would look at was not there, they looked at nothing.
+            let missing = |code: &Code| {
+                code.as_str().ends_with("-missing")
+                    && self.report.findings.iter().any(|found| found.code == *code)
+            };
+            let quiet =
+                if group.codes.iter().any(missing) { "not checked" } else { "no objection" };
             for code in group.codes {
-                self.check(out, code, &policy)?;
+                self.check(out, code, quiet, &policy)?;
             }
             out.push_str("</tbody></table>\n");
         }
@@ -215,18 +230,18 @@ impl Page<'_> {
     }
 
     /// One rule: a row for each device about which it has something to say, or one that it has not.
-    fn check(&self, out: &mut String, code: Code, policy: &toml::Table) -> fmt::Result {
+    fn check(
+        &self,
+        out: &mut String,
+        code: Code,
+        quiet: &str,
+        policy: &toml::Table,
+    ) -> fmt::Result {
         let expected = || checks::expected(code, self.report, policy);
         let actual = || checks::actual(code, self.report);
         let mut found = self.report.findings.iter().filter(|found| found.code == code).peekable();
         if found.peek().is_none() {
-            return check_row(
-                out,
-                code,
-                ("quiet", "no objection".to_owned()),
-                expected(),
-                actual(),
-            );
+            return check_row(out, code, ("quiet", quiet.to_owned()), expected(), actual());
         }
         for finding in found {
             let (class, word) = match finding.severity {

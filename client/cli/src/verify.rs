@@ -79,11 +79,13 @@ struct Case {
     endorsements: Endorsements,
     challenge: Option<Challenge>,
     expectation: Expectation,
+    /// Whether some of the endorsements came over the network.
+    fetched: bool,
 }
 
 impl Case {
     fn judge(&self, policy: &Policy, now: UnixTime) -> Report {
-        let Self { evidence, endorsements, challenge: _, expectation } = self;
+        let Self { evidence, endorsements, challenge: _, expectation, fetched: _ } = self;
         let endorsements = Unverified::new(endorsements.clone());
         match appraise(policy, evidence, &endorsements, expectation, now) {
             Ok(result) => result.report().clone(),
@@ -114,6 +116,7 @@ impl Case {
                 let next = "give fewer with --endorsements";
                 Failure::new(Family::Malformed, "endorsements-malformed", error.to_string(), next)
             })?;
+            self.fetched = true;
             report = self.judge(policy, now);
         }
         online.remember(&report)?;
@@ -145,7 +148,7 @@ async fn gather(verify: &Verify, out: &Out) -> Result<Case, Failure> {
         Some(path) => evidence.with_event_log(input::event_log(path)?),
         None => evidence,
     });
-    Ok(Case { evidence, endorsements, challenge, expectation })
+    Ok(Case { evidence, endorsements, challenge, expectation, fetched: false })
 }
 
 /// The command that comes to the same verdict. What came from elsewhere is in the page, as a file
@@ -161,6 +164,9 @@ fn command(verify: &Verify, case: &Case, now: UnixTime) -> String {
     }
     for path in &verify.endorsements {
         option("--endorsements", path.display().to_string());
+    }
+    if case.fetched {
+        option("--endorsements", "endorsements.pem".to_owned());
     }
     if let Some(path) = &verify.event_log {
         option("--event-log", path.display().to_string());

@@ -7,7 +7,7 @@ mod world;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
@@ -337,4 +337,42 @@ fn nothing_is_forecast_of_what_is_not_authentic() {
     let output = Files::of(&world).verify_at(NOW, &["--forecast"]);
     let told = String::from_utf8(output.stdout).unwrap();
     assert!(told.contains("the evidence is not authentic"), "{told}");
+}
+
+/// A page that a browser shows, with what the browser makes of it.
+#[test]
+fn a_page_fits_a_desk_and_a_phone_by_day_and_by_night() {
+    let files = Files::of(&World::new(Product::Genoa));
+    files.page();
+    let browser = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../browser");
+    assert!(browser.exists(), "{} is missing: `make tools` fetches it", browser.display());
+    let looks = ["1280,light", "1280,dark", "390,light", "390,dark"];
+    let output = Command::new("node")
+        .arg("--experimental-websocket")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/page.mjs"))
+        .arg(&browser)
+        .arg(files.folder.join("profile"))
+        .arg(files.folder.join("page.html"))
+        .args(looks)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let seen: Vec<Value> = serde_json::from_slice(&output.stdout).expect(&said);
+    assert_eq!(seen.len(), looks.len(), "{said}");
+    for (look, seen) in looks.iter().zip(&seen) {
+        let (width, scheme) = look.split_once(',').unwrap();
+        assert_eq!(seen["width"].to_string(), width, "{look}");
+        let scrolls = seen["scroll"].as_u64().unwrap();
+        assert!(scrolls <= width.parse().unwrap(), "{look}: {scrolls} pixels wide");
+        let paper = if scheme == "dark" { "rgb(15, 19, 24)" } else { "rgb(255, 255, 255)" };
+        assert_eq!(seen["paper"], paper, "{look}");
+        // On a phone a table is a list.
+        let head = if width == "390" { "none" } else { "table-header-group" };
+        assert_eq!(seen["head"], head, "{look}");
+        // The page itself, and nothing else; and the browser has nothing to complain of.
+        assert_eq!(seen["requests"].as_array().unwrap().len(), 1, "{look}: {seen}");
+        assert_eq!(seen["logged"], serde_json::json!([]), "{look}");
+        assert!(seen["text"].as_u64() > Some(5_000), "{look}: {seen}");
+    }
 }

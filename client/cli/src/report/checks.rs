@@ -41,7 +41,8 @@ pub(super) fn groups(report: &Report) -> Vec<Group> {
 pub(super) fn expected(code: Code, report: &Report, policy: &toml::Table) -> Option<String> {
     let key = code.reference().strip_prefix("docs/policy.md ")?.split_whitespace().next()?;
     let sections = [Some(policy), section(policy, report.platform)];
-    let value = sections.into_iter().flatten().find_map(|table| at(table, key))?;
+    let value = sections.into_iter().flatten().find_map(|table| at(table, key));
+    let Some(value) = value else { return Some("the default".to_owned()) };
     let text =
         |value: &toml::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     Some(match value.as_array() {
