@@ -28,8 +28,9 @@ pub(crate) async fn tell(
     let node = node.ok_or_else(|| Failure::bug("nobody is verified any more".to_owned()))?;
     // Evidence of a minute ago, which answers somebody else's challenge.
     let old = fetch_evidence(stack.router(), &Challenge([7; 32]), Timeouts::default()).await?;
-    let mut all = lies(&node, old.evidence);
-    if stack.platform() == DemoPlatform::SnpGpu {
+    let has_devices = stack.platform() == DemoPlatform::SnpGpu;
+    let mut all = lies(&node, old.evidence, has_devices);
+    if has_devices {
         all.extend(lies_about_devices());
     }
     for (name, expected, tricks) in all {
@@ -84,7 +85,7 @@ fn edit_devices(bundle: &mut Bundle, edit: fn(&mut Vec<serde_json::Value>)) {
     }
 }
 
-fn lies(node: &str, old: Vec<u8>) -> Vec<Lie> {
+fn lies(node: &str, old: Vec<u8>, has_devices: bool) -> Vec<Lie> {
     vec![
         (
             "evidence: the sealing key swapped",
@@ -93,7 +94,8 @@ fn lies(node: &str, old: Vec<u8>) -> Vec<Lie> {
         ),
         (
             "evidence: the key swapped, the statement rewritten to fit",
-            "report-data-mismatch",
+            // Devices signed for the key as well, and are looked at first.
+            if has_devices { "device-nonce-mismatch" } else { "report-data-mismatch" },
             on_evidence(|bundle| {
                 bundle.ohttp_keys = own_key();
                 if let Ok(statement) = Statement::parse(&bundle.statement) {
