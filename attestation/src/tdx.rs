@@ -410,7 +410,7 @@ mod tests {
         let two = block("CERTIFICATE").repeat(2) + "\0";
         assert_eq!(pck_chain(two.as_bytes()).unwrap(), [[1, 2], [1, 2]]);
         for bad in [
-            "".to_owned(),
+            String::new(),
             "text".to_owned(),
             block("X509 CRL"),
             two.replace("AQI=", "AQI"),

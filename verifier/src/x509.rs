@@ -78,6 +78,15 @@ pub(crate) enum Extension<'a> {
     Repeated,
 }
 
+/// What an extension says to a question.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Says {
+    Nothing,
+    Yes,
+    No,
+    Unreadable,
+}
+
 impl<'a> Certificate<'a> {
     /// Parses exactly one certificate.
     ///
@@ -192,35 +201,36 @@ impl<'a> Certificate<'a> {
     pub(crate) fn is_ca(&self) -> bool {
         let critical = |item: extensions::Item<'_>| item.oid == BASIC_CONSTRAINTS && item.critical;
         self.extensions.iter().any(critical)
-            && self.basic_constraints() == Some(Some(true))
-            && self.key_usage() == Some(Some(true))
+            && self.basic_constraints() == Says::Yes
+            && self.key_usage() == Says::Yes
     }
 
     /// Whether it claims to issue certificates, in any way.
     pub(crate) fn claims_ca(&self) -> bool {
         // An extension that does not parse claims everything.
-        self.basic_constraints().is_none_or(|ca| ca == Some(true))
-            || self.key_usage().is_none_or(|sign| sign == Some(true))
+        let claims = |said: Says| matches!(said, Says::Yes | Says::Unreadable);
+        claims(self.basic_constraints()) || claims(self.key_usage())
     }
 
-    /// Whether it says that it is an authority, where it says anything; `None` where what it says
-    /// cannot be read.
-    fn basic_constraints(&self) -> Option<Option<bool>> {
-        match self.extension(BASIC_CONSTRAINTS) {
-            Extension::Missing => Some(None),
-            Extension::Repeated => None,
-            Extension::Once(value) => all_of::<BasicConstraints>(value).map(|found| Some(found.ca)),
-        }
+    /// Whether it says that it is an authority.
+    fn basic_constraints(&self) -> Says {
+        self.said(BASIC_CONSTRAINTS, |value| Some(all_of::<BasicConstraints>(value)?.ca))
     }
 
-    /// Whether its key may sign certificates, where it says anything of its use.
-    fn key_usage(&self) -> Option<Option<bool>> {
-        match self.extension(KEY_USAGE) {
-            Extension::Missing => Some(None),
-            Extension::Repeated => None,
-            Extension::Once(value) => {
-                all_of::<KeyUsage>(value).map(|found| Some(found.key_cert_sign()))
-            }
+    /// Whether it says that its key may sign certificates.
+    fn key_usage(&self) -> Says {
+        self.said(KEY_USAGE, |value| Some(all_of::<KeyUsage>(value)?.key_cert_sign()))
+    }
+
+    fn said(&self, oid: &[u8], read: impl Fn(&[u8]) -> Option<bool>) -> Says {
+        match self.extension(oid) {
+            Extension::Missing => Says::Nothing,
+            Extension::Repeated => Says::Unreadable,
+            Extension::Once(value) => match read(value) {
+                Some(true) => Says::Yes,
+                Some(false) => Says::No,
+                None => Says::Unreadable,
+            },
         }
     }
 

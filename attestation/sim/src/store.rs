@@ -161,14 +161,13 @@ impl Store {
                 Cpu::Tdx(Box::new(host))
             }
         };
-        let devices = match self.state.devices {
-            (0, 0) => None,
-            _ => {
-                let endorsements = self.endorsements(DEVICE_ENDORSEMENTS)?;
-                let devices = Devices::decode(&self.read(DEVICES)?, endorsements)
-                    .map_err(|error| self.damaged(DEVICES, error.to_string()))?;
-                Some(devices)
-            }
+        let devices = if self.state.devices == (0, 0) {
+            None
+        } else {
+            let endorsements = self.endorsements(DEVICE_ENDORSEMENTS)?;
+            let devices = Devices::decode(&self.read(DEVICES)?, endorsements)
+                .map_err(|error| self.damaged(DEVICES, error.to_string()))?;
+            Some(devices)
         };
         Ok(Machine { cpu, devices })
     }
