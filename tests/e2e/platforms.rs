@@ -148,13 +148,12 @@ async fn devices_that_are_exchanged_on_the_way_are_refused() {
     });
     let (_, all) = refused(&mine, script).await;
     assert!(all.contains(&"member-mismatch"), "none: {all:?}");
-    let without = Fleet::start(Plan::default()).await;
-    let list = own.clone();
+    let plain = Fleet::start(Plan::default()).await;
     let script = Script::bundle(move |bundle| {
         bundle["accel"] = serde_json::json!(["application/vnd.veritee.nvidia-evidence+json", ""]);
-        put(bundle, &list);
+        put(bundle, &own);
     });
-    let (_, all) = refused(&without, script).await;
+    let (_, all) = refused(&plain, script).await;
     assert!(all.contains(&"member-mismatch"), "where there are none: {all:?}");
 
     // Evidence of an earlier epoch's devices is another enclave's, too: node and key are in the nonce.

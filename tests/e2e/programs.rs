@@ -106,7 +106,7 @@ async fn demonstrate(place: &str, platform: &[&str], more: &[&str]) {
     let arguments = [&["demo", "--prompt", "Hello", "--model", &model], platform].concat();
     let done = place.run("veritee", &arguments).await;
     let shown =
-        String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+        [done.stdout, done.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
     assert_eq!(done.status.code(), Some(0), "{shown}");
     for code in [
         "member-mismatch",
