@@ -58,7 +58,7 @@ fn evidence() -> Vec<(&'static str, Vec<u8>)> {
     let quote = [4_u8, 0, 2, 0, 0x81, 0, 0, 0];
     let bundle = String::from_utf8(world().bundle.encode()).expect("a bundle is JSON");
     let long = |label: &str, filling: &str| {
-        let at = bundle.find(label).expect("the label") + label.len();
+        let at = bundle.find(label).expect("the label").saturating_add(label.len());
         let (head, tail) = bundle.split_at(at);
         let room = LEN.saturating_sub(bundle.len());
         [head, &filling.repeat(room.checked_div(filling.len()).unwrap_or(0)), tail].concat().into()
@@ -106,7 +106,7 @@ fn endorsements() -> Vec<(&'static str, Vec<u8>)> {
     // Each differs from the others, so that none counts as given before.
     let spoilt = |count: usize| {
         let spoil = |n: usize| {
-            let mut der = vek.to_vec();
+            let mut der = vek.clone();
             let end = der.len().saturating_sub(1).saturating_sub(n);
             der[end] ^= 0xff;
             block("CERTIFICATE", &der)
@@ -125,7 +125,7 @@ fn endorsements() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("a long label", fill("-----BEGIN ", "A", "-----\n")),
         ("certificates of one key that nobody signed", spoilt(150)),
-        ("a list of many entries", list(&entry.repeat(LEN.saturating_sub(1024) / entry.len()))),
+        ("a list of many entries", list(&entry.repeat(times(&entry)))),
         ("an entry of many extensions", list(&der::sequence(&[&der::integer(5), &at, &nested]))),
         ("sequences in sequences", list(&nested)),
         ("a certificate of many names", certificate(&set_of_names())),
@@ -168,8 +168,13 @@ fn certificate(issuer: &[u8]) -> Vec<u8> {
     der::sequence(&[&tbs, &algorithm, &der::bit_string(&[0; 512])])
 }
 
+/// How often something fits, with room for what is around it.
+fn times(what: &[u8]) -> usize {
+    LEN.saturating_sub(1024).checked_div(what.len()).unwrap_or(0)
+}
+
 fn set_of_names() -> Vec<u8> {
     let value = der::sequence(&[&der::object(&[2, 5, 4, 3]), &der::tlv(0x0c, b"a")]);
     let name = der::set(&value);
-    name.repeat(LEN.saturating_sub(1024) / name.len())
+    name.repeat(times(&name))
 }

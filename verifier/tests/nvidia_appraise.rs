@@ -1,6 +1,5 @@
 //! NVIDIA's devices, third stage: what is authentic is judged, each device and all together. Each case starts
 //! from accepted evidence and fails because of one thing.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail anywhere")]
 
 use core::time::Duration;
 
@@ -16,7 +15,7 @@ mod fabric;
 const HOUR: Duration = Duration::from_hours(1);
 
 fn list(values: &[&str]) -> toml::Value {
-    values.iter().copied().collect::<Vec<_>>().into()
+    values.to_vec().into()
 }
 
 #[test]
@@ -201,7 +200,7 @@ fn check_8_driver_and_vbios_are_new_enough() {
         Fabric::hopper,
         &[
             ("the oldest driver that will do", &[], &|f| {
-                f.set("nvidia-gpu", "min_driver", "590.12")
+                f.set("nvidia-gpu", "min_driver", "590.12");
             }),
             ("the oldest VBIOS that will do", &[], &|f| minimum(f, "96.00.A5.00.01")),
         ],
@@ -254,7 +253,9 @@ fn check_10_a_fabric_is_closed() {
             }),
             ("names in the wrong order of bytes", open, &|f| {
                 let mut switches = [f.devices[2].pdi(), f.devices[3].pdi()];
-                switches.iter_mut().for_each(|name| name.reverse());
+                for name in &mut switches {
+                    name.reverse();
+                }
                 f.devices[0].report.protect(&switches);
             }),
             ("a switch that connects another GPU", open, &|f| {

@@ -13,6 +13,7 @@ mod world;
 
 /// What differs from a genuine composite.
 #[derive(Default)]
+#[expect(clippy::option_option, reason = "named as carried, as something else, or not at all")]
 struct Change {
     /// The evidence that the bundle carries.
     carried: Option<Vec<u8>>,

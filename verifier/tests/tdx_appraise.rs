@@ -242,8 +242,9 @@ fn padding_of_zeros_is_allowed_unless_it_is_refused() {
 
 #[test]
 fn what_a_policy_relaxes_is_a_warning() {
-    for (what, code, change) in [
-        ("any MRTD", Code::MeasurementNotAllowed, (|w| w.set("mr_td", "any")) as fn(&mut World)),
+    type Relax = fn(&mut World);
+    let relaxed: &[(&str, Code, Relax)] = &[
+        ("any MRTD", Code::MeasurementNotAllowed, |w| w.set("mr_td", "any")),
         ("any RTMR", Code::MeasurementNotAllowed, |w| w.set("rtmr2", "any")),
         ("any MRCONFIGID", Code::MrConfigIdNotAllowed, |w| w.set("mr_config_id", "any")),
         ("any MROWNER", Code::MrOwnerNotAllowed, |w| w.set("mr_owner", "any")),
@@ -281,10 +282,11 @@ fn what_a_policy_relaxes_is_a_warning() {
             set_level(w, "UpToDate", &["INTEL-SA-00009"]);
             w.set("advisories_allowed", "any");
         }),
-    ] {
+    ];
+    for (what, code, change) in relaxed {
         let mut world = World::new(Form::Td15);
         change(&mut world);
-        assert_eq!(world.warnings(), [code], "{what}");
+        assert_eq!(world.warnings(), [*code], "{what}");
     }
 }
 
@@ -398,7 +400,9 @@ fn levels_are_those_of_the_highest_that_is_met_however_they_are_written() {
     let levels = info["tcbLevels"].as_array_mut().unwrap();
     levels.reverse();
     let modules = info["tdxModuleIdentities"].as_array_mut().unwrap();
-    modules.iter_mut().for_each(|module| module["tcbLevels"].as_array_mut().unwrap().reverse());
+    for module in modules {
+        module["tcbLevels"].as_array_mut().unwrap().reverse();
+    }
     let identity = world.tdx.qe_identity.as_mut().unwrap();
     identity["tcbLevels"].as_array_mut().unwrap().reverse();
     assert_eq!(world.refusals(), []);

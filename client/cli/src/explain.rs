@@ -51,7 +51,7 @@ fn decode(bytes: &[u8]) -> Result<String, Malformed> {
         EvidenceKind::NvidiaJson => not_yet("NVIDIA device evidence"),
         EvidenceKind::AzureHcl(report) => boot::azure(&AzureEvidence::of_report(&report)?)?,
         EvidenceKind::AzureJson => boot::azure(&AzureEvidence::parse_json(bytes)?)?,
-        _ => not_yet("evidence of another kind"),
+        EvidenceKind::NvidiaReport(_) | _ => not_yet("evidence of another kind"),
     })
 }
 

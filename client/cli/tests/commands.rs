@@ -480,7 +480,7 @@ fn azures_evidence_is_judged_and_explained_in_both_forms() {
         ("hcl-report.bin", section.to_owned(), 10),
         ("hcl-report.bin", format!("{section}tpm_quote = \"if-present\"\n"), 0),
     ] {
-        let policy = folder.file("p.toml", &format!("{POLICY}{section}"));
+        let policy = folder.file("p.toml", format!("{POLICY}{section}"));
         let evidence = path(name);
         let output = veritee(&[
             "verify",

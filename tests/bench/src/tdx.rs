@@ -151,16 +151,16 @@ fn needed(pki: &IntelPki, quote: &[u8], given: &Endorsements) -> Result<Vec<Sign
     let certificate = |name, issuer: &[u8], der: &[u8]| {
         let (_, read) = X509Certificate::from_der(der)?;
         let (message, octets) = (read.tbs_certificate.as_ref(), &read.signature_value.data);
-        signature(name, &ECDSA_P256_SHA256_ASN1, key(issuer)?, message, octets)
+        Ok::<_, Failed>(signature(name, &ECDSA_P256_SHA256_ASN1, key(issuer)?, message, octets))
     };
     let list = |name, issuer: &[u8]| {
         for der in given.crls() {
             let (_, read) = CertificateRevocationList::from_der(der)?;
             let (message, octets) = (read.tbs_cert_list.as_ref(), &read.signature_value.data);
-            let signed = signature(name, &ECDSA_P256_SHA256_ASN1, key(issuer)?, message, octets)?;
-            let by = UnparsedPublicKey::new(signed.algorithm, &signed.key);
-            if by.verify(&signed.message, &signed.octets).is_ok() {
-                return Ok(signed);
+            let by_issuer = signature(name, &ECDSA_P256_SHA256_ASN1, key(issuer)?, message, octets);
+            let public = UnparsedPublicKey::new(by_issuer.algorithm, &by_issuer.key);
+            if public.verify(&by_issuer.message, &by_issuer.octets).is_ok() {
+                return Ok(by_issuer);
             }
         }
         Err(Failed::from("no such list"))
@@ -176,16 +176,16 @@ fn needed(pki: &IntelPki, quote: &[u8], given: &Endorsements) -> Result<Vec<Sign
         certificate("the signer of documents under the root", root, signer)?,
         list("the root's list", root)?,
         list("the authority's list", authority)?,
-        signature("TCB Info", fixed, key(signer)?, tcb_info, &tcb_signature)?,
-        signature("QE Identity", fixed, key(signer)?, identity, &identity_signature)?,
+        signature("TCB Info", fixed, key(signer)?, tcb_info, &tcb_signature),
+        signature("QE Identity", fixed, key(signer)?, identity, &identity_signature),
         signature(
             "the quoting enclave's report under the PCK",
             fixed,
             key(pck)?,
             parsed.qe_report_bytes,
             &parsed.qe_report_signature,
-        )?,
-        signature("the quote", fixed, attestation, parsed.signed, &parsed.signature)?,
+        ),
+        signature("the quote", fixed, attestation, parsed.signed, &parsed.signature),
     ])
 }
 
@@ -195,8 +195,8 @@ fn signature(
     key: Vec<u8>,
     message: &[u8],
     octets: &[u8],
-) -> Result<Signature, Failed> {
-    Ok(Signature { name, algorithm, key, message: message.to_vec(), octets: octets.to_vec() })
+) -> Signature {
+    Signature { name, algorithm, key, message: message.to_vec(), octets: octets.to_vec() }
 }
 
 /// The subject's key of a certificate.

@@ -32,14 +32,10 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(form: Form) -> Self {
         let tdx = Tdx::new(form, NOW).unwrap();
-        let rtmrs: String = tdx
-            .quote
-            .report
-            .rtmr
-            .iter()
-            .enumerate()
-            .map(|(number, rtmr)| format!("rtmr{number} = [\"{rtmr}\"]\n"))
-            .collect();
+        let [rtmr0, rtmr1, rtmr2, rtmr3] = &tdx.quote.report.rtmr;
+        let registers = format!(
+            "rtmr0 = [\"{rtmr0}\"]\nrtmr1 = [\"{rtmr1}\"]\nrtmr2 = [\"{rtmr2}\"]\nrtmr3 = [\"{rtmr3}\"]\n"
+        );
         let policy = format!(
             r#"
             schema = 1
@@ -50,7 +46,7 @@ impl World {
             anchors = {{ tdx = ["root.der"] }}
             [tdx]
             mr_td = ["{}"]
-            {rtmrs}
+            {registers}
             "#,
             tdx.quote.report.mr_td
         );

@@ -81,7 +81,7 @@ impl Authority {
     }
 }
 
-const YEAR: Duration = Duration::from_secs(366 * 86_400);
+const YEAR: Duration = Duration::from_hours(8784);
 /// OID of the extension of SGX.
 pub(crate) const SGX_EXTENSION: Oid = &[1, 2, 840, 113_741, 1, 13, 1];
 const PRIME256V1: Oid = &[1, 2, 840, 10_045, 3, 1, 7];
@@ -209,8 +209,8 @@ impl RevocationList {
     pub(crate) fn new(issuer: &str, now: UnixTime) -> Self {
         Self {
             issuer: name(issuer),
-            this_update: now.saturating_sub(Duration::from_secs(3600)),
-            next_update: Some(now.saturating_add(Duration::from_secs(30 * 86_400))),
+            this_update: now.saturating_sub(Duration::from_hours(1)),
+            next_update: Some(now.saturating_add(Duration::from_hours(720))),
             revoked: vec![77],
             extensions: vec![Extension::plain(oid::CRL_NUMBER, der::integer(7))],
         }

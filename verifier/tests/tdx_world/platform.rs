@@ -147,7 +147,7 @@ pub(crate) const EVALUATION: u32 = 20;
 /// The platform's instance id.
 pub(crate) const INSTANCE: [u8; 16] = [0x1d; 16];
 
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_hours(24);
 
 impl Tdx {
     /// A platform that is up to date at `now`, and a quote of this form on it.
@@ -428,7 +428,7 @@ pub(crate) fn tcb_info(now: UnixTime) -> Value {
         "id": "TDX",
         "version": 3,
         "issueDate": now.saturating_sub(DAY),
-        "nextUpdate": now.saturating_add(DAY * 29),
+        "nextUpdate": now.saturating_add(DAY.saturating_mul(29)),
         "fmspc": hex(&FMSPC),
         "pceId": "0000",
         "tcbType": 0,
@@ -483,7 +483,7 @@ pub(crate) fn qe_identity(now: UnixTime) -> Value {
         "id": "TD_QE",
         "version": 2,
         "issueDate": now.saturating_sub(DAY),
-        "nextUpdate": now.saturating_add(DAY * 29),
+        "nextUpdate": now.saturating_add(DAY.saturating_mul(29)),
         "tcbEvaluationDataNumber": EVALUATION,
         "miscselect": "00000000",
         "miscselectMask": "FFFFFFFF",

@@ -39,7 +39,7 @@ pub(super) fn azure(evidence: &AzureEvidence) -> Result<String, Malformed> {
     match &evidence.tpm_quote {
         Some(quote) => tpm_quote(quote, &mut out),
         None => {
-            out.row("TPM quote", "none: it does not show what was booted, nor answer a challenge")
+            out.row("TPM quote", "none: it does not show what was booted, nor answer a challenge");
         }
     }
     let hardware = match &evidence.report.hardware {
