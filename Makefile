@@ -68,7 +68,6 @@ test: tools
 	else \
 		set -x; VERITEE_MODEL="$(abspath $(MODEL))" $(CARGO) test --locked --workspace --lib --bins --tests --no-fail-fast; \
 	fi
-	$(CARGO) test --locked --manifest-path tests/differential/Cargo.toml --target-dir target/differential
 	$(CARGO) test --locked --workspace --doc
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
 
