@@ -366,3 +366,42 @@ fn tell(events: &mpsc::Sender<GenerationEvent>, event: GenerationEvent) {
 pub(crate) const ROWS_MAX: usize = 128;
 /// Rows of prompts in a step while others are being answered; it bounds how long those wait.
 const PROMPT_ROWS_AMID_ANSWERS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A job, and what keeps somebody waiting for it.
+    fn job(tenant: u8) -> (Job, mpsc::Receiver<GenerationEvent>) {
+        let (events, waiting) = mpsc::channel(1);
+        let job = Job {
+            prompt: Zeroizing::new(vec![0]),
+            sampling: Sampling::GREEDY,
+            tokens_max: 1,
+            stops: Vec::new(),
+            logprobs: None,
+            tenant: [tenant; 32],
+            events,
+            tokens: None,
+        };
+        (job, waiting)
+    }
+
+    #[test]
+    fn a_tenant_with_many_requests_delays_another_by_one_answer_at_most() {
+        let door = Door::new(100);
+        let (jobs, waiting): (Vec<_>, Vec<_>) =
+            [1, 1, 1, 1, 1, 1, 2, 2].map(job).into_iter().unzip();
+        for job in jobs {
+            assert_eq!(door.enter(job, 2), Ok(()));
+        }
+        let mut active = Vec::new();
+        let mut tenants = Vec::new();
+        // Whoever has a place leaves it first come, first gone.
+        while tenants.len() < waiting.len() {
+            assert_eq!(door.admit(&mut active, 2), Some(()));
+            tenants.push(active.remove(0).job.tenant[0]);
+        }
+        assert_eq!(tenants, [1, 2, 1, 2, 1, 1, 1, 1]);
+    }
+}
