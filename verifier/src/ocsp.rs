@@ -11,7 +11,8 @@ use attestation::{Malformed, Sha256, Sha384, UnixTime};
 
 use crate::crypto;
 use crate::x509::der::{
-    BIT_STRING, BOOLEAN, GENERALIZED_TIME, INTEGER, OBJECT, OCTET_STRING, SEQUENCE, element, only,
+    BIT_STRING, BOOLEAN, ENUMERATED, GENERALIZED_TIME, INTEGER, OBJECT, OCTET_STRING, SEQUENCE,
+    element, only,
 };
 use crate::x509::{Certificate, ECDSA_SHA384, Key};
 
@@ -304,7 +305,6 @@ fn time(contents: &[u8]) -> Option<UnixTime> {
 const SUCCESS: u8 = 0;
 /// `CRLReason` (RFC 5280 §5.3.1).
 const CERTIFICATE_HOLD: u8 = 6;
-const ENUMERATED: u8 = 0x0a;
 const EXPLICIT_0: u8 = 0xa0;
 const EXPLICIT_1: u8 = 0xa1;
 const EXPLICIT_2: u8 = 0xa2;

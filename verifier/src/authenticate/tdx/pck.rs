@@ -14,7 +14,8 @@
 
 use crate::crypto::P256_POINT_LEN;
 use crate::finding::{Code, Finding};
-use crate::x509::{Certificate, Extension, INTEGER, SEQUENCE, element};
+use crate::x509::der::{BOOLEAN, ENUMERATED, INTEGER, OBJECT, OCTET_STRING, SEQUENCE, element};
+use crate::x509::{Certificate, Extension};
 
 /// A platform's key, and what Intel certified of the platform with it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -227,10 +228,6 @@ fn boolean(der: &[u8]) -> Option<bool> {
 
 /// OID 1.2.840.113741.1.13.1, contents octets.
 const SGX: &[u8] = b"\x2a\x86\x48\x86\xf8\x4d\x01\x0d\x01";
-const BOOLEAN: u8 = 0x01;
-const OCTET_STRING: u8 = 0x04;
-const OBJECT: u8 = 0x06;
-const ENUMERATED: u8 = 0x0a;
 
 #[cfg(test)]
 mod tests {
