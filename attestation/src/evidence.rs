@@ -75,6 +75,10 @@ impl EvidenceKind {
         }
         // JSON may be as long as a report, and no report of a version that we know starts like it.
         let text = bytes.trim_ascii();
+        // As we write it: no other kind has this key, and whoever parses the bundle reads the rest.
+        if text.starts_with(COLLECTION_START) {
+            return Ok(Self::Bundle);
+        }
         if text.starts_with(b"{") || text.starts_with(b"[") {
             return Self::of_json(text);
         }
@@ -172,6 +176,7 @@ fn decode_text(text: &[u8]) -> Option<Vec<u8>> {
 const WHAT: &str = "evidence";
 /// Marks a CMW collection (RFC 9999): its value names the collection's type.
 const COLLECTION_KEY: &str = "__cmwc_t";
+const COLLECTION_START: &[u8] = b"{\"__cmwc_t\":";
 /// Keys that Azure's evidence has one of, in the forms that collectors write.
 const AZURE_KEYS: [&str; 3] = ["hcl_report", "tpm_quote", "vcek"];
 /// Keys that NVIDIA's evidence has one of, in the forms that its tools write.
@@ -398,7 +403,7 @@ impl<'de> Visitor<'de> for BundleVisitor {
             let (label, slot) = slots
                 .find(|(label, _)| label.text() == key)
                 .ok_or_else(|| de::Error::custom("an unknown member"))?;
-            let (given, text): (String, String) = map.next_value()?;
+            let (given, Octets(octets)): (String, Octets) = map.next_value()?;
             let of_type = |cpu: &CpuPlatform| label.media_type(*cpu) == given;
             let cpu = CpuPlatform::ALL.into_iter().find(of_type);
             if slot.is_some() || cpu.is_none() {
@@ -407,7 +412,7 @@ impl<'de> Visitor<'de> for BundleVisitor {
             if label == Label::Cpu0 {
                 platform = cpu;
             }
-            *slot = Some(URL_SAFE_NO_PAD.decode(text).map_err(de::Error::custom)?);
+            *slot = Some(octets);
         }
         let missing = || de::Error::custom("a member is missing");
         let [
@@ -443,6 +448,29 @@ impl<'de> Visitor<'de> for BundleVisitor {
             accel,
             endorsements,
         })
+    }
+}
+
+/// A member's octets, decoded from where their base64url stands.
+struct Octets(Vec<u8>);
+
+impl<'de> Deserialize<'de> for Octets {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(OctetsVisitor)
+    }
+}
+
+struct OctetsVisitor;
+
+impl Visitor<'_> for OctetsVisitor {
+    type Value = Octets;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("base64url without padding")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Octets, E> {
+        URL_SAFE_NO_PAD.decode(text).map(Octets).map_err(E::custom)
     }
 }
 
@@ -542,6 +570,10 @@ mod tests {
         assert_eq!(EvidenceKind::detect(padded.as_bytes()), Ok(EvidenceKind::NvidiaJson));
         for bad in [r#"[{"__cmwc_t":1}]"#, r#"[1,{"arch":1}]"#, "[]", r#"{"a":{"arch":1}}"#] {
             assert!(EvidenceKind::detect(bad.as_bytes()).is_err(), "{bad}");
+        }
+        // Written in another order, or with spaces, it is a bundle all the same.
+        for bundle in [r#"{"__cmwc_t":1}"#, r#"{ "a":[{}], "__cmwc_t":1}"#] {
+            assert_eq!(EvidenceKind::detect(bundle.as_bytes()), Ok(EvidenceKind::Bundle));
         }
         for bad in [&b""[..], b"text", b"{}", b"{", &[0; 1183]] {
             assert!(EvidenceKind::detect(bad).is_err());

@@ -39,6 +39,7 @@ mod x509;
 pub use attested::{Attested, Expired};
 pub use authenticate::ChainCache;
 pub use bind::{Expectation, Freshness};
+pub use claims::ClaimsSet;
 pub use finding::{Code, Family, Finding, Severity};
 pub use policy::Policy;
 pub use result::{
@@ -47,9 +48,10 @@ pub use result::{
 };
 
 use crate::authenticate::azure::AuthenticAzure;
-use crate::authenticate::nvidia::{self, Asked};
+use crate::authenticate::nvidia::{self, Asked, AuthenticDevice};
 use crate::authenticate::{Authentic, Context, CpuEvidence};
 use crate::bind::{Bound, Parts};
+use crate::claims::{Binding, Said};
 use crate::finding::BUNDLE;
 
 /// Judges `evidence`, with the help of `endorsements` and those that it carries, by `policy`, for
@@ -207,10 +209,10 @@ impl Presented {
     }
 }
 
-/// What authentic accelerators say, and when what they rest on ends.
+/// Authentic accelerators, and when what they rest on ends.
 #[derive(Default)]
 struct Devices {
-    claims: serde_json::Map<String, serde_json::Value>,
+    authentic: Vec<AuthenticDevice>,
     horizon: Horizon,
 }
 
@@ -292,7 +294,13 @@ impl<'a> Appraisal<'a> {
         if let Some(bound) = &bound {
             models = appraise::workload(bound, self.policy, &mut self.findings);
         }
-        self.conclude(authentic.as_ref(), of_azure.as_ref(), devices, bound, models, horizon)
+        if let Some(authentic) = &authentic {
+            horizon.extend(authentic.claims().horizon().clone());
+        }
+        horizon.extend(devices.horizon);
+        let binding = bound.as_ref().map(Binding::of);
+        let said = Said { cpu: authentic, azure: of_azure, devices: devices.authentic, binding };
+        self.conclude(said, bound, models, horizon)
     }
 
     /// Judges what Azure's paravisor and its TPM say, from the hardware's word for it on.
@@ -333,7 +341,7 @@ impl<'a> Appraisal<'a> {
         let judged_by =
             appraise::nvidia::judge(&authentic, presented, self.policy, self.now, findings);
         horizon.extend(judged_by);
-        Devices { claims: claims::of_devices(&authentic), horizon }
+        Devices { authentic, horizon }
     }
 
     /// What the hardware vouches for; nothing where a check of it fails, or where there is nothing.
@@ -360,32 +368,20 @@ impl<'a> Appraisal<'a> {
     /// The verdict, and, with an acceptance alone, the keys.
     fn conclude(
         self,
-        authentic: Option<&Authentic>,
-        azure: Option<&AuthenticAzure>,
-        devices: Devices,
+        said: Said,
         bound: Option<Bound>,
         models: Vec<String>,
         mut horizon: Horizon,
     ) -> Result<AttestationResult, Refused> {
         let policy = self.policy;
-        let (mut claims, mut crl_numbers) = (serde_json::Map::new(), Vec::new());
-        if let Some(authentic) = authentic {
-            horizon.extend(authentic.claims().horizon().clone());
-            claims = claims::to_json(authentic, bound.as_ref());
-            crl_numbers = authentic.claims().numbers();
-        }
-        if let Some(azure) = azure {
-            claims.insert("azure".to_owned(), claims::azure(azure));
-        }
-        claims.extend(devices.claims);
-        horizon.extend(devices.horizon);
+        let numbers = said.cpu.as_ref().map(|authentic| authentic.claims().numbers());
         if let Some(bound) = &bound {
             horizon.add_of(BUNDLE, "statement", bound.statement.not_after);
         }
         let latest = self.now.saturating_add(policy.max_age);
         let not_after = horizon.first().map_or(latest, |first| first.min(latest));
         let mut report = self.report();
-        report.claims = claims;
+        report.claims = said.into();
         report.horizon = horizon.sorted();
         if report.verdict != Verdict::Accepted {
             return Err(Refused { report: Box::new(report) });
@@ -405,7 +401,7 @@ impl<'a> Appraisal<'a> {
             keys,
             not_after,
             policy_version: policy.version(),
-            crl_numbers,
+            crl_numbers: numbers.unwrap_or_default(),
         })
     }
 
@@ -425,7 +421,7 @@ impl<'a> Appraisal<'a> {
             verdict: Verdict::of(&findings),
             platform,
             findings,
-            claims: serde_json::Map::new(),
+            claims: ClaimsSet::default(),
             appraised_at: now,
             not_after: None,
             policy: policy.id().clone(),

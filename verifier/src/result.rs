@@ -7,6 +7,7 @@ use attestation::{BindingId, ModelManifest, NodeId, ReceiptKey, SealingKey, Sha2
 use serde::Serialize;
 
 use crate::attested::Attested;
+use crate::claims::ClaimsSet;
 use crate::finding::{CPU, Family, Finding, Severity};
 
 /// The outcome. The order is the precedence: where findings disagree, the greater one wins.
@@ -90,7 +91,7 @@ pub struct Report {
     /// All findings, by severity.
     pub findings: Vec<Finding>,
     /// What the hardware says of itself; empty unless it is authentic.
-    pub claims: serde_json::Map<String, serde_json::Value>,
+    pub claims: ClaimsSet,
     /// The moment that the checks were made for.
     pub appraised_at: UnixTime,
     /// When an acceptance ends; null without one.

@@ -266,7 +266,7 @@ impl Page<'_> {
         out.push_str(
             "<p>What the authentic hardware says of itself, and what it vouches for.</p>\n<dl>\n",
         );
-        for (name, value) in &self.report.claims {
+        for (name, value) in self.report.claims.iter() {
             // One level of names; what is below stands in one line.
             let members = value.as_object().filter(|inner| name == "binding" || inner.len() > 6);
             let Some(members) = members else {

@@ -48,7 +48,7 @@ fn cold(bench: &mut Bench, enclave: &Enclave, needed: &Needed) -> Outcome {
     let contest = Contest::new("verify.snp.cold", Clock::Thread, repeat(|| judge(enclave, &none)))
         .peer(repeat(|| theirs.verify()))
         .floor(repeat(|| needed.all().for_each(Signature::verify)))
-        .target("overfloor <= 1.3")
+        .target("overfloor <= 1.15, ratio <= 0.2")
         .note("peer: crate sev, parse and verify the chain and the report, no revocation list");
     let contest = needed.all().fold(contest, |contest, signature| {
         let alone = Contest::new(signature.name, Clock::Thread, repeat(|| signature.verify()));
@@ -66,7 +66,7 @@ fn warm(bench: &mut Bench, enclave: &Enclave, needed: &Needed) {
     let contest =
         Contest::new("verify.snp.warm", Clock::Thread, repeat(|| judge(enclave, &chains)))
             .floor(repeat(|| needed.report.verify()))
-            .target("overfloor <= 1.3");
+            .target("overfloor <= 1.25");
     bench.compare(contest.note(format!("floor: {}", needed.report.name)));
 }
 
