@@ -49,5 +49,5 @@ pub use memory::Memory;
 pub use openai::{Chat, Endpoint, Event, Message, Request, StreamOptions};
 pub use response::{Answer, AnswerStream, Closing, WholeAnswer};
 pub use session::{Client, NodeVerdict};
-pub use signed::{load_signed_policy, policy_key_pem, read_policy_key, signatures_beside};
+pub use signed::{load_signed_policy, read_policy_key, signatures_beside};
 pub use tls::{Authorities, AuthoritiesError, TlsError};

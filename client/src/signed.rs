@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use verifier::Policy;
 use verifier::policy::{PolicyKey, SignedPolicyError};
 
@@ -52,55 +50,8 @@ pub fn signatures_beside(policy: &Path) -> std::path::PathBuf {
 /// A file that cannot be read, or holds anything else.
 pub fn read_policy_key(path: &Path) -> Result<PolicyKey, PolicyUnusable> {
     let text = read_policy(path)?;
-    parse_policy_key(&text).ok_or_else(|| PolicyUnusable {
+    PolicyKey::from_pem(&text).map_err(|malformed| PolicyUnusable {
         path: path.display().to_string(),
-        why: Unusable::Malformed("is no Ed25519 public key in PEM".to_owned()),
+        why: Unusable::Malformed(malformed.to_string()),
     })
-}
-
-/// The key in the form that [`read_policy_key`] reads.
-pub fn policy_key_pem(key: &PolicyKey) -> String {
-    format!("{BEGIN}\n{}\n{END}\n", STANDARD.encode([&PREFIX[..], &key.0].concat()))
-}
-
-fn parse_policy_key(text: &str) -> Option<PolicyKey> {
-    let inside = text.trim().strip_prefix(BEGIN)?.strip_suffix(END)?;
-    let der = STANDARD.decode(inside.trim()).ok()?;
-    let key = der.strip_prefix(PREFIX.as_slice())?;
-    Some(PolicyKey(key.try_into().ok()?))
-}
-
-const BEGIN: &str = "-----BEGIN PUBLIC KEY-----";
-const END: &str = "-----END PUBLIC KEY-----";
-
-/// A `SubjectPublicKeyInfo` of Ed25519 up to the key (RFC 8410 §4).
-const PREFIX: [u8; 12] = *b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// RFC 8410 §10.1.
-    const EXAMPLE: &str = "-----BEGIN PUBLIC KEY-----\n\
-        MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n\
-        -----END PUBLIC KEY-----\n";
-
-    #[test]
-    fn a_key_is_written_as_it_is_read() {
-        let key = parse_policy_key(EXAMPLE).unwrap();
-        assert_eq!(
-            key.to_string(),
-            "19bf44096984cdfe8541bac167dc3b96c85086aa30b6b6cb0c5c38ad703166e1"
-        );
-        assert_eq!(policy_key_pem(&key), EXAMPLE);
-        for bad in [
-            String::new(),
-            EXAMPLE.replace("PUBLIC", "PRIVATE"),
-            EXAMPLE.replace("VwAy", "VxAy"),
-            EXAMPLE.replace("ZuE=", ""),
-            format!("{EXAMPLE}{EXAMPLE}"),
-        ] {
-            assert!(parse_policy_key(&bad).is_none(), "{bad}");
-        }
-    }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use attestation::Secret;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use client::{Family, anchor_reader, policy_key_pem, read_policy, signatures_beside};
+use client::{Family, anchor_reader, read_policy, signatures_beside};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use verifier::policy::{PolicyKey, Problem, Signature, Weight};
 
@@ -26,7 +26,7 @@ pub(crate) fn keygen(file: &Path, out: &Out) -> Result<(), Failure> {
     let private = private_pem(&seed);
     let mut name = file.as_os_str().to_owned();
     name.push(".pub");
-    create(Path::new(&name), policy_key_pem(&key).as_bytes(), 0o644)?;
+    create(Path::new(&name), key.to_pem().as_bytes(), 0o644)?;
     create(file, private.expose().as_bytes(), 0o600)?;
     out.note(format_args!("private key in {}: keep it where no policy is served", file.display()));
     out.line(format_args!("{} {key}", Path::new(&name).display()))

@@ -16,6 +16,8 @@ use core::fmt;
 use std::collections::BTreeMap;
 
 use attestation::{Malformed, Sha256, labels};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use super::{Policy, PolicyError, ReadAnchor};
 use crate::crypto;
@@ -23,6 +25,26 @@ use crate::crypto;
 /// Whose policies are accepted.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct PolicyKey(pub [u8; 32]);
+
+impl PolicyKey {
+    /// Reads an Ed25519 public key in PEM (RFC 8410 §4), and nothing beside it.
+    ///
+    /// # Errors
+    /// Any other text.
+    pub fn from_pem(text: &str) -> Result<Self, Malformed> {
+        let inside = || {
+            let inside = text.trim().strip_prefix(BEGIN)?.strip_suffix(END)?;
+            let der = STANDARD.decode(inside.trim()).ok()?;
+            der.strip_prefix(SPKI_PREFIX.as_slice())?.try_into().ok().map(Self)
+        };
+        inside().ok_or(Malformed::invalid("policy key", "is no Ed25519 public key in PEM"))
+    }
+
+    /// The key in the form that [`from_pem`](Self::from_pem) reads.
+    pub fn to_pem(self) -> String {
+        format!("{BEGIN}\n{}\n{END}\n", STANDARD.encode([&SPKI_PREFIX[..], &self.0].concat()))
+    }
+}
 
 /// Why a signed policy is not accepted.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -166,6 +188,11 @@ const FORMAT: &str = "veritee-policy-v1";
 const SIGNATURES_MAX: usize = 16;
 const WHAT: &str = "file of signatures";
 
+const BEGIN: &str = "-----BEGIN PUBLIC KEY-----";
+const END: &str = "-----END PUBLIC KEY-----";
+/// A `SubjectPublicKeyInfo` of Ed25519 up to the key (RFC 8410 §4).
+const SPKI_PREFIX: [u8; 12] = *b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00";
+
 #[cfg(test)]
 mod tests {
     use ring::signature::{Ed25519KeyPair, KeyPair as _};
@@ -225,6 +252,30 @@ mod tests {
         // No signature makes a policy of what is none.
         let nothing = Policy::parse_signed("schema = 2", &line, &public, &genoa);
         assert!(matches!(nothing, Err(SignedPolicyError::Policy(_))));
+    }
+
+    /// RFC 8410 §10.1.
+    const EXAMPLE: &str = "-----BEGIN PUBLIC KEY-----\n\
+        MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n\
+        -----END PUBLIC KEY-----\n";
+
+    #[test]
+    fn a_key_is_written_as_it_is_read() {
+        let key = PolicyKey::from_pem(EXAMPLE).unwrap();
+        assert_eq!(
+            key.to_string(),
+            "19bf44096984cdfe8541bac167dc3b96c85086aa30b6b6cb0c5c38ad703166e1"
+        );
+        assert_eq!(key.to_pem(), EXAMPLE);
+        for bad in [
+            String::new(),
+            EXAMPLE.replace("PUBLIC", "PRIVATE"),
+            EXAMPLE.replace("VwAy", "VxAy"),
+            EXAMPLE.replace("ZuE=", ""),
+            format!("{EXAMPLE}{EXAMPLE}"),
+        ] {
+            assert!(PolicyKey::from_pem(&bad).is_err(), "{bad}");
+        }
     }
 
     #[test]
