@@ -17,6 +17,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The folder of policies.
     pub policies: PathBuf,
+    /// The public key whose owner must have signed each policy; without it nobody need have.
+    pub policy_key: Option<PathBuf>,
+    /// The folder that remembers which versions of policies counted; without it, until the service stops.
+    pub memory: Option<PathBuf>,
     /// Files and folders of endorsements that count for every request.
     pub endorsements: Vec<PathBuf>,
     /// What signs.
@@ -97,6 +101,8 @@ impl Config {
         Self {
             listen,
             policies,
+            policy_key: None,
+            memory: None,
             endorsements: Vec::new(),
             signing: SigningFile::default().into(),
             reload: Duration::from_millis(RELOAD_MS_DEFAULT),
@@ -111,6 +117,8 @@ impl Config {
     pub fn below(mut self, folder: &Path) -> Self {
         let below = |path: &mut PathBuf| *path = folder.join(&*path);
         below(&mut self.policies);
+        self.policy_key.iter_mut().for_each(below);
+        self.memory.iter_mut().for_each(below);
         self.endorsements.iter_mut().for_each(below);
         self.signing.key.iter_mut().for_each(below);
         self.signing.publish.iter_mut().for_each(below);
@@ -175,6 +183,8 @@ impl std::error::Error for ConfigError {}
 struct File {
     listen: SocketAddr,
     policies: PathBuf,
+    policy_key: Option<PathBuf>,
+    memory: Option<PathBuf>,
     #[serde(default)]
     endorsements: Vec<PathBuf>,
     #[serde(default = "reload_ms_default")]
@@ -300,12 +310,24 @@ impl TryFrom<File> for Config {
     type Error = ConfigError;
 
     fn try_from(file: File) -> Result<Self, ConfigError> {
-        let File { listen, policies, endorsements, reload_ms, signing, tls, limits, timeouts } =
-            file;
+        let File {
+            listen,
+            policies,
+            policy_key,
+            memory,
+            endorsements,
+            reload_ms,
+            signing,
+            tls,
+            limits,
+            timeouts,
+        } = file;
         if !listen.ip().is_loopback() && tls.is_none() {
             return Err(ConfigError::ListenNotLoopback(listen));
         }
         named("policies", &policies)?;
+        policy_key.iter().try_for_each(|path| named("policy_key", path))?;
+        memory.iter().try_for_each(|path| named("memory", path))?;
         endorsements.iter().try_for_each(|path| named("endorsements", path))?;
         signing.key.iter().try_for_each(|path| named("signing.key", path))?;
         signing.publish.iter().try_for_each(|path| named("signing.publish", path))?;
@@ -332,6 +354,8 @@ impl TryFrom<File> for Config {
         Ok(Self {
             listen,
             policies,
+            policy_key,
+            memory,
             endorsements,
             signing: signing.into(),
             reload: Duration::from_millis(reload_ms),
@@ -376,10 +400,12 @@ mod tests {
     #[test]
     fn paths_are_relative_to_the_file() {
         let text = format!(
-            "{GOOD}endorsements = [\"amd\"]\n[signing]\nkey = \"ear.key\"\npublish = [\"/next.pub\"]\n"
+            "{GOOD}policy_key = \"policies.pub\"\nmemory = \"state\"\nendorsements = [\"amd\"]\n[signing]\nkey = \"ear.key\"\npublish = [\"/next.pub\"]\n"
         );
         let config = Config::parse(&text).unwrap().below(Path::new("/etc/veritee"));
         assert_eq!(config.policies, Path::new("/etc/veritee/policies"));
+        assert_eq!(config.policy_key.as_deref(), Some(Path::new("/etc/veritee/policies.pub")));
+        assert_eq!(config.memory.as_deref(), Some(Path::new("/etc/veritee/state")));
         assert_eq!(config.endorsements, [Path::new("/etc/veritee/amd")]);
         assert_eq!(config.signing.key.as_deref(), Some(Path::new("/etc/veritee/ear.key")));
         assert_eq!(config.signing.publish, [Path::new("/next.pub")]);
@@ -393,6 +419,8 @@ mod tests {
         for (text, expected) in [
             (GOOD.replace("127.0.0.1:0", "0.0.0.0:443"), ConfigError::ListenNotLoopback(open)),
             (GOOD.replace("\"policies\"", "\"\""), ConfigError::NoFile("policies")),
+            (format!("{GOOD}policy_key = \"\"\n"), ConfigError::NoFile("policy_key")),
+            (format!("{GOOD}memory = \"\"\n"), ConfigError::NoFile("memory")),
             (format!("{GOOD}endorsements = [\"\"]\n"), ConfigError::NoFile("endorsements")),
             (format!("{GOOD}[signing]\nkey = \"\"\n"), ConfigError::NoFile("signing.key")),
             (

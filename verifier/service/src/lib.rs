@@ -4,7 +4,7 @@
 //! an EAR ([`verifier::ear`]) as a JWT; what decides is [`verifier::appraise_with`], as everywhere.
 //!
 //! - `config`: what the file says, and what it means;
-//! - `policies`, `endorsements`: files that are followed while the service runs;
+//! - `policies`, `endorsements`: files that are followed while the service runs; `memory`: which versions counted;
 //! - `keys`, `jws`: the signing key, the keys that are published, and the signature;
 //! - `appraise`: one request, from its body to its answer; `route`: which path does what;
 //! - `serve`: connections, from the first to the last; `metrics`, `problem`: what is told of it.
@@ -16,6 +16,7 @@ mod endorsements;
 mod files;
 mod jws;
 mod keys;
+mod memory;
 mod metrics;
 mod policies;
 mod problem;

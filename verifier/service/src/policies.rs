@@ -1,7 +1,8 @@
 //! The folder of policies, followed while the service runs.
 //!
 //! A file that changes is read again. One that is refused changes nothing: the policy that it held
-//! goes on counting, and everybody who looks is told so.
+//! goes on counting, and everybody who looks is told so. Refused is what is no policy; where a key is
+//! demanded, what its owner did not sign; and what is older than a policy of that name that counted.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -9,22 +10,34 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use attestation::{Sha256, UnixTime};
 use serde::Serialize;
+use verifier::policy::PolicyKey;
 use verifier::{AnchorKind, Policy};
 
 use crate::files::{self, FileError};
+use crate::memory::Memory;
 
 /// The policies that count.
 #[derive(Debug)]
 pub(crate) struct Policies {
     folder: PathBuf,
+    rules: Rules,
     current: RwLock<Arc<Vec<Entry>>>,
+}
+
+/// What a policy must be, to count.
+#[derive(Debug)]
+struct Rules {
+    /// Signed by this key's owner, where there is one.
+    key: Option<PolicyKey>,
+    /// No older than what counted.
+    memory: Memory,
 }
 
 /// One file.
 #[derive(Clone, Debug)]
 struct Entry {
     file: String,
-    /// Digest of the file and of those that it names.
+    /// Digest of the file, of its signatures where they count, and of those that it names.
     seen: Sha256,
     /// Files that it names.
     anchors: Vec<String>,
@@ -76,9 +89,10 @@ pub(crate) enum Change {
 }
 
 impl Policies {
-    /// None yet, of `folder`.
-    pub(crate) fn of(folder: PathBuf) -> Self {
-        Self { folder, current: RwLock::default() }
+    /// None yet, of `folder`: those that the owner of `key` signed, where there is one, and that are no
+    /// older than `memory` knows.
+    pub(crate) fn of(folder: PathBuf, key: Option<PolicyKey>, memory: Memory) -> Self {
+        Self { folder, rules: Rules { key, memory }, current: RwLock::default() }
     }
 
     /// The policy of this name.
@@ -104,8 +118,10 @@ impl Policies {
         let files = files::list(&self.folder, FILES_MAX, is_policy)?;
         let before = self.entries();
         let mut after: Vec<Entry> =
-            files.iter().map(|path| Entry::follow(path, &before, now)).collect();
+            files.iter().map(|path| Entry::follow(path, &before, &self.rules, now)).collect();
         settle_names(&mut after, &before);
+        // What could not be written down does not count.
+        self.rules.memory.keep(after.iter().filter_map(|entry| entry.policy.as_deref()))?;
         let changes = changes(&before, &after);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(after);
         Ok(changes)
@@ -118,14 +134,16 @@ impl Policies {
 
 impl Entry {
     /// The entry of a file: the one that it had, if nothing changed.
-    fn follow(path: &Path, before: &[Self], now: UnixTime) -> Self {
+    fn follow(path: &Path, before: &[Self], rules: &Rules, now: UnixTime) -> Self {
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let old = before.iter().find(|entry| entry.file == file);
         let text = files::read(path, FILE_LEN_MAX).map_err(|error| error.to_string());
+        let signatures = rules.key.map(|key| (key, signatures_beside(path)));
+        let seen = |anchors: &[String]| seen(path, &text, signatures.as_ref(), anchors);
         // What was refused is read again each time: a name that was taken may be free by now.
         if let Some(old) = old
             && old.error.is_none()
-            && old.seen == seen(path, &text, &old.anchors)
+            && old.seen == seen(&old.anchors)
         {
             return old.clone();
         }
@@ -136,10 +154,19 @@ impl Entry {
         };
         let parsed = text.clone().and_then(|text| {
             let text = String::from_utf8(text).map_err(|_| "is not UTF-8".to_owned())?;
-            Policy::parse(&text, &read_anchor).map_err(|error| error.to_string())
+            let policy = match &signatures {
+                None => Policy::parse(&text, &read_anchor).map_err(|error| error.to_string())?,
+                Some((key, signatures)) => {
+                    let signatures = signatures.as_ref().map_err(Clone::clone)?;
+                    Policy::parse_signed(&text, signatures, key, &read_anchor)
+                        .map_err(|error| error.to_string())?
+                }
+            };
+            rules.memory.check(&policy)?;
+            Ok(policy)
         });
         let anchors = named.into_inner();
-        let seen = seen(path, &text, &anchors);
+        let seen = seen(&anchors);
         match parsed {
             Ok(policy) => Self {
                 file,
@@ -231,13 +258,28 @@ fn changes(before: &[Entry], after: &[Entry]) -> Vec<Change> {
     changes
 }
 
+/// The text of the file beside a policy that holds its signatures.
+fn signatures_beside(path: &Path) -> Result<String, String> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".sig");
+    let text = files::read(Path::new(&beside), FILE_LEN_MAX)
+        .map_err(|error| format!("its signature cannot be read: {error}"))?;
+    String::from_utf8(text).map_err(|_| "its signature is not UTF-8".to_owned())
+}
+
 /// Digest of all that a policy is made of.
-fn seen(path: &Path, text: &Result<Vec<u8>, String>, anchors: &[String]) -> Sha256 {
+fn seen(
+    path: &Path,
+    text: &Result<Vec<u8>, String>,
+    signatures: Option<&(PolicyKey, Result<String, String>)>,
+    anchors: &[String],
+) -> Sha256 {
     let digest = |content: &Result<Vec<u8>, String>| match content {
         Ok(bytes) => Sha256::of_parts(&[b"read", bytes]),
         Err(error) => Sha256::of_parts(&[b"not read", error.as_bytes()]),
     };
     let mut digests = vec![digest(text)];
+    digests.extend(signatures.map(|(_, text)| digest(&text.clone().map(String::into_bytes))));
     digests.extend(anchors.iter().map(|name| digest(&read_beside(path, name))));
     let parts: Vec<_> = digests.iter().map(|digest| &digest.as_bytes()[..]).collect();
     Sha256::of_parts(&parts)

@@ -2,18 +2,20 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use attestation::{Endorsements, Sha256, UnixTime};
 use tokio::sync::Semaphore;
 use verifier::ChainCache;
+use verifier::policy::PolicyKey;
 
 use crate::config::{Config, Signing};
 use crate::endorsements;
 use crate::files::{self, FileError};
 use crate::keys::{KeyError, KeyRing, PublicKey, SigningKey};
+use crate::memory::Memory;
 use crate::metrics::{Followed, Metrics};
 use crate::policies::{Change, Policies, PolicyStatus, Standing};
 
@@ -58,14 +60,15 @@ pub struct Service {
 impl Service {
     /// Reads everything that `config` names.
     ///
-    /// A policy that is refused does not count, and is told of; the others do.
+    /// A policy that is refused does not count, and is told of; the others do. Where a key is demanded that
+    /// signs policies, one that is refused is reason enough not to start.
     ///
     /// # Errors
     /// What cannot be used, or that there is no policy.
     pub fn load(config: Config, clock: Clock) -> Result<Self, Unusable> {
         let keys = first_keys(&config.signing)?;
         let given = endorsements::load(&config.endorsements).map_err(Unusable::Endorsements)?;
-        let policies = Policies::of(config.policies.clone());
+        let policies = policies(&config)?;
         let service = Self {
             places: Arc::new(Semaphore::new(config.limits.requests_max)),
             chains: ChainCache::new(config.limits.chains_max),
@@ -80,6 +83,10 @@ impl Service {
         };
         let changes = service.policies.look(service.clock.now()).map_err(Unusable::Policies)?;
         service.tell(&changes);
+        if service.config.policy_key.is_some() {
+            // Who demands signatures wants to know at once of whatever has none.
+            service.strictly()?;
+        }
         if service.policies.count() == 0 {
             return Err(Unusable::NoPolicy(service.config.policies.clone()));
         }
@@ -225,6 +232,19 @@ impl Service {
     }
 }
 
+fn policies(config: &Config) -> Result<Policies, Unusable> {
+    let key = config.policy_key.as_deref().map(policy_key).transpose()?;
+    let memory = Memory::open(config.memory.clone()).map_err(Unusable::Memory)?;
+    Ok(Policies::of(config.policies.clone(), key, memory))
+}
+
+fn policy_key(path: &Path) -> Result<PolicyKey, Unusable> {
+    let refused = |why| Unusable::PolicyKey { path: path.to_owned(), why };
+    let pem = files::read(path, KEY_LEN_MAX).map_err(|error| refused(error.to_string()))?;
+    let pem = String::from_utf8(pem).unwrap_or_default();
+    PolicyKey::from_pem(&pem).map_err(|malformed| refused(malformed.to_string()))
+}
+
 fn first_keys(signing: &Signing) -> Result<KeyRing, Unusable> {
     let key = match &signing.key {
         Some(path) => SigningKey::from_file(path),
@@ -251,6 +271,15 @@ pub enum Unusable {
     Endorsements(String),
     /// The folder of policies.
     Policies(FileError),
+    /// What remembers their versions.
+    Memory(FileError),
+    /// The key whose owner signs policies.
+    PolicyKey {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// The folder of policies holds none that counts.
     NoPolicy(PathBuf),
     /// A policy that does not count as it stands in its file.
@@ -267,7 +296,8 @@ impl fmt::Display for Unusable {
         match self {
             Self::Key(error) => error.fmt(f),
             Self::Endorsements(why) => write!(f, "endorsements: {why}"),
-            Self::Policies(error) => error.fmt(f),
+            Self::Policies(error) | Self::Memory(error) => error.fmt(f),
+            Self::PolicyKey { path, why } => write!(f, "{}: {why}", path.display()),
             Self::NoPolicy(folder) => {
                 write!(f, "{} holds no policy that counts", folder.display())
             }

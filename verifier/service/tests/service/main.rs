@@ -15,4 +15,5 @@ mod http;
 mod limits;
 mod running;
 mod secure;
+mod trusted;
 mod verdicts;
