@@ -73,7 +73,7 @@ test: tools
 
 # Release, as what is shipped is; figures of a busy machine say little.
 bench: $(MODEL)
-	@$(CARGO) build --release --locked --quiet --package veritee-router
+	@$(CARGO) build --release --locked --quiet --package veritee-router --package veritee-service
 	@$(CARGO) run --release --locked --quiet --package veritee-bench -- --model "$(MODEL)" $(if $(ONLY),--only "$(ONLY)")
 
 fmt:

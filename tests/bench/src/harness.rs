@@ -69,6 +69,8 @@ pub(crate) enum Clock {
     Process,
     /// Time on the wall: for rates and delays.
     Wall,
+    /// The time of day: for what another process judges by.
+    Calendar,
 }
 
 impl Clock {
@@ -85,6 +87,7 @@ impl Clock {
             Self::Thread => ClockId::ThreadCPUTime,
             Self::Process => ClockId::ProcessCPUTime,
             Self::Wall => ClockId::Monotonic,
+            Self::Calendar => ClockId::Realtime,
         };
         let now = clock_gettime(id);
         let (secs, nanos) = (u64::try_from(now.tv_sec), u32::try_from(now.tv_nsec));

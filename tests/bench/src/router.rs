@@ -4,11 +4,6 @@
 //! clients of which every tenth hardly reads. Those are fed as fast as anybody takes it, so that all that is between the
 //! enclave and them is full.
 
-use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -16,6 +11,7 @@ use tokio::runtime::Runtime;
 use tokio::time::{sleep, timeout};
 
 use crate::harness::{Bench, Failed, Figure, Outcome, number};
+use crate::program::{Folder, Program};
 
 mod streams;
 mod wire;
@@ -72,9 +68,9 @@ pub(crate) fn figures(bench: &mut Bench) -> Outcome {
 /// KiB of resident memory for one stream more.
 async fn round(leg: Leg) -> Result<f64, Failed> {
     let folder = Folder::new()?;
-    let keys = leg.keys(&folder.0)?;
+    let keys = leg.keys(folder.path())?;
     let enclave = Enclave::start(&keys).await?;
-    let router = Router::start(&folder.0, &keys.configuration(enclave.address))?;
+    let router = Program::start("veritee-router", &folder, &keys.configuration(enclave.address))?;
     let streams = Streams::new(router.address, &keys, STREAMS);
     streams.ready(OPEN_MAX).await?;
     // What it costs to have answered at all is not the streams'.
@@ -91,72 +87,6 @@ async fn round(leg: Leg) -> Result<f64, Failed> {
     streams.check(&start, HOLD_SECS)?;
     let more = usize::try_from(most.saturating_sub(before))?;
     Ok(number(more) / number(STREAMS))
-}
-
-/// The router, until it is dropped.
-struct Router {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Router {
-    fn start(folder: &Path, configuration: &str) -> Result<Self, Failed> {
-        let file = folder.join("router.toml");
-        fs::write(&file, configuration)?;
-        let mut command = Command::new(program()?);
-        command.arg("--config").arg(&file).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn()?;
-        let mut line = String::new();
-        let out = child.stdout.take().ok_or("the router has no standard output")?;
-        let read = BufReader::new(out).read_line(&mut line);
-        // Not before it is known where it listens, so that a failure does not leave it running.
-        let mut router = Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
-        read?;
-        let address = line.trim_end().rsplit("://").next().unwrap_or_default();
-        router.address = address.parse().map_err(|_| format!("the router said {line:?}"))?;
-        Ok(router)
-    }
-
-    /// Resident memory in KiB.
-    fn resident(&self) -> Result<u64, Failed> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.split_whitespace().next()).ok_or("no VmRSS")?;
-        Ok(kib.parse()?)
-    }
-}
-
-impl Drop for Router {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-/// `veritee-router`, built beside this program.
-fn program() -> Result<PathBuf, Failed> {
-    let beside = std::env::current_exe()?.with_file_name("veritee-router");
-    if beside.exists() {
-        return Ok(beside);
-    }
-    Err(format!("{} is not there: build veritee-router first", beside.display()).into())
-}
-
-/// A folder of its own, removed at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Result<Self, Failed> {
-        let path = std::env::temp_dir().join(format!("veritee-bench-{}", std::process::id()));
-        fs::create_dir_all(&path)?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        drop(fs::remove_dir_all(&self.0));
-    }
 }
 
 /// This process has both ends: two descriptors a stream. The router sees to its own.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use attestation::endorsements::Kind;
 use attestation::tdx::{Certification, QeIdentity, TcbInfo, TdxQuote};
-use attestation::{Endorsements, Evidence, ReportData, Unverified};
+use attestation::{Endorsements, Evidence, EvidenceKind, ReportData, UnixTime, Unverified};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, UnparsedPublicKey, VerificationAlgorithm,
 };
@@ -20,11 +20,13 @@ use x509_parser::revocation_list::CertificateRevocationList;
 
 use crate::evidence::NOW;
 use crate::harness::{Bench, Clock, Contest, Failed, Outcome, repeat};
+use crate::verify::{Signature, key, threads};
 
-pub(crate) const NAMES: &[&str] = &["verify.tdx.cold", "verify.tdx.warm"];
+pub(crate) const NAMES: &[&str] =
+    &["verify.tdx.cold", "verify.tdx.warm", "verify.parse.tdx", "verify.threads2.tdx"];
 
 pub(crate) fn figures(bench: &mut Bench) -> Outcome {
-    let case = Case::new()?;
+    let case = Case::at(NOW)?;
     let theirs = Theirs::of(&case)?;
     theirs.verify();
     if bench.wants("verify.tdx.cold") {
@@ -53,6 +55,19 @@ pub(crate) fn figures(bench: &mut Bench) -> Outcome {
         .note("peer: crate dcap-qvl, which has no warm form: it verifies everything each time");
         bench.compare(listed(contest, quote));
     }
+    if bench.wants("verify.parse.tdx") {
+        let contest = Contest::new("verify.parse.tdx", Clock::Thread, repeat(|| case.parse()))
+            .target("10 us")
+            .note(format!(
+                "a raw quote of {} octets told by its content and parsed, its REPORTDATA compared",
+                case.quote.len()
+            ));
+        bench.compare(contest);
+    }
+    if bench.wants("verify.threads2.tdx") {
+        let chains = ChainCache::default();
+        bench.print(&threads("verify.threads2.tdx", || case.judge(&chains)));
+    }
     Ok(())
 }
 
@@ -63,48 +78,34 @@ fn listed<'a>(contest: Contest<'a>, needed: &[Signature]) -> Contest<'a> {
 }
 
 /// A platform's quote with everything that it takes to judge it.
-struct Case {
+pub(crate) struct Case {
+    now: UnixTime,
     policy: Policy,
-    quote: Vec<u8>,
+    pub(crate) quote: Vec<u8>,
     evidence: Unverified<Evidence>,
-    endorsements: Unverified<Endorsements>,
+    pub(crate) endorsements: Unverified<Endorsements>,
     expectation: Expectation,
-    root: Vec<u8>,
+    pub(crate) root: Vec<u8>,
     tcb_chain: String,
     /// In the order of a cold appraisal: the last two are the quote's own.
     needed: Vec<Signature>,
 }
 
 impl Case {
-    fn new() -> Result<Self, Failed> {
-        let validity = sim::validity_from(NOW, sim::VALIDITY_SECS_MAX);
+    pub(crate) fn at(now: UnixTime) -> Result<Self, Failed> {
+        let validity = sim::validity_from(now, sim::VALIDITY_SECS_MAX);
         let pki = IntelPki::new(Arc::new(IntelKeys::generate()?), validity)?;
         let registers = EventLogRecipe::boot(b"guest").registers()?;
         let recipe = QuoteRecipe::healthy(TdReportRecipe::healthy([0x42; 48], registers));
         let platform = PckPlatform::default();
-        let data = ReportData([0x5d; 64]);
+        let data = REPORT_DATA;
         let quote = pki.quote(&recipe, &platform, &data)?;
         let given = pki.endorse(&Collateral::up_to_date(validity, &platform, &recipe), 1)?;
-        let policy = r#"
-            schema = 1
-            name = "bench"
-            version = 1
-            purpose = "evaluation"
-            freshness = { evidence = "cached", binding = "if-present" }
-            anchors = { tdx = ["root"] }
-            [tdx]
-            mr_td = "any"
-            rtmr0 = "any"
-            rtmr1 = "any"
-            rtmr2 = "any"
-            rtmr3 = "any"
-            mr_config_id = "any"
-            mr_owner = "any"
-        "#;
         let root = pki.root().to_vec();
         let needed = needed(&pki, &quote, &given)?;
         Ok(Self {
-            policy: Policy::parse(policy, &|_| Ok(root.clone()))?,
+            now,
+            policy: Policy::parse(POLICY, &|_| Ok(root.clone()))?,
             evidence: Unverified::new(Evidence::from_wire(quote.clone())),
             quote,
             endorsements: Unverified::new(given),
@@ -115,26 +116,18 @@ impl Case {
         })
     }
 
-    fn judge(&self, chains: &ChainCache) {
-        let Self { policy, evidence, endorsements, expectation, .. } = self;
-        let result = appraise_with(chains, policy, evidence, endorsements, expectation, NOW);
-        std::hint::black_box(result.expect("the policy accepts the quote"));
+    /// What a quote takes besides its signatures and what is said of its platform.
+    fn parse(&self) -> bool {
+        let wire = self.evidence.inspect_untrusted().as_wire();
+        let Ok(EvidenceKind::TdxQuote(quote)) = EvidenceKind::detect(wire) else { return false };
+        let quote = TdxQuote::parse(&quote).expect("it is a quote");
+        quote.report.report_data == REPORT_DATA.0
     }
-}
 
-/// A signature by P-256, ready to be verified.
-struct Signature {
-    name: &'static str,
-    algorithm: &'static dyn VerificationAlgorithm,
-    key: Vec<u8>,
-    message: Vec<u8>,
-    octets: Vec<u8>,
-}
-
-impl Signature {
-    fn verify(&self) {
-        let key = UnparsedPublicKey::new(self.algorithm, &self.key);
-        key.verify(&self.message, &self.octets).expect("the simulated platform signs");
+    pub(crate) fn judge(&self, chains: &ChainCache) {
+        let Self { now, policy, evidence, endorsements, expectation, .. } = self;
+        let result = appraise_with(chains, policy, evidence, endorsements, expectation, *now);
+        std::hint::black_box(result.expect("the policy accepts the quote"));
     }
 }
 
@@ -199,12 +192,6 @@ fn signature(
     Signature { name, algorithm, key, message: message.to_vec(), octets: octets.to_vec() }
 }
 
-/// The subject's key of a certificate.
-fn key(der: &[u8]) -> Result<Vec<u8>, Failed> {
-    let (_, certificate) = X509Certificate::from_der(der)?;
-    Ok(certificate.public_key().subject_public_key.data.to_vec())
-}
-
 /// What the crate `dcap-qvl` is given: the same quote, and the same endorsements in its own form.
 struct Theirs {
     verifier: QuoteVerifier,
@@ -246,3 +233,24 @@ impl Theirs {
         std::hint::black_box(verified.expect("dcap-qvl accepts the simulated quote"));
     }
 }
+
+/// What the quote is over.
+pub(crate) const REPORT_DATA: ReportData = ReportData([0x5d; 64]);
+
+/// The policy that accepts it.
+pub(crate) const POLICY: &str = r#"
+schema = 1
+name = "bench"
+version = 1
+purpose = "evaluation"
+freshness = { evidence = "cached", binding = "if-present" }
+anchors = { tdx = ["root.der"] }
+[tdx]
+mr_td = "any"
+rtmr0 = "any"
+rtmr1 = "any"
+rtmr2 = "any"
+rtmr3 = "any"
+mr_config_id = "any"
+mr_owner = "any"
+"#;

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::harness::Failed;
+use crate::program::beside;
 
 /// How both legs are spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +91,7 @@ impl Keys {
 /// Has the router's own command make a certificate, and returns its pin.
 fn made(folder: &Path, name: &str) -> Result<SpkiPin, Failed> {
     let file = |ending: &str| folder.join(format!("{name}.{ending}"));
-    let mut command = Command::new(super::program()?);
+    let mut command = Command::new(beside("veritee-router")?);
     command
         .args(["identity", "new", "--certificate"])
         .arg(file("pem"))
