@@ -112,6 +112,11 @@ impl Opaque {
         Ok(())
     }
 
+    /// All fields by type, those too that have no name.
+    pub fn fields(&self) -> impl Iterator<Item = (u16, &[u8])> {
+        self.0.iter().map(|(kind, value)| (*kind, value.as_slice()))
+    }
+
     /// The value of a field, where it is there.
     pub fn field(&self, kind: u16) -> Option<&[u8]> {
         self.0.get(&kind).map(Vec::as_slice)

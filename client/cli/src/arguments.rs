@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Judges evidence by a policy.
     Verify(Verify),
-    /// Decodes evidence for people; judges nothing.
+    /// Lays evidence out field by field, and what lies beside it; judges nothing.
     Explain(Explain),
     /// Looks at policies.
     Policy(Policy),
@@ -38,8 +38,8 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
     /// A file, `-` for standard input, or the URL of an enclave or router. Its kind is told by
-    /// content, in binary, hex or base64: Veritee's bundle or a raw SEV-SNP report (a TDX quote,
-    /// NVIDIA's JSON and an Azure HCL report are recognised and rejected).
+    /// content, in binary, hex or base64: Veritee's bundle, a raw SEV-SNP report, a raw TDX quote,
+    /// NVIDIA's JSON or a raw report of its devices, an Azure HCL report or its JSON.
     #[arg(value_name = "EVIDENCE")]
     pub(crate) evidence: String,
     /// A file or folder with certificates and revocation lists; may be repeated.
@@ -92,13 +92,17 @@ pub(crate) struct Verify {
 
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// What `veritee verify` takes: a file, `-` for standard input, or the URL of an enclave or
-    /// router.
+    /// A file, `-` for standard input, or the URL of an enclave or router. Its kind is told by content:
+    /// all evidence that `veritee verify` takes, event logs, certificates, revocation lists, OCSP
+    /// responses, Intel's collateral, reference values, receipts, signed results and policies.
     #[arg(value_name = "EVIDENCE")]
     pub(crate) evidence: String,
     /// The boot's event log (CCEL), to be listed event by event, as a policy may pin them.
     #[arg(long, value_name = "FILE")]
     pub(crate) event_log: Option<PathBuf>,
+    /// Prints one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
     /// A file with the API key that the router behind the URL asks for.
     #[arg(long, value_name = "FILE")]
     pub(crate) key_file: Option<PathBuf>,

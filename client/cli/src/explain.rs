@@ -1,220 +1,173 @@
-//! `veritee explain`: decodes evidence for people, and judges nothing.
+//! `veritee explain`: lays out what bytes say, for people or machines, and judges nothing.
 
 use std::process::ExitCode;
 
 use attestation::azure::AzureEvidence;
-use attestation::binding::FreshnessProof;
-use attestation::snp::{GuestPolicy, PlatformInfo, Product, SigningKey, SnpReport, TcbVersion};
-use attestation::{
-    Bundle, CpuPlatform, EvidenceKind, Malformed, ModelManifest, ReceiptKey, SealingKey, Sha256,
-    Statement, UnixTime,
-};
+use attestation::eventlog::EventLog;
+use attestation::{Endorsements, EvidenceKind, Malformed, Sha256};
 use client::Family;
+use serde_json::{Value, json};
 
 use crate::arguments::Explain;
 use crate::failure::Failure;
-use crate::input;
-use crate::output::Out;
-use crate::verify;
+use crate::output::{Out, plain_json};
+use crate::{input, verify};
 
 mod boot;
+mod bundle;
+mod der;
+mod given;
+mod intel;
+mod nvidia;
+mod pki;
+mod sheet;
+mod snp;
+mod tdx;
+
+use sheet::Sheet;
 
 /// Says what the evidence says.
 pub(crate) async fn run(explain: &Explain, out: &Out) -> Result<ExitCode, Failure> {
+    match lay_out(explain, out).await {
+        Ok(laid) if explain.json => out.line(plain_json(&laid.into_json().to_string()))?,
+        Ok(laid) => out.text(laid.text())?,
+        // Who asked for JSON gets an object, whatever happens; who asked wrongly gets help.
+        Err(failure) if explain.json && matches!(failure.exit(), 20 | 30) => {
+            let error =
+                json!({ "code": failure.code, "message": failure.message, "next": failure.next() });
+            let object = json!({ "verified": false, "kind": null, "error": error });
+            out.line(plain_json(&object.to_string()))?;
+            return Ok(ExitCode::from(failure.exit()));
+        }
+        Err(failure) => return Err(failure),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn lay_out(explain: &Explain, out: &Out) -> Result<Laid, Failure> {
     let bytes = if verify::is_url(&explain.evidence) {
         let access = input::access(explain.key_file.as_deref(), explain.router_ca.as_deref())?;
         verify::fetch(&explain.evidence, None, access, out).await?.0
     } else {
         input::evidence(&explain.evidence)?
     };
-    let text = decode(&bytes).map_err(|error| {
-        let next = "give evidence as it was fetched; `veritee verify --help` lists the kinds";
+    let (kind, sheet) = decode(&bytes).map_err(|error| {
+        let next = "give a file as it was fetched; `veritee explain --help` lists the kinds";
         Failure::new(Family::Malformed, "evidence-malformed", error.to_string(), next)
     })?;
-    out.line(format_args!("{CAUTION}\n"))?;
-    out.text(text)?;
-    if let Some(path) = &explain.event_log {
-        let log = boot::event_log(&input::event_log(path)?).map_err(|error| {
+    let event_log = explain.event_log.as_deref().map(|path| {
+        boot::event_log(&input::event_log(path)?).map_err(|error| {
             let next = "give the log as the guest reads it from its CCEL area";
             Failure::new(Family::Malformed, "event-log-malformed", error.to_string(), next)
-        })?;
-        out.text(log)?;
-    }
-    Ok(ExitCode::SUCCESS)
+        })
+    });
+    let event_log = event_log.transpose()?;
+    Ok(Laid { kind, len: bytes.len(), digest: Sha256::of(&bytes), sheet, event_log })
 }
 
-fn decode(bytes: &[u8]) -> Result<String, Malformed> {
-    Ok(match EvidenceKind::detect(bytes)? {
-        EvidenceKind::Bundle => bundle(&Bundle::parse(bytes)?)?,
-        EvidenceKind::SnpReport(report) => report_text(&SnpReport::parse(&report)?),
-        EvidenceKind::TdxQuote(_) => not_yet("a TDX quote"),
-        EvidenceKind::NvidiaJson => not_yet("NVIDIA device evidence"),
-        EvidenceKind::AzureHcl(report) => boot::azure(&AzureEvidence::of_report(&report)?)?,
-        EvidenceKind::AzureJson => boot::azure(&AzureEvidence::parse_json(bytes)?)?,
-        EvidenceKind::NvidiaReport(_) | _ => not_yet("evidence of another kind"),
+/// What was given, laid out.
+#[derive(Debug)]
+struct Laid {
+    kind: Kind,
+    len: usize,
+    digest: Sha256,
+    sheet: Sheet,
+    event_log: Option<Sheet>,
+}
+
+impl Laid {
+    fn text(&self) -> String {
+        let Self { kind, len, digest, sheet, event_log } = self;
+        let Kind(_, title) = kind;
+        let mut text =
+            format!("{CAUTION}\n\n{title}, {len} octets, sha256 {digest}\n{}", sheet.text());
+        if let Some(log) = event_log {
+            text.push_str("\nEvent log\n");
+            text.push_str(&log.text());
+        }
+        text
+    }
+
+    fn into_json(self) -> Value {
+        let Self { kind: Kind(kind, _), len, digest, sheet, event_log } = self;
+        let mut object = json!({
+            "verified": false,
+            "note": CAUTION,
+            "kind": kind,
+            "octets": len,
+            "sha256": digest,
+            "fields": sheet.into_json(),
+        });
+        if let (Some(log), Some(members)) = (event_log, object.as_object_mut()) {
+            members.insert("event_log".to_owned(), log.into_json());
+        }
+        object
+    }
+}
+
+/// What something is: its name for machines, and for people.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Kind(&'static str, &'static str);
+
+/// Tells the kind by content, and lays the contents out.
+fn decode(bytes: &[u8]) -> Result<(Kind, Sheet), Malformed> {
+    match EvidenceKind::detect(bytes) {
+        Ok(kind) => evidence(kind, bytes),
+        // What it is not says least; where it is nothing else either, that is what there is to say.
+        Err(error) => beside(bytes).ok_or(error),
+    }
+}
+
+fn evidence(kind: EvidenceKind, bytes: &[u8]) -> Result<(Kind, Sheet), Malformed> {
+    Ok(match kind {
+        EvidenceKind::Bundle => (Kind("bundle", "Veritee evidence bundle"), bundle::bundle(bytes)?),
+        EvidenceKind::SnpReport(report) => {
+            (Kind("sev-snp-report", "SEV-SNP attestation report"), snp::report(&report)?)
+        }
+        EvidenceKind::TdxQuote(quote) => (Kind("tdx-quote", "TDX quote"), tdx::quote(&quote)?),
+        EvidenceKind::NvidiaJson => {
+            (Kind("nvidia-devices", "Evidence of NVIDIA devices"), nvidia::devices(bytes)?)
+        }
+        EvidenceKind::NvidiaReport(report) => {
+            (Kind("nvidia-report", "Report of an NVIDIA device"), nvidia::report(&report)?)
+        }
+        EvidenceKind::AzureHcl(report) => {
+            let evidence = AzureEvidence::of_report(&report)?;
+            (Kind("azure-hcl-report", "Azure paravisor's report"), boot::azure(&evidence)?)
+        }
+        EvidenceKind::AzureJson => {
+            let evidence = AzureEvidence::parse_json(bytes)?;
+            (Kind("azure-evidence", "Azure evidence"), boot::azure(&evidence)?)
+        }
+        _ => return Err(Malformed::invalid("evidence", "is of a kind that is not laid out")),
     })
 }
 
-fn not_yet(what: &str) -> String {
-    format!("This is {what}. Its contents are not decoded yet.\n")
-}
-
-fn bundle(bundle: &Bundle) -> Result<String, Malformed> {
-    let statement = Statement::parse(&bundle.statement)?;
-    let keys = SealingKey::parse(&bundle.ohttp_keys)?;
-    let receipts = ReceiptKey::parse(&bundle.receipt_key)?;
-    let manifest = ModelManifest::parse(&bundle.manifest)?;
-    let freshness: FreshnessProof = serde_json::from_slice(&bundle.freshness)
-        .map_err(|_| Malformed::invalid("freshness", "is not a freshness proof"))?;
-    let cpu = match bundle.cpu0.platform {
-        CpuPlatform::SevSnp => report_text(&SnpReport::parse(&bundle.cpu0.bytes)?),
-        CpuPlatform::Tdx => not_yet("a TDX quote"),
-    };
-    let mut out = Text::new("Veritee evidence bundle");
-    out.row("enclave", statement.node_id);
-    out.row("binding", statement.binding_id());
-    out.row("window", window(statement.not_before, statement.not_after));
-    out.row(
-        "sealing key",
-        format_args!("X-Wing, key id {}, sha256 {}", keys.key_id(), statement.ohttp_keys),
-    );
-    out.row("receipt key", format_args!("Ed25519, thumbprint {}", receipts.thumbprint()));
-    out.row("TLS key", format_args!("sha256 {}", statement.tls_spki));
-    out.row("freshness", freshness_text(&freshness));
-    out.head("Model");
-    out.row("names", manifest.names.join(", "));
-    out.row(
-        "weights",
-        format_args!("{} sha256 {}", manifest.weights.format, manifest.weights.sha256),
-    );
-    out.row("tokenizer", format_args!("sha256 {}", manifest.tokenizer_sha256));
-    out.row("template", format_args!("sha256 {}", manifest.template_sha256));
-    out.row("arithmetic", &manifest.numeric_profile);
-    out.row("manifest", format_args!("sha256 {}", statement.manifest));
-    out.head("Configuration");
-    out.row("digest", format_args!("sha256 {}", statement.config));
-    for line in String::from_utf8_lossy(&bundle.config).lines() {
-        out.row("", line);
-    }
-    if let Some(accel) = &bundle.accel {
-        out.head("Accelerators");
-        out.row("evidence", format_args!("{} octets, sha256 {}", accel.len(), Sha256::of(accel)));
-    }
-    Ok(out.0 + "\n" + &cpu)
-}
-
-fn window(from: UnixTime, to: UnixTime) -> String {
-    format!("{from} to {to}, by the enclave's clock")
-}
-
-fn freshness_text(proof: &FreshnessProof) -> String {
-    match proof {
-        FreshnessProof::None => "cached: answers no challenge".to_owned(),
-        FreshnessProof::Challenge { challenge } => format!("answers the challenge {challenge}"),
-        FreshnessProof::Batch { root, index, size, .. } => {
-            format!("answers a batch of {size} challenges, yours at {index}; root {root}")
-        }
-    }
-}
-
-fn report_text(report: &SnpReport) -> String {
-    let mut out = Text::new("SEV-SNP attestation report");
-    let product = report.product();
-    out.row("version", report.version());
-    out.row("product", product.map_or("not said before version 3", Product::name));
-    out.row("measurement", report.measurement());
-    out.row("report data", hex::encode(report.report_data()));
-    out.row("VMPL", report.vmpl());
-    out.row("guest SVN", report.guest_svn());
-    out.row("guest policy", guest_policy(report.policy()));
-    out.row("platform", platform_info(report.platform_info()));
-    out.row("signing key", signing_key(report.key_info().signing_key()));
-    for (name, raw) in [
-        ("reported TCB", report.reported_tcb()),
-        ("committed TCB", report.committed_tcb()),
-        ("current TCB", report.current_tcb()),
-        ("launch TCB", report.launch_tcb()),
-    ] {
-        let parsed = product.and_then(|product| TcbVersion::from_raw(product, raw).ok());
-        out.row(name, parsed.map_or_else(|| hex::encode(raw), |tcb| tcb.to_string()));
-    }
-    for (name, (major, minor, build)) in
-        [("firmware", report.current_firmware()), ("committed", report.committed_firmware())]
+/// What auditors have beside evidence.
+fn beside(bytes: &[u8]) -> Option<(Kind, Sheet)> {
+    if let Ok(log) = boot::event_log(bytes)
+        && EventLog::parse(bytes).is_ok_and(|log| !log.events().is_empty())
     {
-        out.row(name, format_args!("{major}.{minor} build {build}"));
+        return Some((Kind("event-log", "Event log (CCEL)"), log));
     }
-    if let Some((launch, current)) = report.mitigations() {
-        out.row("mitigations", format_args!("{launch:#x} at launch, {current:#x} now"));
+    if let Some(receipt) = given::receipt(bytes) {
+        return Some((Kind("receipt", "Receipt"), receipt));
     }
-    out.row("chip", report.chip_id());
-    out.row("host data", report.host_data());
-    out.row("family id", report.family_id());
-    out.row("image id", report.image_id());
-    out.row("id key", report.id_key_digest());
-    out.row("author key", report.author_key_digest());
-    out.row("report id", report.report_id());
-    out.row("migration", report.report_id_ma());
-    out.0
-}
-
-fn signing_key(key: SigningKey) -> String {
-    match key {
-        SigningKey::Vcek => "VCEK, the chip's own".to_owned(),
-        SigningKey::Vlek => "VLEK, a cloud provider's".to_owned(),
-        SigningKey::None => "none".to_owned(),
-        SigningKey::Reserved(value) => format!("{value}, which names no key"),
+    let mut endorsements = Endorsements::new();
+    if endorsements.add(bytes).is_ok() && !endorsements.is_empty() {
+        return Some((Kind("endorsements", "Endorsements"), given::endorsements(&endorsements)));
     }
-}
-
-fn guest_policy(policy: GuestPolicy) -> String {
-    let (major, minor) = policy.abi();
-    let debug = if policy.has(GuestPolicy::DEBUG) { "DEBUG ALLOWED" } else { "no debugging" };
-    let migration =
-        if policy.has(GuestPolicy::MIGRATE_MA) { "migration allowed" } else { "no migration" };
-    let smt = if policy.has(GuestPolicy::SMT) { "SMT allowed" } else { "no SMT" };
-    format!("{policy:?}: {debug}, {migration}, {smt}, ABI at least {major}.{minor}")
-}
-
-fn platform_info(info: PlatformInfo) -> String {
-    let mut words = Vec::new();
-    for (mask, word) in [
-        (PlatformInfo::SMT_EN, "SMT on"),
-        (PlatformInfo::TSME_EN, "TSME on"),
-        (PlatformInfo::ALIAS_CHECK_COMPLETE, "memory checked for aliases"),
-    ] {
-        if info.has(mask) {
-            words.push(word);
-        }
+    if let Some(values) = given::reference_values(bytes) {
+        return Some((Kind("reference-values", "Reference values of NVIDIA's firmware"), values));
     }
-    format!(
-        "{info:?}: {}",
-        if words.is_empty() { "none of the bits shown".to_owned() } else { words.join(", ") }
-    )
-}
-
-/// Lines of names and values.
-struct Text(String);
-
-impl Text {
-    fn new(title: &str) -> Self {
-        Self(format!("{title}\n"))
+    if let Some(token) = given::token(bytes) {
+        return Some((Kind("token", "Signed token (JWT)"), token));
     }
-
-    fn head(&mut self, title: &str) {
-        self.line(title);
-    }
-
-    fn line(&mut self, line: &str) {
-        self.0.push_str(line);
-        self.0.push('\n');
-    }
-
-    fn row(&mut self, name: &str, value: impl std::fmt::Display) {
-        // Values come from whoever made the evidence: a terminal must not obey them.
-        let value: String = value.to_string().chars().filter(|c| !c.is_control()).collect();
-        self.line(&format!("  {name:<14}{value}"));
-    }
+    given::policy(bytes).map(|policy| (Kind("policy", "Policy"), policy))
 }
 
 const CAUTION: &str =
     "Nothing here is verified: this is what the bytes say, true or not. To judge: veritee verify.";
+
+#[cfg(test)]
+mod tests;

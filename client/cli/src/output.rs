@@ -57,6 +57,59 @@ impl Out {
     }
 }
 
+/// A value for people: what a terminal would obey, and what cannot be seen, is named, so that two values that differ also look
+/// different, and nothing is shown in another order than it stands.
+pub(crate) fn shown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for char in text.chars() {
+        if is_hidden(char) {
+            out.push_str(&named(char));
+        } else {
+            out.push(char);
+        }
+    }
+    out
+}
+
+/// The name of a character that is not shown.
+pub(crate) fn named(char: char) -> String {
+    format!("[U+{:04X}]", u32::from(char))
+}
+
+/// Characters that command, that change how others are shown, or that are not shown (Unicode UTS #39 §5.4, UAX #9).
+pub(crate) fn is_hidden(char: char) -> bool {
+    char.is_control()
+        || matches!(
+            char,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
+/// JSON in which every character that is not shown is escaped.
+pub(crate) fn plain_json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for char in json.chars() {
+        if is_hidden(char) {
+            let mut units = [0; 2];
+            for unit in char.encode_utf16(&mut units) {
+                out.push_str("\\u");
+                out.push_str(&hex::encode(unit.to_be_bytes()));
+            }
+        } else {
+            out.push(char);
+        }
+    }
+    out
+}
+
 /// Text for people: a terminal obeys control characters, and neither a model nor whoever made the
 /// evidence may command it.
 pub(crate) fn printable(text: &str) -> String {

@@ -462,7 +462,8 @@ fn an_event_log_is_judged_with_its_quote_and_listed() {
     let listed = String::from_utf8_lossy(&output.stdout);
     assert_eq!(exit(&output), 0);
     assert!(
-        listed.contains("measured: /syslinux/vmlinuz.A init=/usr/lib/systemd/systemd"),
+        listed
+            .contains("measured                 /syslinux/vmlinuz.A init=/usr/lib/systemd/systemd"),
         "{listed}"
     );
     assert_eq!(exit(&veritee(&["explain", &quote, "--event-log", &quote])), 30);
@@ -496,6 +497,9 @@ fn azures_evidence_is_judged_and_explained_in_both_forms() {
         assert_eq!(exit(&output), expected, "{name}: {}", String::from_utf8_lossy(&output.stdout));
         let output = veritee(&["explain", &evidence]);
         let explained = String::from_utf8_lossy(&output.stdout);
-        assert!(explained.contains("secure boot") && explained.contains("SEV-SNP"), "{explained}");
+        assert!(
+            explained.contains("secure_boot") && explained.contains("sev_snp_report"),
+            "{explained}"
+        );
     }
 }

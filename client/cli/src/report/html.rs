@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::output::{is_hidden, named};
+
 /// A value in a page: whatever it holds, a browser shows it and obeys none of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Escaped<'a>(pub(crate) &'a str);
@@ -15,30 +17,10 @@ impl fmt::Display for Escaped<'_> {
             '"' => f.write_str("&quot;"),
             '\'' => f.write_str("&#39;"),
             '\n' | '\t' => fmt::Write::write_char(f, char),
-            // What cannot be seen is named, so that two values that differ also look different, and
-            // nothing of the page is shown in another order than it stands.
-            char if char.is_control() || is_invisible(char) => {
-                write!(f, "[U+{:04X}]", u32::from(char))
-            }
+            char if is_hidden(char) => f.write_str(&named(char)),
             char => fmt::Write::write_char(f, char),
         })
     }
-}
-
-/// Characters that change how others are shown, or that are not shown (Unicode UTS #39 §5.4, UAX #9).
-const fn is_invisible(char: char) -> bool {
-    matches!(
-        char,
-        '\u{ad}'
-            | '\u{61c}'
-            | '\u{180e}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}'
-    )
 }
 
 /// An argument as a POSIX shell takes it.
