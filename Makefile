@@ -33,7 +33,7 @@ FUZZ_SECONDS ?= 10
 # How long `make soak` loads the programs.
 SECONDS ?= 60
 
-.PHONY: help demo serve test bench fuzz soak mutants fmt lint tools programs
+.PHONY: help demo serve test bench fuzz soak mutants schemata fmt lint tools programs
 .DEFAULT_GOAL := help
 
 help:
@@ -46,6 +46,7 @@ help:
 	@echo "make fuzz    every fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS); \`make test\` has their short form"
 	@echo "make soak    mixed load on the real programs, which are killed all the while, for SECONDS=$(SECONDS)"
 	@echo "make mutants take out the code behind each claim of the threat model, and see its test fail"
+	@echo "make schemata  the verifier with every decision, statement and body changed, one at a time (ONLY=prefix runs a part)"
 	@echo "make fmt     format the code"
 	@echo "make lint    the lints, as CI runs them"
 
@@ -92,6 +93,11 @@ soak: programs
 
 mutants: tools
 	tests/mutations/run
+
+# All mutants are in one build; of each, only the tests that reach it run.
+schemata:
+	$(CARGO) build --quiet --release --locked --manifest-path tests/mutations/schemata/Cargo.toml --target-dir "$(TARGET)/schemata/tool"
+	@exec "$(TARGET)/schemata/tool/release/veritee-schemata" $(if $(ONLY),--only "$(ONLY)")
 
 tools: $(SDK) $(SECOND) $(THIRD) $(BROWSER) $(MODEL)
 

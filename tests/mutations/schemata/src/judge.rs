@@ -1,0 +1,266 @@
+//! Runs mutants: each against the tests that reach it, until one fails.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::compile::{Places, Program};
+use crate::weave::Point;
+
+/// A test, and what it reaches.
+#[derive(Clone, Debug)]
+struct Test {
+    program: usize,
+    name: String,
+    took: Duration,
+    reaches: Vec<usize>,
+}
+
+/// How a mutant ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// A test failed.
+    Caught,
+    /// A test no longer ended.
+    TimedOut,
+    /// All tests that reach it passed.
+    Survived,
+    /// No test reaches it.
+    Unreached,
+}
+
+impl Outcome {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Caught, Self::TimedOut, Self::Survived, Self::Unreached];
+
+    /// Its name in a list of results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Caught => "caught",
+            Self::TimedOut => "timed-out",
+            Self::Survived => "survived",
+            Self::Unreached => "unreached",
+        }
+    }
+
+    /// Whether it counts as noticed.
+    pub fn is_noticed(self) -> bool {
+        matches!(self, Self::Caught | Self::TimedOut)
+    }
+}
+
+/// The tests of a package, and what each of them reaches.
+#[derive(Debug)]
+pub struct Judge<'a> {
+    places: &'a Places,
+    programs: &'a [Program],
+    vectors: PathBuf,
+    tests: Vec<Test>,
+    /// For each mutant, the tests that reach it.
+    reached_by: HashMap<usize, Vec<usize>>,
+}
+
+impl<'a> Judge<'a> {
+    /// Runs each test once, alone, without a mutant.
+    pub fn new(places: &'a Places, programs: &'a [Program], vectors: PathBuf) -> Result<Self> {
+        let mut judge =
+            Self { places, programs, vectors, tests: Vec::new(), reached_by: HashMap::new() };
+        let mut listed = Vec::new();
+        for (index, program) in programs.iter().enumerate() {
+            let output = judge.command(program).args(["--list", "--format", "terse"]).output()?;
+            ensure!(output.status.success(), "{} does not list its tests", program.name);
+            let text = String::from_utf8(output.stdout)?;
+            let names = text.lines().filter_map(|line| line.strip_suffix(": test"));
+            listed.extend(names.map(|name| (index, name.to_owned())));
+        }
+        let tests = in_parallel(&listed, |number, (program, name)| {
+            let record = places.about("record").join(number.to_string());
+            let mut test = Test {
+                program: *program,
+                name: name.clone(),
+                took: RECORD_MAX,
+                reaches: Vec::new(),
+            };
+            let start = now();
+            let ended = judge.run(&test, 0, Some(&record))?;
+            test.took = start.elapsed();
+            if ended != Some(true) {
+                bail!("{name} does not pass as the code is");
+            }
+            let reached = fs::read_to_string(&record).unwrap_or_default();
+            test.reaches = reached.lines().filter_map(|line| line.parse().ok()).collect();
+            Ok(test)
+        })?;
+        for (index, test) in tests.iter().enumerate() {
+            for number in &test.reaches {
+                judge.reached_by.entry(*number).or_default().push(index);
+            }
+        }
+        judge.tests = tests;
+        Ok(judge)
+    }
+
+    /// How many tests there are, and how long they take, one after another.
+    pub fn tests(&self) -> (usize, Duration) {
+        (self.tests.len(), self.tests.iter().map(|test| test.took).sum())
+    }
+
+    /// Runs `points`, and adds what becomes of each to the file `results`.
+    pub fn judge(&self, points: &[&Point], results: &Path) -> Result<()> {
+        let results = Mutex::new(OpenOptions::new().append(true).create(true).open(results)?);
+        let kills = Mutex::new(HashMap::new());
+        let (done, start) = (AtomicUsize::new(0), now());
+        in_parallel(points, |_, point| {
+            let (outcome, by) = self.outcome(point, &kills)?;
+            let mut results =
+                results.lock().map_err(|_| anyhow::anyhow!("another thread ended"))?;
+            writeln!(results, "{}\t{}\t{}", outcome.name(), point.name(), by)?;
+            let done = done.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+            if !outcome.is_noticed() {
+                println!("{:<9} {}", outcome.name(), point.name().replace('\t', "  "));
+            }
+            if done.is_multiple_of(100) {
+                eprintln!("{done} of {} after {} s", points.len(), start.elapsed().as_secs());
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    fn outcome(&self, point: &Point, kills: &Mutex<Kills>) -> Result<(Outcome, String)> {
+        let Some(tests) = self.reached_by.get(&point.number) else {
+            return Ok((Outcome::Unreached, String::new()));
+        };
+        let (function, file) =
+            ((point.file.clone(), point.function.clone()), (point.file.clone(), String::new()));
+        let locked = || kills.lock().map_err(|_| anyhow::anyhow!("another thread ended"));
+        let mut order: Vec<_> = {
+            let kills = locked()?;
+            let times = |of: &(String, String), test: usize| {
+                kills.get(of).and_then(|tests| tests.get(&test)).copied().unwrap_or(0)
+            };
+            // What caught a neighbour first; then by the time it takes.
+            let rank = |test: usize| {
+                let near =
+                    times(&function, test).saturating_mul(8).saturating_add(times(&file, test));
+                (core::cmp::Reverse(near), self.tests.get(test).map(|test| test.took))
+            };
+            tests.iter().map(|test| (rank(*test), *test)).collect()
+        };
+        order.sort();
+        for (_, number) in &order {
+            let test = self.tests.get(*number).context("no such test")?;
+            let ended = self.run(test, point.number, None)?;
+            if ended == Some(true) {
+                continue;
+            }
+            let mut kills = locked()?;
+            for near in [function, file] {
+                let times = kills.entry(near).or_default().entry(*number).or_insert(0);
+                *times = times.saturating_add(1);
+            }
+            let outcome = if ended.is_some() { Outcome::Caught } else { Outcome::TimedOut };
+            let program = self.programs.get(test.program).map_or("", |program| &program.name);
+            return Ok((outcome, format!("{program}::{}", test.name)));
+        }
+        Ok((Outcome::Survived, format!("{} tests reach it", order.len())))
+    }
+
+    /// Whether the test passes; nothing where it does not end.
+    fn run(&self, test: &Test, alive: usize, record: Option<&Path>) -> Result<Option<bool>> {
+        let program = self.programs.get(test.program).context("no such program")?;
+        let mut command = self.command(program);
+        command
+            .args(["--exact", &test.name, "--test-threads=1"])
+            .env("SCHEMATA_ALIVE", alive.to_string());
+        if let Some(record) = record {
+            if record.exists() {
+                fs::remove_file(record)?;
+            }
+            command.env("SCHEMATA_RECORD", record);
+        }
+        let mut child = command.stdout(Stdio::null()).spawn()?;
+        let start = now();
+        let limit = test.took.saturating_mul(PATIENCE).saturating_add(Duration::from_secs(5));
+        let mut pause = Duration::from_millis(1);
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok(Some(status.success()));
+            }
+            if start.elapsed() > limit {
+                child.kill()?;
+                child.wait()?;
+                return Ok(None);
+            }
+            thread::sleep(pause);
+            pause = pause.saturating_mul(2).min(Duration::from_millis(16));
+        }
+    }
+
+    /// A mutant may ask for memory without end, so there is one.
+    fn command(&self, program: &Program) -> Command {
+        let folder = self.places.tree.join(&self.places.package);
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "ulimit -v 8000000; exec nice -n 5 \"$0\" \"$@\""])
+            .arg(&program.path)
+            .current_dir(&folder)
+            .env("CARGO_MANIFEST_DIR", &folder)
+            .env("VERITEE_VECTORS", &self.vectors)
+            .env_remove("SCHEMATA_RECORD")
+            .stdin(Stdio::null())
+            .stderr(Stdio::null());
+        command
+    }
+}
+
+/// How often a test caught a mutant, by file and function; by file alone where the function is empty.
+type Kills = HashMap<(String, String), BTreeMap<usize, u64>>;
+
+/// `act` on all of `items`, in their order, on a few threads.
+fn in_parallel<T: Sync, U: Send>(
+    items: &[T],
+    act: impl Fn(usize, &T) -> Result<U> + Sync,
+) -> Result<Vec<U>> {
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<Vec<(usize, U)>> {
+        let mut done = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(index) else { return Ok(done) };
+            done.push((index, act(index, item)?));
+        }
+    };
+    let mut all = thread::scope(|scope| -> Result<Vec<_>> {
+        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
+        let mut all = Vec::new();
+        for thread in threads {
+            all.extend(thread.join().map_err(|_| anyhow::anyhow!("a thread ended"))??);
+        }
+        Ok(all)
+    })?;
+    all.sort_by_key(|(index, _)| *index);
+    Ok(all.into_iter().map(|(_, item)| item).collect())
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests are measured, and what never ends is ended")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// Runs at once.
+const THREADS: usize = 2;
+
+/// How many times as long as without a mutant a test may take.
+const PATIENCE: u32 = 10;
+
+/// How long a test may take without a mutant, a tenth of it.
+const RECORD_MAX: Duration = Duration::from_secs(30);
