@@ -33,7 +33,7 @@ FUZZ_SECONDS ?= 10
 # How long `make soak` loads the programs.
 SECONDS ?= 60
 
-.PHONY: help demo serve test bench fuzz soak mutants schemata fmt lint tools programs
+.PHONY: help demo serve test bench fuzz fuzz-minute soak mutants schemata fmt lint tools programs
 .DEFAULT_GOAL := help
 
 help:
@@ -44,6 +44,7 @@ help:
 	@echo "make test    everything that CI runs"
 	@echo "make bench   what the path costs, one line a figure (ONLY=prefix runs a part); docs/benchmarks.md"
 	@echo "make fuzz    every fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS); \`make test\` has their short form"
+	@echo "make fuzz-minute  the same for a minute each: .ci/scheduled runs it every night"
 	@echo "make soak    mixed load on the real programs, which are killed all the while, for SECONDS=$(SECONDS)"
 	@echo "make mutants take out the code behind each claim of the threat model, and see its test fail"
 	@echo "make schemata  the verifier with every decision, statement and body changed, one at a time (ONLY=prefix runs a part)"
@@ -85,6 +86,9 @@ lint:
 
 fuzz:
 	tests/fuzz/run $(FUZZ_SECONDS)
+
+fuzz-minute:
+	tests/fuzz/run 60
 
 # Each needs a build of its own, so this is no part of `make test`.
 soak: programs

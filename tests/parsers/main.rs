@@ -23,7 +23,8 @@ use attestation::{
 };
 use channel::Request;
 use engine::{EmbeddedEngine, EngineOptions, VerifiedModel};
-use tests::parsers::{TARGETS, Target};
+use rim::Component;
+use tests::parsers::{TARGETS, Target, is_manifest};
 
 #[test]
 fn every_parser_keeps_its_promises_on_any_bytes() {
@@ -72,6 +73,8 @@ fn the_seeds_lead_inside() {
     assert_eq!(count("device", |seed| parse_devices(seed).is_ok()), 1);
     assert_eq!(count("device", |seed| ReferenceValues::parse(seed).is_ok()), 1);
     assert_eq!(count("ocsp", |seed| Endorsements::new().add(seed).is_ok()), 3);
+    assert_eq!(count("rim", |seed| is_manifest(seed, Component::Driver)), 1);
+    assert_eq!(count("rim", |seed| is_manifest(seed, Component::Vbios)), 1);
     let options = EngineOptions { threads: 1, slots: 1, queue: 1, context: 32 };
     for seed in seeds("gguf") {
         let digest = Sha256::of(&seed).0;

@@ -95,6 +95,7 @@ const TABLE: [Row; 20] = [
             "enclave",
             "engine",
             "proxy",
+            "rim",
             "router",
             "seal",
             "sim",

@@ -191,11 +191,3 @@ pub(super) fn azure_seeds() -> Vec<Vec<u8>> {
     let json = sim::azure::evidence(&report, &quote.sign(&key).expect("it signs"), None);
     vec![report, json, [&[3; 256][..], &quote.message()].concat()]
 }
-
-pub(super) fn appraise_seeds() -> Vec<Vec<u8>> {
-    let moment = world().now.as_secs().to_be_bytes();
-    let edit = |edits: &[u8]| [&moment[3..], edits].concat();
-    // The untouched case, then one octet of each member.
-    let members = (0..9).map(|member| edit(&[member, 0, 40, 1]));
-    std::iter::once(edit(&[])).chain(members).collect()
-}

@@ -81,7 +81,11 @@ pub fn import(file: &[u8], at: UnixTime) -> Result<Rim, Refused> {
     import_under(chain::NVIDIA_ROOT, file, at)
 }
 
-fn import_under(root: &[u8], file: &[u8], at: UnixTime) -> Result<Rim, Refused> {
+/// The same under another root than NVIDIA's, in DER: for tests, which cannot sign under that one.
+///
+/// # Errors
+/// As [`import`].
+pub fn import_under(root: &[u8], file: &[u8], at: UnixTime) -> Result<Rim, Refused> {
     let malformed = |Malformed(why)| Refused::of(Code::Malformed, why);
     let document = xml::Document::parse(file).map_err(malformed)?;
     let signature = signature::Signature::find(&document)
