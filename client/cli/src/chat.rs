@@ -7,7 +7,7 @@ use client::{Chat, Client, Closing, Enclave, Memory};
 
 use crate::arguments::{Chat as Arguments, Connection};
 use crate::failure::Failure;
-use crate::output::{Out, printable};
+use crate::output::Out;
 use crate::world::World;
 use crate::{input, policy};
 
@@ -64,7 +64,7 @@ pub(crate) async fn ask(client: &Client, question: &Chat, out: &Out) -> Result<C
         match answer.next().await {
             Ok(Some(event)) => {
                 if let Some(text) = event.text().filter(|text| !text.is_empty()) {
-                    out.text(printable(&text))?;
+                    out.prose(&text)?;
                     began = true;
                 }
             }

@@ -1,6 +1,5 @@
 //! `veritee endorsements`: fetch, bundle, status; and what `veritee verify` fetches.
 
-use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -20,9 +19,9 @@ use crate::arguments::{
     Wanted,
 };
 use crate::failure::Failure;
-use crate::input;
 use crate::output::Out;
 use crate::world::World;
+use crate::{files, input};
 
 pub(crate) async fn run(
     arguments: Arguments,
@@ -56,7 +55,7 @@ async fn fetch(arguments: &Fetch, world: &World, out: &Out) -> Result<ExitCode, 
     }
     if *json {
         let items: Vec<Value> = needs.items.iter().zip(&results).map(as_json).collect();
-        out.line(json!({ "items": items, "notes": needs.notes }))?;
+        out.json(json!({ "items": items, "notes": needs.notes }))?;
     } else {
         for note in &needs.notes {
             out.note(note);
@@ -96,8 +95,7 @@ async fn bundle(arguments: &Bundle, world: &World, out: &Out) -> Result<ExitCode
     if output == "-" {
         out.text(pem)?;
     } else {
-        let written = write_whole(Path::new(output), pem.as_bytes());
-        written.map_err(|error| cannot_write(Path::new(output), &error))?;
+        files::replace(Path::new(output), pem.as_bytes())?;
         let kept = documents.len();
         out.note(format_args!("{output}: {kept} documents, {} octets", pem.len()));
     }
@@ -111,7 +109,7 @@ fn status(arguments: &Status, world: &World, out: &Out) -> Result<ExitCode, Fail
     if arguments.json {
         let entries = serde_json::to_value(&entries)
             .map_err(|error| Failure::bug(format!("a status is not JSON: {error}")))?;
-        out.line(json!({ "kept": entries, "evaluation_numbers": marks }))?;
+        out.json(json!({ "kept": entries, "evaluation_numbers": marks }))?;
         return Ok(ExitCode::SUCCESS);
     }
     for entry in &entries {
@@ -406,18 +404,10 @@ fn write_manifests(
         let Item::NvidiaRim { id } = &obtained.item else { continue };
         for part in obtained.document.parts() {
             let path = folder.join(format!("{id}.xml"));
-            write_whole(&path, &part.bytes).map_err(|error| cannot_write(&path, &error))?;
+            files::replace(&path, &part.bytes)?;
         }
     }
     Ok(())
-}
-
-/// Writes beside, then renames: half a file is none.
-fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    fs::write(&beside, bytes)?;
-    fs::rename(&beside, path)
 }
 
 fn nothing_wanted(needs: &Needs) -> Failure {
@@ -446,9 +436,4 @@ fn marks_unusable(error: &endorsements::MarksUnusable) -> Failure {
 fn unreadable(error: &std::io::Error) -> Failure {
     let message = format!("the folder of endorsements cannot be read: {error}");
     Failure::unavailable("cache-unreadable", message, "make it readable, or remove it")
-}
-
-fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
-    let message = format!("cannot write {}: {error}", path.display());
-    Failure::usage(message, "name a place that can be written")
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::arguments::Explain;
 use crate::failure::Failure;
-use crate::output::{Out, plain_json};
+use crate::output::Out;
 use crate::{input, verify};
 
 mod boot;
@@ -29,14 +29,14 @@ use sheet::Sheet;
 /// Says what the evidence says.
 pub(crate) async fn run(explain: &Explain, out: &Out) -> Result<ExitCode, Failure> {
     match lay_out(explain, out).await {
-        Ok(laid) if explain.json => out.line(plain_json(&laid.into_json().to_string()))?,
+        Ok(laid) if explain.json => out.json(laid.into_json())?,
         Ok(laid) => out.text(laid.text())?,
         // Who asked for JSON gets an object, whatever happens; who asked wrongly gets help.
         Err(failure) if explain.json && matches!(failure.exit(), 20 | 30) => {
             let error =
                 json!({ "code": failure.code, "message": failure.message, "next": failure.next() });
             let object = json!({ "verified": false, "kind": null, "error": error });
-            out.line(plain_json(&object.to_string()))?;
+            out.json(&object)?;
             return Ok(ExitCode::from(failure.exit()));
         }
         Err(failure) => return Err(failure),

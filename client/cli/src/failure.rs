@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use client::{Error, Family, PolicyUnusable};
 
-use crate::output::printable;
+use crate::output::shown;
 
 /// A failure, ready to be told.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Failure {
     fn told(&self) -> String {
         let Self { code, message, next, exit: _ } = self;
         // A finding may quote the evidence.
-        printable(&format!("veritee: {message}\n  code  {code}\n  next  {next}"))
+        shown(&format!("veritee: {message}\n  code  {code}\n  next  {next}"))
     }
 }
 

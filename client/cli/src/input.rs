@@ -120,18 +120,6 @@ pub(crate) fn manifest(path: &Path) -> Result<Vec<u8>, Failure> {
     read(open(path)?, rim::LEN_MAX, &path.display().to_string())
 }
 
-/// Writes a result to a file, whole or not at all.
-pub(crate) fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
-    let written = fs::write(&beside, text).and_then(|()| fs::rename(&beside, path));
-    written.map_err(|error| {
-        let message = format!("cannot write {}: {error}", path.display());
-        Failure::usage(message, "name a file in a folder that can be written to")
-    })
-}
-
 fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
     read(open(path)?, endorsements::INPUT_LEN_MAX, &path.display().to_string())
 }

@@ -7,6 +7,7 @@ mod demo;
 mod endorse;
 mod explain;
 mod failure;
+mod files;
 mod forecast;
 mod input;
 mod output;

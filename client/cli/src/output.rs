@@ -36,11 +36,27 @@ impl Out {
         self.text(format_args!("{text}\n"))
     }
 
-    /// Part of a line of the result, which shows at once.
-    #[expect(clippy::unused_self, reason = "only who has an `Out` writes")]
+    /// Lines of the result, for people.
     pub(crate) fn text(&self, text: impl Display) -> Result<(), Failure> {
+        self.write(&shown_lines(&text.to_string()))
+    }
+
+    /// What a model says, in whichever script, as it comes.
+    pub(crate) fn prose(&self, text: &str) -> Result<(), Failure> {
+        self.write(&printable(text))
+    }
+
+    /// A line of JSON, for programs: it says the same, and is fit for a terminal.
+    pub(crate) fn json(&self, value: impl Display) -> Result<(), Failure> {
+        let mut out = plain_json(&value.to_string());
+        out.push('\n');
+        self.write(&out)
+    }
+
+    #[expect(clippy::unused_self, reason = "only who has an `Out` writes")]
+    fn write(&self, text: &str) -> Result<(), Failure> {
         let mut out = io::stdout().lock();
-        write!(out, "{text}").and_then(|()| out.flush()).map_err(|error| {
+        out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| {
             let message = format!("cannot write to standard output: {error}");
             Failure::unavailable("output-closed", message, "keep the reader of the output open")
         })
@@ -48,7 +64,7 @@ impl Out {
 
     /// A line about what is being done.
     pub(crate) fn note(&self, text: impl Display) {
-        let text = printable(&text.to_string());
+        let text = shown_lines(&text.to_string());
         // Where nobody reads nobody wants to know.
         drop(match self.notes {
             Notes::Apart => writeln!(io::stderr().lock(), "{text}"),
@@ -93,11 +109,21 @@ pub(crate) fn is_hidden(char: char) -> bool {
         )
 }
 
-/// JSON in which every character that is not shown is escaped.
+/// Lines of ours that quote somebody else: as [`shown`], and lines stay lines.
+fn shown_lines(text: &str) -> String {
+    let lines: Vec<_> = text
+        .split('\n')
+        .map(|line| line.split('\t').map(shown).collect::<Vec<_>>().join("\t"))
+        .collect();
+    lines.join("\n")
+}
+
+/// JSON that says the same and is fit for a terminal: outside ASCII it has text alone, where a character and its escape are
+/// the same (RFC 8259 §7), and below it only escapes.
 pub(crate) fn plain_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for char in json.chars() {
-        if is_hidden(char) {
+        if is_hidden(char) && !matches!(char, '\n' | '\t') {
             let mut units = [0; 2];
             for unit in char.encode_utf16(&mut units) {
                 out.push_str("\\u");
@@ -112,6 +138,6 @@ pub(crate) fn plain_json(json: &str) -> String {
 
 /// Text for people: a terminal obeys control characters, and neither a model nor whoever made the
 /// evidence may command it.
-pub(crate) fn printable(text: &str) -> String {
+fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
 }

@@ -11,7 +11,7 @@ use crate::arguments::ImportRim;
 use crate::failure::Failure;
 use crate::output::Out;
 use crate::world::World;
-use crate::{input, signing};
+use crate::{files, input};
 
 /// Verifies every file before anything is written.
 pub(crate) fn import(arguments: &ImportRim, world: &World, out: &Out) -> Result<(), Failure> {
@@ -41,7 +41,7 @@ pub(crate) fn import(arguments: &ImportRim, world: &World, out: &Out) -> Result<
         };
         match file {
             Some(file) => {
-                signing::replace(&file, &json)?;
+                files::replace(&file, &json)?;
                 out.line(format_args!("{} {}", file.display(), values.id))?;
             }
             None => out.text(String::from_utf8_lossy(&json))?,

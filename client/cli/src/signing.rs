@@ -1,8 +1,6 @@
 //! `veritee policy keygen` and `veritee policy sign`.
 
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use attestation::Secret;
@@ -13,6 +11,7 @@ use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use verifier::policy::{PolicyKey, Problem, Signature, Weight};
 
 use crate::failure::Failure;
+use crate::files;
 use crate::output::Out;
 use crate::policy;
 use crate::world::World;
@@ -26,8 +25,12 @@ pub(crate) fn keygen(file: &Path, out: &Out) -> Result<(), Failure> {
     let private = private_pem(&seed);
     let mut name = file.as_os_str().to_owned();
     name.push(".pub");
-    create(Path::new(&name), key.to_pem().as_bytes(), 0o644)?;
-    create(file, private.expose().as_bytes(), 0o600)?;
+    files::create(file, private.expose().as_bytes(), 0o600)?;
+    if let Err(failure) = files::create(Path::new(&name), key.to_pem().as_bytes(), 0o644) {
+        // Neither half is there without the other: a stranger's would pass for it.
+        drop(fs::remove_file(file));
+        return Err(failure);
+    }
     out.note(format_args!("private key in {}: keep it where no policy is served", file.display()));
     out.line(format_args!("{} {key}", Path::new(&name).display()))
 }
@@ -65,7 +68,7 @@ pub(crate) fn sign(file: &Path, key: &Path, world: &World, out: &Out) -> Result<
     }
     all.push(own);
     let lines: Vec<_> = all.iter().map(Signature::to_string).collect();
-    replace(&beside, format!("{}\n", lines.join("\n")).as_bytes())?;
+    files::replace(&beside, format!("{}\n", lines.join("\n")).as_bytes())?;
     out.line(format_args!("{}: signed by {}", beside.display(), own.key))
 }
 
@@ -103,34 +106,6 @@ fn private_pem(seed: &Secret<[u8; 32]>) -> Secret<String> {
         pem.append(part);
     }
     pem
-}
-
-/// Writes a file that is not there yet.
-fn create(path: &Path, contents: &[u8], mode: u32) -> Result<(), Failure> {
-    let write = || {
-        let mut options = fs::OpenOptions::new();
-        let mut file = options.write(true).create_new(true).mode(mode).open(path)?;
-        file.write_all(contents)?;
-        file.sync_all()
-    };
-    write().map_err(|error: std::io::Error| unwritten(path, &error))
-}
-
-/// Writes a file beside, then in its place: there is the old one or the new one, never half of one.
-pub(crate) fn replace(path: &Path, contents: &[u8]) -> Result<(), Failure> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = Path::new(&beside);
-    if beside.exists() {
-        fs::remove_file(beside).map_err(|error| unwritten(beside, &error))?;
-    }
-    create(beside, contents, 0o644)?;
-    fs::rename(beside, path).map_err(|error| unwritten(path, &error))
-}
-
-fn unwritten(path: &Path, error: &std::io::Error) -> Failure {
-    let message = format!("cannot write {}: {error}", path.display());
-    Failure::usage(message, "name a file that is not there, in a folder that can be written")
 }
 
 const BEGIN: &str = "-----BEGIN PRIVATE KEY-----";

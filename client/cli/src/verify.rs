@@ -14,7 +14,7 @@ use crate::forecast::{forecast, render};
 use crate::output::Out;
 use crate::report::{Page, quoted};
 use crate::world::World;
-use crate::{input, policy, table};
+use crate::{files, input, policy, table};
 
 /// Judges evidence by a policy, and says everything that was found.
 pub(crate) async fn run(verify: Verify, world: &World, out: &Out) -> Result<ExitCode, Failure> {
@@ -31,7 +31,7 @@ pub(crate) async fn run(verify: Verify, world: &World, out: &Out) -> Result<Exit
         Ok(judged) => judged,
         // Who asked for JSON gets an object, whatever happens; who asked wrongly gets help.
         Err(failure) if verify.json && matches!(failure.exit(), 20 | 30) => {
-            out.line(not_judged(&failure, &policy, &now.to_string()))?;
+            out.json(not_judged(&failure, &policy, &now.to_string()))?;
             return Ok(ExitCode::from(failure.exit()));
         }
         Err(failure) => return Err(failure),
@@ -59,11 +59,11 @@ pub(crate) async fn run(verify: Verify, world: &World, out: &Out) -> Result<Exit
             report_data: verify.report_data,
             command: &command(&verify, &case, now),
         };
-        input::write(path, &page.render())?;
+        files::replace(path, page.render().as_bytes())?;
     }
     if verify.json {
         let json = serde_json::to_string(&report);
-        out.line(json.map_err(|error| Failure::bug(format!("a report is not JSON: {error}")))?)?;
+        out.json(json.map_err(|error| Failure::bug(format!("a report is not JSON: {error}")))?)?;
     } else {
         out.text(table::render(&report))?;
         if verify.forecast {

@@ -182,7 +182,7 @@ fn hostile_bytes_are_laid_out_or_refused_within_bounds() {
             assert!(text.len() < 64 * bytes.len() + 20_000, "{kind}: {} octets", text.len());
             let hidden = |c: char| c != '\n' && crate::output::is_hidden(c);
             assert!(!text.contains(hidden), "{kind}: {text:?}");
-            let json = plain_json(&sheet.into_json().to_string());
+            let json = crate::output::plain_json(&sheet.into_json().to_string());
             assert!(!json.contains(crate::output::is_hidden), "{kind}: {json:?}");
             serde_json::from_str::<Value>(&json).unwrap_or_else(|error| panic!("{kind}: {error}"));
         }
