@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use client::{Error, Family, PolicyUnusable};
 
-use crate::output::shown;
+use crate::output::shown_lines;
 
 /// A failure, ready to be told.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Failure {
     fn told(&self) -> String {
         let Self { code, message, next, exit: _ } = self;
         // A finding may quote the evidence.
-        shown(&format!("veritee: {message}\n  code  {code}\n  next  {next}"))
+        shown_lines(&format!("veritee: {message}\n  code  {code}\n  next  {next}"))
     }
 }
 
@@ -96,7 +96,7 @@ mod tests {
     fn a_terminal_is_not_commanded_by_what_an_error_quotes() {
         let error = Error::Aborted("a\u{1b}[2J\u{9b}31m\rb\nc".to_owned());
         let told = Failure::from(error).told();
-        assert!(told.contains("a[2J31mb\nc"), "{told:?}");
+        assert!(told.contains("a[U+001B][2J[U+009B]31m[U+000D]b\nc"), "{told:?}");
         assert!(!told.contains(|c: char| c.is_control() && c != '\n'), "{told:?}");
     }
 }

@@ -110,7 +110,7 @@ pub(crate) fn is_hidden(char: char) -> bool {
 }
 
 /// Lines of ours that quote somebody else: as [`shown`], and lines stay lines.
-fn shown_lines(text: &str) -> String {
+pub(crate) fn shown_lines(text: &str) -> String {
     let lines: Vec<_> = text
         .split('\n')
         .map(|line| line.split('\t').map(shown).collect::<Vec<_>>().join("\t"))
