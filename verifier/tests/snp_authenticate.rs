@@ -539,6 +539,37 @@ fn endorsements_parse_to_the_last_byte() {
     }
 }
 
+/// What is malformed is said, even where what is good would do without it.
+#[test]
+fn nothing_malformed_is_passed_over() {
+    type Add = fn(&mut attestation::Endorsements, &[u8]);
+    let world = genoa();
+    let good = world.endorsements();
+    let good = good.inspect_untrusted();
+    let adds: [(&str, &[u8], Add); 2] = [
+        ("certificate", &good.certificates()[0], |all, der| all.add_certificate(der).unwrap()),
+        ("list", &good.crls()[0], |all, der| all.add_crl(der).unwrap()),
+    ];
+    for (what, der, add) in adds {
+        for (trailing, expected) in [(&[][..], Verdict::Accepted), (&[0][..], Verdict::Malformed)] {
+            let mut all = good.clone();
+            add(&mut all, &[der, trailing].concat());
+            let outcome = verifier::appraise(
+                &world.parsed_policy(),
+                &world.evidence(),
+                &attestation::Unverified::new(all),
+                &world.expectation,
+                world.now,
+            );
+            let said = report(&outcome);
+            assert_eq!(said.verdict, expected, "{what}: {:#?}", said.findings);
+            let malformed: &[Code] =
+                if trailing.is_empty() { &[] } else { &[Code::EndorsementsMalformed] };
+            assert_eq!(world::codes(said, Severity::Reject), malformed, "{what}");
+        }
+    }
+}
+
 /// Every byte of a chain counts: of the signing key, the intermediate and the revocation list. The
 /// root is left out, because the anchor is what counts, not what was given.
 #[test]

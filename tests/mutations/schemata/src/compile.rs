@@ -143,7 +143,7 @@ pub fn compile(places: &Places) -> Result<Compiled> {
 }
 
 /// Code that mutants are made of: no program of its own, and no tests.
-fn is_code(path: &str) -> bool {
+pub fn is_code(path: &str) -> bool {
     let path = Path::new(path);
     let is = |name: &str| path.file_name().is_some_and(|file| file == name);
     path.extension().is_some_and(|extension| extension == "rs")

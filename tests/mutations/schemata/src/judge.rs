@@ -35,11 +35,14 @@ pub enum Outcome {
     Survived,
     /// No test reaches it.
     Unreached,
+    /// The tests that were tried passed, and the others would have taken too long.
+    Open,
 }
 
 impl Outcome {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Caught, Self::TimedOut, Self::Survived, Self::Unreached];
+    pub const ALL: [Self; 5] =
+        [Self::Caught, Self::TimedOut, Self::Survived, Self::Unreached, Self::Open];
 
     /// Its name in a list of results.
     pub fn name(self) -> &'static str {
@@ -48,6 +51,7 @@ impl Outcome {
             Self::TimedOut => "timed-out",
             Self::Survived => "survived",
             Self::Unreached => "unreached",
+            Self::Open => "open",
         }
     }
 
@@ -64,15 +68,28 @@ pub struct Judge<'a> {
     programs: &'a [Program],
     vectors: PathBuf,
     tests: Vec<Test>,
+    /// How long a mutant's tests may take together, by what each took without it.
+    budget: Duration,
     /// For each mutant, the tests that reach it.
     reached_by: HashMap<usize, Vec<usize>>,
 }
 
 impl<'a> Judge<'a> {
     /// Runs each test once, alone, without a mutant.
-    pub fn new(places: &'a Places, programs: &'a [Program], vectors: PathBuf) -> Result<Self> {
-        let mut judge =
-            Self { places, programs, vectors, tests: Vec::new(), reached_by: HashMap::new() };
+    pub fn new(
+        places: &'a Places,
+        programs: &'a [Program],
+        vectors: PathBuf,
+        budget: Duration,
+    ) -> Result<Self> {
+        let mut judge = Self {
+            places,
+            programs,
+            vectors,
+            budget,
+            tests: Vec::new(),
+            reached_by: HashMap::new(),
+        };
         let mut listed = Vec::new();
         for (index, program) in programs.iter().enumerate() {
             let output = judge.command(program).args(["--list", "--format", "terse"]).output()?;
@@ -156,8 +173,13 @@ impl<'a> Judge<'a> {
             tests.iter().map(|test| (rank(*test), *test)).collect()
         };
         order.sort();
-        for (_, number) in &order {
+        let mut took = Duration::ZERO;
+        for (tried, (_, number)) in order.iter().enumerate() {
             let test = self.tests.get(*number).context("no such test")?;
+            took = took.saturating_add(test.took);
+            if took > self.budget {
+                return Ok((Outcome::Open, format!("{tried} of {} tests tried", order.len())));
+            }
             let ended = self.run(test, point.number, None)?;
             if ended == Some(true) {
                 continue;

@@ -1,8 +1,10 @@
 //! Compiles all mutants of a package at once, and runs each against the tests that reach it.
 //!
-//!     schemata [--package FOLDER] [--only PREFIX] [--shard K/N] [--survivors] [--list]
+//!     schemata [--package FOLDER] [--only PREFIX] [--shard K/N] [--fresh | --keep] [--budget SECONDS] [--list]
 //!
-//! What was run already, on the same code and tests, is not run again.
+//! What was noticed already in the same code is not run again, and what survived only where a test has changed since:
+//! with `--fresh` everything is, with `--keep` what was noticed stands for changed code too. A budget is for each mutant:
+//! where its tests take longer, it stays open.
 
 #![forbid(unsafe_code)]
 
@@ -15,6 +17,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 use std::{env, fs};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -39,7 +42,9 @@ struct Asked {
     package: String,
     only: String,
     shard: (usize, usize),
-    survivors: bool,
+    fresh: bool,
+    keep: bool,
+    budget: Duration,
     list: bool,
 }
 
@@ -49,7 +54,9 @@ impl Asked {
             package: "verifier".to_owned(),
             only: String::new(),
             shard: (1, 1),
-            survivors: false,
+            fresh: false,
+            keep: false,
+            budget: Duration::MAX,
             list: false,
         };
         while let Some(argument) = arguments.next() {
@@ -67,7 +74,9 @@ impl Asked {
                         "there is no shard {value}"
                     );
                 }
-                "--survivors" => asked.survivors = true,
+                "--budget" => asked.budget = Duration::from_secs(value()?.parse()?),
+                "--fresh" => asked.fresh = true,
+                "--keep" => asked.keep = true,
                 "--list" => asked.list = true,
                 _ => bail!("{argument} is not known"),
             }
@@ -103,25 +112,30 @@ fn run() -> Result<bool> {
     }
     let results = places.about("results.tsv");
     let mut known = known(&results)?;
-    let digest = format!("# {:016x}", digest(&places.root.join(&asked.package))?);
-    let same = fs::read_to_string(&results).is_ok_and(|text| text.starts_with(&digest));
-    if asked.survivors {
-        // Their results come anew; the others' stand.
-        known.retain(|_, (outcome, _)| outcome.is_noticed());
-    } else if !same {
+    let text = fs::read_to_string(&results).unwrap_or_default();
+    let before = text.lines().next().and_then(|line| line.strip_prefix("# ")?.split_once(' '));
+    let (code, tests) = digests(&places.root.join(&asked.package))?;
+    let is_other = before.is_some_and(|(before, _)| before != code);
+    if asked.fresh || is_other && !asked.keep {
         known.clear();
+    }
+    known.retain(|_, (outcome, _)| *outcome != Outcome::Open);
+    if before.is_none_or(|(_, before)| before != tests) {
+        // Other tests may notice more. That they notice less, `--fresh` shows.
+        known.retain(|_, (outcome, _)| outcome.is_noticed());
     }
     let lines =
         known.iter().map(|(name, (outcome, by))| format!("{}\t{name}\t{by}\n", outcome.name()));
     let lines: String = lines.collect();
-    fs::write(&results, format!("{digest}\n{lines}"))?;
+    fs::write(&results, format!("# {code} {tests}\n{lines}"))?;
     let (k, n) = asked.shard;
     let mut number = 0_usize;
     chosen.retain(|point| {
         number = number.saturating_add(1);
         number.checked_rem(n) == k.checked_rem(n) && !known.contains_key(&point.name())
     });
-    let judge = Judge::new(&places, &compiled.programs, std::path::absolute(vectors)?)?;
+    let judge =
+        Judge::new(&places, &compiled.programs, std::path::absolute(vectors)?, asked.budget)?;
     let (tests, took) = judge.tests();
     println!("{tests} tests, {} s; {} mutants to run", took.as_secs(), chosen.len());
     judge.judge(&chosen, &results)?;
@@ -149,8 +163,8 @@ fn known(results: &Path) -> Result<Known> {
 /// A table by file of all that was run so far.
 fn summary(points: &[Point], results: &Path) -> Result<bool> {
     let known = known(results)?;
-    let mut files: BTreeMap<&str, [usize; 4]> = BTreeMap::new();
-    let mut all = [0_usize; 4];
+    let mut files: BTreeMap<&str, [usize; 5]> = BTreeMap::new();
+    let mut all = [0_usize; 5];
     for point in points {
         let Some((outcome, _)) = known.get(&point.name()) else { continue };
         let counts = files.entry(&point.file).or_default();
@@ -163,19 +177,23 @@ fn summary(points: &[Point], results: &Path) -> Result<bool> {
             }
         }
     }
-    println!("\n{:>7} {:>9} {:>8} {:>9}", "caught", "timed out", "survived", "unreached");
-    for (file, [caught, timed_out, survived, unreached]) in files.into_iter().chain([("all", all)])
+    println!(
+        "\n{:>7} {:>9} {:>8} {:>9} {:>5}",
+        "caught", "timed out", "survived", "unreached", "open"
+    );
+    for (file, [caught, timed_out, survived, unreached, open]) in
+        files.into_iter().chain([("all", all)])
     {
-        println!("{caught:>7} {timed_out:>9} {survived:>8} {unreached:>9}  {file}");
+        println!("{caught:>7} {timed_out:>9} {survived:>8} {unreached:>9} {open:>5}  {file}");
     }
-    let [_, _, survived, unreached] = all;
-    Ok(survived == 0 && unreached == 0)
+    let [_, _, unnoticed @ ..] = all;
+    Ok(unnoticed == [0; 3])
 }
 
-/// Of the package's code and tests: when they change, results are no longer theirs.
-fn digest(folder: &Path) -> Result<u64> {
-    let mut hasher = DefaultHasher::new();
-    let mut folders = vec![folder.join("src"), folder.join("tests")];
+/// Of the package's code, and of its tests: those of other files, and those that end a file of code.
+fn digests(package: &Path) -> Result<(String, String)> {
+    let (mut code, mut tests) = (DefaultHasher::new(), DefaultHasher::new());
+    let mut folders = vec![package.join("src"), package.join("tests")];
     while let Some(folder) = folders.pop() {
         let Ok(entries) = fs::read_dir(&folder) else { continue };
         let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
@@ -183,11 +201,19 @@ fn digest(folder: &Path) -> Result<u64> {
         for path in paths {
             if path.is_dir() {
                 folders.push(path);
+                continue;
+            }
+            let bytes = fs::read(&path)?;
+            let text = String::from_utf8_lossy(&bytes);
+            let path = path.strip_prefix(package)?.to_string_lossy();
+            if compile::is_code(&path) {
+                let (of_code, of_tests) = text.split_once("#[cfg(test)]\n").unwrap_or((&text, ""));
+                (&path, of_code).hash(&mut code);
+                of_tests.hash(&mut tests);
             } else {
-                path.hash(&mut hasher);
-                fs::read(&path)?.hash(&mut hasher);
+                (&path, text).hash(&mut tests);
             }
         }
     }
-    Ok(hasher.finish())
+    Ok((format!("{:016x}", code.finish()), format!("{:016x}", tests.finish())))
 }
