@@ -143,10 +143,10 @@ fn submod(report: &Report, name: &str, challenge: Option<&str>) -> (Value, Tier)
     submod.insert("ear_trustworthiness_vector".to_owned(), vector.to_json());
     let policy = format!("sha256:{}", report.policy.digest);
     submod.insert("ear_appraisal_policy_ids".to_owned(), json!([policy]));
-    // Of an acceptance alone it is known that this device's evidence answers it.
-    if let Some(challenge) = challenge.filter(|_| report.verdict == Verdict::Accepted)
-        && name != WORKLOAD
-    {
+    // Of an acceptance alone it is known that evidence answers it: that of the CPU, or of devices without
+    // one. Beside a CPU devices sign a nonce of the statement's, once for all of its window.
+    let answers = name == CPU || report.platform == "nvidia-gpu";
+    if let Some(challenge) = challenge.filter(|_| answers && report.verdict == Verdict::Accepted) {
         submod.insert("eat_nonce".to_owned(), json!(challenge));
     }
     if let Some(claims) = claims {

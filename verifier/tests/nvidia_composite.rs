@@ -3,6 +3,7 @@
 
 use attestation::snp::Product;
 use attestation::{Endorsements, Sha256, Unverified};
+use verifier::ear::{self, VerifierId};
 use verifier::{Code, Policy, Severity, Verdict, appraise};
 
 use crate::fabric::{Fabric, codes, report};
@@ -66,8 +67,24 @@ fn judge(fabric: &Fabric, change: impl Fn(&Fabric, [u8; 32]) -> Change) -> Vec<C
         assert!(result.keys().is_some());
         assert!(result.report().claims.contains_key("gpu0"));
         assert!(result.report().claims.contains_key("measurement"), "the CPU's claims");
+        let ear = ear::claims(&outcome, &world.expectation, WHO);
+        let answers = |name: &str| ear.get("submods").unwrap()[name].get("eat_nonce").is_some();
+        assert!(answers("cpu0") && !answers("gpu0"), "a device signs the statement's nonce");
     }
     rejects
+}
+
+/// Whoever judges, in tokens.
+const WHO: VerifierId<'_> = VerifierId { developer: "tests", build: "1" };
+
+#[test]
+fn devices_alone_answer_the_challenge_themselves() {
+    let fabric = Fabric::hopper();
+    let outcome = fabric.judge();
+    assert!(outcome.is_ok(), "{:#?}", report(&outcome).findings);
+    let ear = ear::claims(&outcome, &fabric.expectation, WHO);
+    assert_eq!(ear.get("submods").unwrap()["gpu0"].get("eat_nonce"), ear.get("eat_nonce"));
+    assert!(ear.contains_key("eat_nonce"));
 }
 
 #[test]
