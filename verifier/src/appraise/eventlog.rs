@@ -6,7 +6,7 @@
 //! | `EV_NO_ACTION`, and events of MRTD | they are extended nowhere | not replayed |
 //! | a register without events | what was measured there is hidden | must be zero |
 //! | data of another event | the digest is what counts | `event-data-mismatch` |
-//! | a second separator | it hides where the firmware ended | `event-separator-duplicate` |
+//! | a second separator, whatever type the log gives it | it hides where the firmware ended | `event-separator-duplicate` |
 //! | an event of another type | nothing proves types | no rule rests on one |
 //! | a good event added later | the log still replays | all events of a register are judged, by digest and place |
 
@@ -98,13 +98,15 @@ fn data(log: &EventLog<'_>, findings: &mut Vec<Finding>) {
     }
 }
 
-/// One separator in a register, which says that all is well.
+/// One separator in a register, which says that all is well. A second is told by its digest, whatever type the log gives
+/// it. Not so one of an error: the order of boot entries may have the same four octets.
 fn separators(log: &EventLog<'_>, policy: &EventLogPolicy, findings: &mut Vec<Finding>) {
+    let good = SEPARATORS.map(|value| Sha384::of(&value));
+    let is_named = |event: &Event<'_>| event.kind == EventKind::SEPARATOR;
     for register in Register::RTMRS {
-        let separators = log.extended(register).filter(|event| event.kind == EventKind::SEPARATOR);
-        for event in separators.clone() {
+        for event in log.extended(register).filter(|event| is_named(event)) {
             // TCG PFP 1.06 §10.4.1: 1 is an error of the firmware's.
-            if ![[0; 4], [0xff; 4]].iter().any(|value| event.data == value) {
+            if !SEPARATORS.iter().any(|value| event.data == value) {
                 findings.push(
                     Finding::reject(
                         Code::EventSeparatorError,
@@ -115,7 +117,8 @@ fn separators(log: &EventLog<'_>, policy: &EventLogPolicy, findings: &mut Vec<Fi
                 );
             }
         }
-        let count = separators.count();
+        let is_separator = |event: &&Event<'_>| is_named(event) || good.contains(&event.digest);
+        let count = log.extended(register).filter(is_separator).count();
         if count > 1 {
             let message = format!("{register} has {count} separators");
             findings.push(match policy.duplicate_separators {
@@ -125,6 +128,9 @@ fn separators(log: &EventLog<'_>, policy: &EventLogPolicy, findings: &mut Vec<Fi
         }
     }
 }
+
+/// What a separator measures where all is well.
+const SEPARATORS: [[u8; 4]; 2] = [[0; 4], [0xff; 4]];
 
 /// All of a register's digests must be admitted, and every entry met.
 fn events(
@@ -372,6 +378,9 @@ mod tests {
             (log().event(1, SEPARATOR, &[0; 4]), Code::EventSeparatorDuplicate),
             (log().event(2, SEPARATOR, &[0xff; 4]), Code::EventSeparatorDuplicate),
             (log().event(4, SEPARATOR, &[1, 0, 0, 0]), Code::EventSeparatorError),
+            // Types are the log's own word.
+            (log().event(1, IPL, &[0; 4]), Code::EventSeparatorDuplicate),
+            (log().measured(2, IPL, &[0xff; 4], b"quiet"), Code::EventSeparatorDuplicate),
             (log().measured(4, SEPARATOR, b"x", &[0; 4]), Code::EventDataMismatch),
             (log().measured(1, CONFIG, b"x", b"y"), Code::EventDataMismatch),
         ];
