@@ -127,6 +127,11 @@ fn each_check_of_the_quote_refuses_alone() {
             data[63] = 1;
             it.report_data = Some(data);
         }),
+        ("runtime data of a guest's above the paravisor", &[Code::VmplNotAllowed], &|it| {
+            // The policy is also of machines without a paravisor.
+            it.snp.set("sev-snp", "vmpl", vec![0, 2]);
+            it.snp.report.vmpl = 2;
+        }),
         ("another key", &[Code::TpmQuoteSignatureInvalid], &|it| {
             it.signer = Some(TpmKey::generate().unwrap());
         }),

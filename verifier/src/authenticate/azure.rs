@@ -5,7 +5,7 @@
 use attestation::Sha256;
 use attestation::azure::{Attest, AzureEvidence, Hardware, PCRS, RuntimeData, Selection, TpmQuote};
 
-use super::Authentic;
+use super::{self as hardware, Authentic};
 use crate::crypto;
 use crate::finding::{Code, Finding, Severity};
 
@@ -61,6 +61,7 @@ pub(crate) fn authenticate(
             .actual(hex::encode(signed)),
         );
     }
+    paravisor(hardware.claims(), findings);
     td_report(&report.hardware, td_quote.as_deref(), findings);
     let quote = tpm_quote.map(|quote| {
         signature(&quote, &report.runtime, findings);
@@ -68,6 +69,20 @@ pub(crate) fn authenticate(
     });
     let passes = findings.iter().skip(before).all(|finding| finding.severity != Severity::Reject);
     passes.then_some(AuthenticAzure(Claims { runtime: report.runtime, quote }))
+}
+
+/// The paravisor is what runs at level 0. Whatever runs above it can ask the hardware to sign runtime data of its own, with
+/// a key of its own: so what a policy accepts of raw reports does not matter here.
+fn paravisor(hardware: &hardware::Claims, findings: &mut Vec<Finding>) {
+    if let hardware::Claims::Snp(claims) = hardware
+        && claims.report.vmpl() != 0
+    {
+        findings.push(
+            Finding::reject(Code::VmplNotAllowed, "the paravisor did not ask for this report")
+                .expected("VMPL 0")
+                .actual(format!("VMPL {}", claims.report.vmpl())),
+        );
+    }
 }
 
 /// The quote that was authenticated must be of the report that stands beside it.
