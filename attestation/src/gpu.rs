@@ -34,7 +34,7 @@ pub use device::{DEVICES_MAX, DeviceEvidence, Stated, parse_devices};
 pub use opaque::{Mode, Opaque, Pdi};
 pub use reference::{
     ALTERNATIVES_MAX, INDEX_MAX, REFERENCE_LEN_MAX, ReferenceKind, ReferenceMeasurement,
-    ReferenceValues,
+    ReferenceValues, is_chip,
 };
 
 /// Longest report: 255 blocks of 55 bytes and 64 KiB of opaque data are under it.

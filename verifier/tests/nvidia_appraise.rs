@@ -183,10 +183,11 @@ fn check_7_how_a_gpu_protects_what_it_computes_on() {
 
 #[test]
 fn check_8_driver_and_vbios_are_new_enough() {
-    let minimum = |f: &mut Fabric, text: &str| {
-        let minima: toml::Table = [("GH100".to_owned(), text.into())].into_iter().collect();
-        f.set("nvidia-gpu", "min_vbios", minima);
+    let minima = |f: &mut Fabric, minima: &[(&str, &str)]| {
+        let of_chip = |(chip, text): &(&str, &str)| ((*chip).to_owned(), (*text).into());
+        f.set("nvidia-gpu", "min_vbios", minima.iter().map(of_chip).collect::<toml::Table>());
     };
+    let minimum = |f: &mut Fabric, text: &str| minima(f, &[("GH100", text)]);
     each_is_refused(
         Fabric::hopper,
         &[
@@ -194,6 +195,12 @@ fn check_8_driver_and_vbios_are_new_enough() {
                 f.set("nvidia-gpu", "min_driver", "590.13");
             }),
             ("an old VBIOS", &[Code::DeviceVbiosBelowMinimum], &|f| minimum(f, "96.00.A5.00.02")),
+            ("an old VBIOS, of a family", &[Code::DeviceVbiosBelowMinimum], &|f| {
+                minima(f, &[("GH10X", "96.00.A5.00.02")]);
+            }),
+            ("an old VBIOS, of two minima", &[Code::DeviceVbiosBelowMinimum], &|f| {
+                minima(f, &[("GH100", "96.00.A5.00.01"), ("GH1X0", "96.00.A5.00.02")]);
+            }),
         ],
     );
     each_is_accepted(
@@ -203,6 +210,7 @@ fn check_8_driver_and_vbios_are_new_enough() {
                 f.set("nvidia-gpu", "min_driver", "590.12");
             }),
             ("the oldest VBIOS that will do", &[], &|f| minimum(f, "96.00.A5.00.01")),
+            ("another family's minimum", &[], &|f| minima(f, &[("GB10X", "97.00.00.00.00")])),
         ],
     );
 }

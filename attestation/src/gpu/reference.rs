@@ -166,10 +166,7 @@ impl ReferenceValues {
 
     /// Whether the values are of this chip.
     pub fn is_of_chip(&self, chip: &str) -> bool {
-        self.chip.len() == chip.len()
-            && self.chip.bytes().zip(chip.bytes()).all(|(pattern, byte)| {
-                pattern == byte || (pattern == b'X' && byte.is_ascii_digit())
-            })
+        is_chip(&self.chip, chip)
     }
 
     /// The file.
@@ -179,6 +176,15 @@ impl ReferenceValues {
         json.push(b'\n');
         json
     }
+}
+
+/// Whether `pattern` is the name of this chip; an `X` in it stands for any digit.
+pub fn is_chip(pattern: &str, chip: &str) -> bool {
+    pattern.len() == chip.len()
+        && pattern
+            .bytes()
+            .zip(chip.bytes())
+            .all(|(pattern, byte)| pattern == byte || (pattern == b'X' && byte.is_ascii_digit()))
 }
 
 fn is_name(name: &str) -> bool {

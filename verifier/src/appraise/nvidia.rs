@@ -1,6 +1,6 @@
 //! NVIDIA's devices: is what is authentic also acceptable, each device by itself and all together?
 
-use attestation::gpu::{Mode, ReferenceKind};
+use attestation::gpu::{Mode, ReferenceKind, is_chip};
 
 use crate::authenticate::nvidia::{AuthenticDevice, Device, section};
 use crate::finding::{Code, Finding};
@@ -120,7 +120,8 @@ fn identity(device: &Device, section: &DevicePolicy, findings: &mut Vec<Finding>
 }
 
 fn vbios(device: &Device, section: &DevicePolicy, findings: &mut Vec<Finding>) {
-    let Some(min) = section.min_vbios.get(&device.identity.chip) else { return };
+    let of_chip = section.min_vbios.iter().filter(|(chip, _)| is_chip(chip, &device.identity.chip));
+    let Some(min) = of_chip.map(|(_, min)| min).max() else { return };
     let reported = device.report.opaque().vbios();
     let version = reported.as_deref().and_then(VbiosVersion::parse);
     if version.is_none_or(|version| version < *min) {

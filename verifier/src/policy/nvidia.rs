@@ -374,8 +374,10 @@ impl Reader {
         let mut minima = BTreeMap::new();
         for (chip, text) in written {
             let key = format!("{section}.min_vbios.{chip}");
-            if Architecture::of_chip(&chip).is_none() {
-                self.problem(&key, "is of no chip that is known");
+            // A minimum that no device of the section meets by name would bind none.
+            let of_switches = section == "nvidia-switch";
+            if Architecture::of_chip(&chip).is_none_or(|it| it.is_switch() != of_switches) {
+                self.problem(&key, "is of no chip that this section's devices have");
             }
             match VbiosVersion::parse(&text) {
                 Some(version) => drop(minima.insert(chip, version)),
@@ -575,6 +577,27 @@ mod tests {
         assert_eq!(vbios("96.00.a5.00.01").to_string(), "96.00.A5.00.01");
         for bad in ["", "96.00.9F.00", "96.00.9F.00.01.02", "96.00.9F.0.01", "96.00.9G.00.01"] {
             assert_eq!(VbiosVersion::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_minimum_is_of_a_chip_of_its_section() {
+        let parsed = |section: &str, chip: &str| {
+            let text = format!(
+                "schema = 1\nname = \"p\"\nversion = 1\npurpose = \"evaluation\"\n\
+                 [{section}]\nmin_vbios.{chip} = \"96.00.9F.00.01\"\n"
+            );
+            crate::Policy::parse(&text, &|_| Err(String::new()))
+        };
+        for (section, chip, is_one) in [
+            ("nvidia-gpu", "GH100", true),
+            ("nvidia-gpu", "GB20X", true),
+            ("nvidia-switch", "LS10", true),
+            ("nvidia-gpu", "LS10", false),
+            ("nvidia-switch", "GH100", false),
+            ("nvidia-gpu", "gh100", false),
+        ] {
+            assert_eq!(parsed(section, chip).is_ok(), is_one, "{chip} in {section}");
         }
     }
 
