@@ -118,6 +118,13 @@ struct Accelerators {
     asked: Asked,
 }
 
+impl Accelerators {
+    /// Whether one of them is no switch.
+    fn has_gpus(&self) -> bool {
+        !self.devices.iter().all(nvidia::is_switch)
+    }
+}
+
 impl Presented {
     /// Accelerators without a CPU.
     fn of_devices(devices: Vec<DeviceEvidence>, expectation: &Expectation) -> Self {
@@ -269,9 +276,12 @@ impl<'a> Appraisal<'a> {
             self.findings.push(Finding::reject(Code::EventLogNotApplicable, message));
         }
         let mut devices = Devices::default();
+        let has_gpus = accelerators.as_ref().is_some_and(Accelerators::has_gpus);
         if let Some(accelerators) = &accelerators {
             devices = self.accelerators(accelerators, context);
-        } else if self.policy.nvidia_gpu.is_some() {
+        }
+        // Without a CPU it is some other devices that somebody asks about.
+        if cpu.is_some() && self.policy.nvidia_gpu.is_some() && !has_gpus {
             let message = "the policy demands GPUs, and the evidence has none";
             self.findings.push(Finding::reject(Code::AcceleratorsMissing, message).of_bundle());
         }

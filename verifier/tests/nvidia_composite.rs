@@ -101,6 +101,11 @@ fn what_is_missing_is_refused() {
     let left_out = || Change { carried: Some(Vec::new()), named: None };
     let expected = [Code::AcceleratorsMissing, Code::MemberMismatch];
     assert_eq!(sorted(judge(&fabric, |_, _| left_out())), sorted(expected.to_vec()));
+    // Switches alone compute nothing, whatever the policy says of the fabric.
+    let mut fabric = Fabric::hgx(1, 1);
+    fabric.devices.remove(0);
+    fabric.set("nvidia-gpu", "topology", "if-present");
+    assert_eq!(judge(&fabric, |_, _| Change::default()), [Code::AcceleratorsMissing]);
 }
 
 #[test]
