@@ -20,7 +20,6 @@ pub(crate) struct Crl<'a> {
     next_update: Option<UnixTime>,
     /// `revokedCertificates`, contents octets; every entry is well-formed.
     entries: &'a [u8],
-    entries_harmless: bool,
     extensions: Extensions<'a>,
 }
 
@@ -63,8 +62,7 @@ impl<'a> Crl<'a> {
             issuer,
             this_update: unix(this_update),
             next_update,
-            entries,
-            entries_harmless: are_harmless(entries)?,
+            entries: are_well_formed(entries).then_some(entries)?,
             extensions: match wrapped {
                 None => Extensions::default(),
                 Some(wrapped) => Extensions::parse(only(wrapped, SEQUENCE)?)?,
@@ -105,8 +103,12 @@ impl<'a> Crl<'a> {
     /// none critical, neither of the list (an issuing distribution point or a delta indicator) nor
     /// of an entry (a certificate issuer). Those are all the ways in which a list can say less
     /// than it seems to (RFC 5280 §5.2.4, §5.2.5, §5.3.3).
+    ///
+    /// To ask costs the square of an entry's extensions: who asks knows that the issuer signed them.
     pub(crate) fn is_complete(&self) -> bool {
-        self.is_v2 && self.extensions.are_harmless() && self.entries_harmless
+        self.is_v2
+            && self.extensions.are_harmless()
+            && Entries(self.entries).all(|entry| entry.extensions.are_harmless())
     }
 
     /// Whether the certificate with this serial number is revoked.
@@ -122,27 +124,40 @@ impl<'a> Crl<'a> {
     }
 }
 
-/// Whether no entry has an extension that is critical or there twice; `None` where one is no entry.
-fn are_harmless(entries: &[u8]) -> Option<bool> {
-    let mut harmless = true;
-    let mut rest = entries;
-    while !rest.is_empty() {
-        let (entry, after) = element(rest, SEQUENCE)?;
+/// Entries, one by one; after one that is none there are no more.
+struct Entries<'a>(&'a [u8]);
+
+/// What an entry says beside its serial number.
+struct Entry<'a> {
+    extensions: Extensions<'a>,
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Entry<'a>;
+
+    fn next(&mut self) -> Option<Entry<'a>> {
+        let (entry, after) = element(self.0, SEQUENCE)?;
         let (_serial, fields) = element(entry, INTEGER)?;
         let (time, fields) = match fields.first()? {
             &tag @ (UTC_TIME | GENERALIZED_TIME) => element(fields, tag)?,
             _ => return None,
         };
         let (extensions, []) = optional(fields, SEQUENCE)? else { return None };
-        if !time.is_ascii() {
-            return None;
-        }
-        if let Some(extensions) = extensions {
-            harmless &= Extensions::parse(extensions)?.are_harmless();
-        }
-        rest = after;
+        let extensions = match extensions {
+            Some(extensions) => Extensions::parse(extensions)?,
+            None => Extensions::default(),
+        };
+        time.is_ascii().then_some(())?;
+        self.0 = after;
+        Some(Entry { extensions })
     }
-    Some(harmless)
+}
+
+/// Whether these contents octets are entries, to the last.
+fn are_well_formed(entries: &[u8]) -> bool {
+    let mut rest = Entries(entries);
+    while rest.next().is_some() {}
+    rest.0.is_empty()
 }
 
 /// The tag of a list's extensions.
