@@ -360,6 +360,12 @@ fn a_quote_without_a_chain_takes_the_pck_that_signed_it() {
     given.add_certificate(&pck).unwrap();
     world.given = Some(given.clone());
     assert_eq!(world.refusals(), [Code::IntermediateMissing]);
+    // Nor do many others, before its authority's.
+    for number in 0..10 {
+        let mut other = world.tdx.authority.clone();
+        other.subject = pki::name(&format!("Authority {number}"));
+        given.add_certificate(&other.sign(&world.tdx.keys.root).unwrap()).unwrap();
+    }
     given.add_certificate(&authority).unwrap();
     world.given = Some(given);
     assert_eq!(world.refusals(), []);
@@ -401,6 +407,24 @@ fn of_several_documents_the_latest_that_is_good_counts() {
     world.given = Some(old);
     world.set("min_tcb_evaluation", i64::from(EVALUATION));
     assert_eq!(world.refusals(), [Code::TcbEvaluationBelowMinimum]);
+}
+
+#[test]
+fn another_certificate_of_the_signers_key_hides_nothing() {
+    let mut world = World::new(Form::Td15);
+    let copy = world.tdx.tcb_signer.as_ref().unwrap().sign(&world.tdx.keys.stranger).unwrap();
+    let mut given = Endorsements::new();
+    given.add_certificate(&copy).unwrap();
+    given.extend(&world.tdx.endorsements().unwrap()).unwrap();
+    world.given = Some(given.clone());
+    assert_eq!(world.refusals(), []);
+    // Alone it is not enough.
+    let signer = world.tdx.tcb_signer.take();
+    let mut alone = Endorsements::new();
+    alone.add_certificate(&copy).unwrap();
+    alone.extend(&world.tdx.endorsements().unwrap()).unwrap();
+    (world.tdx.tcb_signer, world.given) = (signer, Some(alone));
+    assert_eq!(world.refusals(), [Code::CertificateSignatureInvalid]);
 }
 
 #[test]

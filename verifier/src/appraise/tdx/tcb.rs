@@ -178,7 +178,7 @@ fn after_update(launched: TcbStatus, current: TcbStatus) -> TcbStatus {
         Revoked
     } else if !launched.is_out_of_date() || current.is_out_of_date() {
         // Never better than what is now.
-        if current.is_out_of_date() { launched.max(current) } else { launched }
+        launched.max(current)
     } else if needs_configuration(launched) || needs_configuration(current) {
         TdRelaunchAdvisedConfigurationNeeded
     } else {
@@ -333,6 +333,8 @@ mod tests {
             (OutOfDate, OutOfDate, OutOfDate),
             (UpToDate, OutOfDate, OutOfDate),
             (ConfigurationNeeded, UpToDate, ConfigurationNeeded),
+            (UpToDate, SwHardeningNeeded, SwHardeningNeeded),
+            (UpToDate, ConfigurationNeeded, ConfigurationNeeded),
             (UpToDate, Revoked, Revoked),
             (Revoked, UpToDate, Revoked),
         ] {

@@ -84,10 +84,9 @@ fn among_given<'a>(
         ));
         return None;
     };
-    let issued = |candidate: &&Certificate<'_>| {
-        pck.names_issuer(candidate) && pck.is_signed_by(candidate.key())
-    };
-    let Some(authority) = given.iter().chain(authorities()).take(ATTEMPTS_MAX).find(issued) else {
+    let named = given.iter().chain(authorities()).filter(|candidate| pck.names_issuer(candidate));
+    let signed = |candidate: &&Certificate<'_>| pck.is_signed_by(candidate.key());
+    let Some(authority) = named.take(ATTEMPTS_MAX).find(signed) else {
         findings.push(Finding::reject(
             Code::IntermediateMissing,
             format!("no certificate of {} was given", pck.issuer_cn()),

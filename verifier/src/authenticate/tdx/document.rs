@@ -52,12 +52,17 @@ impl<'a> Signers<'a> {
         }
     }
 
-    /// The first whose key signed these bytes.
+    /// Of those whose key signed these bytes, the first that may; without one, the first. Anybody can write another
+    /// certificate of the key.
     fn of(&self, body: &[u8], signature: &[u8; 64]) -> Option<&Signer<'a>> {
-        self.candidates.iter().find(|signer| match signer.certificate.key() {
+        let signs = |signer: &&Signer<'a>| match signer.certificate.key() {
             Key::P256(point) => crypto::p256(point, body, signature),
             Key::Rsa4096(_) | Key::P384(_) | Key::Other => false,
-        })
+        };
+        let first = self.candidates.iter().find(signs)?;
+        let of_key = |it: &&Signer<'a>| it.certificate.key() == first.certificate.key();
+        let passes = |signer: &&Signer<'a>| !self.check(signer).0.iter().any(fails);
+        Some(self.candidates.iter().filter(of_key).find(passes).unwrap_or(first))
     }
 
     /// What is wrong with a signer, and when it ends. It must be issued by the root itself: whoever
