@@ -1,4 +1,4 @@
-//! What hostile bytes cost a verifier in memory. (What they cost in time is a figure of `make bench`.)
+//! What hostile bytes cost a verifier in memory. (No test asserts a time: what costs signatures is bounded by their number.)
 
 use allocation_counter::measure;
 use tests::hostile::{LEN, inputs};

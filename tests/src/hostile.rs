@@ -1,13 +1,14 @@
 //! A mebibyte of malice: what strangers may send where evidence and endorsements are expected, in the shapes that cost a
-//! careless reader most. The test `parsers` bounds the memory that each takes, `make bench` prints the time.
+//! careless reader most. The test `parsers` bounds the memory that each takes.
 
 use attestation::{Challenge, Endorsements, Evidence, Unverified};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sim::der;
+use sim::nvidia::{DeviceRecipe, NvidiaPki, OcspRecipe};
 use verifier::{AttestationResult, ChainCache, Expectation, Policy, Refused, appraise_with};
 
-use crate::parsers::world;
+use crate::parsers::{devices, world};
 
 /// How much a stranger sends.
 pub const LEN: usize = 1 << 20;
@@ -21,6 +22,8 @@ pub struct Hostile {
     pub evidence: Vec<u8>,
     /// Where endorsements are expected.
     pub endorsements: Vec<u8>,
+    /// Whether it is for a verifier of devices.
+    of_devices: bool,
 }
 
 impl Hostile {
@@ -31,8 +34,11 @@ impl Hostile {
             given.add(&self.endorsements).ok()?;
         }
         let evidence = Unverified::new(Evidence::from_wire(self.evidence.clone()));
-        let expectation = Expectation::challenged(Challenge([0; 32]));
-        let (policy, now): (&Policy, _) = (&world().policy, world().now);
+        let (policy, now, expectation): (&Policy, _, _) = if self.of_devices {
+            (&devices::world().policy, devices::NOW, Expectation::cached())
+        } else {
+            (&world().policy, world().now, Expectation::challenged(Challenge([0; 32])))
+        };
         let given = Unverified::new(given);
         Some(appraise_with(&ChainCache::new(0), policy, &evidence, &given, &expectation, now))
     }
@@ -42,16 +48,86 @@ impl Hostile {
 pub fn inputs() -> Vec<Hostile> {
     let mut all: Vec<_> = evidence().into_iter().map(of_evidence).collect();
     all.extend(endorsements().into_iter().map(beside_a_report));
+    all.extend(of_devices());
     all
 }
 
+/// Devices, and what is said of them.
+fn of_devices() -> Vec<Hostile> {
+    let genuine = &devices::world().evidence;
+    let device = genuine.trim_ascii_start().strip_prefix(b"[").and_then(|it| it.strip_suffix(b"]"));
+    let device = device.expect("a list of one");
+    // A genuine device as often as it fits, and the same without its chain.
+    let many = |device: &[u8]| {
+        let count = LEN.saturating_sub(2).checked_div(device.len().saturating_add(1)).unwrap_or(0);
+        let list = vec![device; count.min(attestation::gpu::DEVICES_MAX)].join(&b',');
+        [b"[".as_slice(), &list, b"]"].concat()
+    };
+    let alone = {
+        let mut value: serde_json::Value = serde_json::from_slice(device).expect("JSON");
+        value["certificate"] = "".into();
+        value.to_string().into_bytes()
+    };
+    let answers: String =
+        forged_answers(64).iter().map(|der| block("OCSP RESPONSE", der)).collect();
+    let leaves: String =
+        other_signing_keys(64).iter().map(|der| block("CERTIFICATE", der)).collect();
+    vec![
+        Hostile {
+            name: "a device and many forged answers",
+            evidence: genuine.clone(),
+            endorsements: answers.clone().into_bytes(),
+            of_devices: true,
+        },
+        Hostile {
+            name: "a device many times and many forged answers",
+            evidence: many(device),
+            endorsements: answers.into_bytes(),
+            of_devices: true,
+        },
+        Hostile {
+            name: "many reports and many keys that did not sign them",
+            evidence: many(&alone),
+            endorsements: leaves.into_bytes(),
+            of_devices: true,
+        },
+    ]
+}
+
+/// What a stranger makes of the answers: as many as a verifier reads, each with as many statements about the chip as fit,
+/// in the name of one who may answer, and signed by nobody.
+fn forged_answers(count: u64) -> Vec<Vec<u8>> {
+    let pki = NvidiaPki::shared().expect("the test PKI is made");
+    let gpu = DeviceRecipe::hopper(&pki, 0).expect("a device is made");
+    let forged = |number| {
+        let mut recipe = OcspRecipe::about(&gpu, 1, devices::NOW);
+        recipe.produced = devices::NOW.saturating_sub(core::time::Duration::from_secs(number));
+        recipe.answers = vec![recipe.answers[0].clone(); 16];
+        recipe.is_forged = true;
+        recipe.sign(&gpu).expect("it is signed")
+    };
+    (0..count).map(forged).collect()
+}
+
+/// Certificates of signing keys, none of which is the device's.
+fn other_signing_keys(count: u64) -> Vec<Vec<u8>> {
+    let pki = NvidiaPki::shared().expect("the test PKI is made");
+    let other = DeviceRecipe::hopper(&pki, 1).expect("a device is made");
+    let numbered = |number: u64| {
+        let mut leaf = other.chain[0].clone();
+        leaf.serial = [&[0x53; 12], number.to_be_bytes().as_slice()].concat();
+        leaf.sign(&other.chip_key).expect("it is signed")
+    };
+    (0..count).map(numbered).collect()
+}
+
 fn of_evidence((name, evidence): (&'static str, Vec<u8>)) -> Hostile {
-    Hostile { name, evidence, endorsements: Vec::new() }
+    Hostile { name, evidence, endorsements: Vec::new(), of_devices: false }
 }
 
 /// Endorsements are looked at where there is a report to authenticate.
 fn beside_a_report((name, endorsements): (&'static str, Vec<u8>)) -> Hostile {
-    Hostile { name, evidence: world().bundle.cpu0.bytes.clone(), endorsements }
+    Hostile { name, evidence: world().bundle.cpu0.bytes.clone(), endorsements, of_devices: false }
 }
 
 fn evidence() -> Vec<(&'static str, Vec<u8>)> {
@@ -115,6 +191,12 @@ fn endorsements() -> Vec<(&'static str, Vec<u8>)> {
     };
     let at = der::time(world().now);
     let entry = der::sequence(&[&der::integer(5), &at]);
+    let many = (1..=32).map(|number| {
+        let id = der::object(&[1, 2, number]);
+        der::sequence(&[&id, &der::octet_string(&[])])
+    });
+    let many = der::sequence(&[&many.collect::<Vec<_>>().concat()]);
+    let wide = der::sequence(&[&der::integer(5), &at, &many]);
     let nested = (0..20_000).fold(der::null(), |inner, _| der::sequence(&[&inner]));
     vec![
         ("beginnings", fill("", "-----BEGIN CERTIFICATE-----\n", "")),
@@ -126,6 +208,7 @@ fn endorsements() -> Vec<(&'static str, Vec<u8>)> {
         ("a long label", fill("-----BEGIN ", "A", "-----\n")),
         ("certificates of one key that nobody signed", spoilt(150)),
         ("a list of many entries", list(&entry.repeat(times(&entry)))),
+        ("entries of many extensions each", list(&wide.repeat(times(&wide)))),
         ("an entry of many extensions", list(&der::sequence(&[&der::integer(5), &at, &nested]))),
         ("sequences in sequences", list(&nested)),
         ("a certificate of many names", certificate(&set_of_names())),

@@ -37,7 +37,7 @@ use verifier::{AttestationResult, AttestedKeys, Expectation, Policy};
 #[path = "parsers/appraisal.rs"]
 mod appraisal;
 #[path = "parsers/devices.rs"]
-mod devices;
+pub(crate) mod devices;
 #[path = "parsers/rim.rs"]
 mod rim;
 #[path = "parsers/seeds.rs"]

@@ -3,6 +3,7 @@
 //! ECDSA and RSA are aws-lc's, which verifies P-384 three times faster than ring; Ed25519 is
 //! ring's. To carry the verifier elsewhere, only this file changes.
 
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use aws_lc_rs::signature::{self as aws, UnparsedPublicKey};
 use ring::signature as ring;
 
@@ -51,4 +52,9 @@ pub(crate) fn rsa_pkcs1_2048(modulus: &[u8; 256], message: &[u8], signature: &[u
 /// Whether `signature` is that of the Ed25519 key's owner over `message` (RFC 8032).
 pub(crate) fn ed25519(key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
     ring::UnparsedPublicKey::new(&ring::ED25519, key).verify(message, signature).is_ok()
+}
+
+/// Whether `name` is what OCSP calls a key: its SHA-1 (RFC 6960 §4.2.1). It chooses among keys and proves nothing.
+pub(crate) fn is_key_hash(name: &[u8], key: &[u8]) -> bool {
+    digest(&SHA1_FOR_LEGACY_USE_ONLY, key).as_ref() == name
 }

@@ -18,16 +18,17 @@ use crate::x509::{Certificate, ECDSA_SHA384, Key};
 
 /// Most answers in one response, and most certificates beside them.
 const ITEMS_MAX: usize = 16;
+const CERTIFICATES_MAX: usize = 4;
 
 /// A response, parsed and not yet believed.
 #[derive(Debug)]
 pub(crate) struct Response<'a> {
-    der: &'a [u8],
+    /// The digest of all of it.
+    pub(crate) digest: Sha256,
     /// The bytes that are signed.
     tbs: &'a [u8],
     signature: &'a [u8],
-    /// The responder's name, where that is how it is named; by its key, otherwise.
-    responder: Option<&'a [u8]>,
+    responder: Responder<'a>,
     /// When it was signed.
     pub(crate) produced: UnixTime,
     /// The nonce that it repeats.
@@ -36,6 +37,15 @@ pub(crate) struct Response<'a> {
     pub(crate) answers: Vec<Answer<'a>>,
     /// Certificates that may be the responder's.
     pub(crate) certificates: Vec<Certificate<'a>>,
+}
+
+/// How a response names whoever signed it.
+#[derive(Debug)]
+enum Responder<'a> {
+    /// By the subject's name.
+    Name(&'a [u8]),
+    /// By a hash of the key.
+    Key(&'a [u8]),
 }
 
 /// What a response says of one certificate.
@@ -112,7 +122,7 @@ impl<'a> Response<'a> {
                 let der = list.get(..list.len().checked_sub(after.len())?)?;
                 certificates.push(Certificate::parse(der).ok()?);
                 list = after;
-                (certificates.len() <= ITEMS_MAX).then_some(())?;
+                (certificates.len() <= CERTIFICATES_MAX).then_some(())?;
             }
         }
         Self::read_tbs(der, tbs, (signed, signature), certificates)
@@ -125,13 +135,12 @@ impl<'a> Response<'a> {
         certificates: Vec<Certificate<'a>>,
     ) -> Option<Self> {
         // The version is the default, which DER leaves out.
-        let (responder, rest) = match *tbs.first()? {
-            EXPLICIT_1 => {
-                let (name, rest) = element(tbs, EXPLICIT_1)?;
-                element(name, SEQUENCE).filter(|(_, rest)| rest.is_empty())?;
-                (Some(name), rest)
-            }
-            _ => (None, element(tbs, EXPLICIT_2)?.1),
+        let (responder, rest) = if let Some((name, rest)) = element(tbs, EXPLICIT_1) {
+            element(name, SEQUENCE).filter(|(_, rest)| rest.is_empty())?;
+            (Responder::Name(name), rest)
+        } else {
+            let (key, rest) = element(tbs, EXPLICIT_2)?;
+            (Responder::Key(only(key, OCTET_STRING)?), rest)
         };
         let (produced, rest) = element(rest, GENERALIZED_TIME)?;
         let (mut list, rest) = element(rest, SEQUENCE)?;
@@ -150,7 +159,7 @@ impl<'a> Response<'a> {
         }
         let produced = time(produced)?;
         Some(Self {
-            der,
+            digest: Sha256::of(der),
             tbs: signed,
             signature,
             responder,
@@ -163,19 +172,17 @@ impl<'a> Response<'a> {
 
     /// Whether the response says that this certificate's owner signed it.
     pub(crate) fn names(&self, responder: &Certificate<'_>) -> bool {
-        // A name by key is a SHA-1 digest, which proves nothing: the signature does.
-        self.responder.is_none_or(|name| name == responder.subject_der())
+        match (&self.responder, responder.key()) {
+            (Responder::Name(name), _) => *name == responder.subject_der(),
+            (Responder::Key(hash), Key::P384(point)) => crypto::is_key_hash(hash, point),
+            (Responder::Key(_), _) => false,
+        }
     }
 
     /// Whether the owner of `key` signed this response.
     pub(crate) fn is_signed_by(&self, key: Key<'_>) -> bool {
         let Key::P384(point) = key else { return false };
         crypto::p384_der(point, self.tbs, self.signature)
-    }
-
-    /// All of it.
-    pub(crate) const fn der(&self) -> &'a [u8] {
-        self.der
     }
 }
 
@@ -196,12 +203,34 @@ impl<'a> Answer<'a> {
     }
 
     /// Whether the answer is about `certificate`, which `issuer` issued.
-    pub(crate) fn is_about(&self, certificate: &Certificate<'_>, issuer: &Certificate<'_>) -> bool {
-        let Key::P384(point) = issuer.key() else { return false };
+    pub(crate) fn is_about(&self, certificate: &Certificate<'_>, issuer: &Issuer) -> bool {
         let CertificateId { hash, issuer_name, issuer_key, serial } = &self.id;
         *serial == certificate.serial()
-            && hash.matches(issuer.subject_der(), issuer_name)
-            && hash.matches(point, issuer_key)
+            && match hash {
+                Hash::Sha256 => {
+                    issuer.sha256.each_ref().map(Sha256::as_bytes) == [*issuer_name, *issuer_key]
+                }
+                Hash::Sha384 => {
+                    issuer.sha384.each_ref().map(Sha384::as_bytes) == [*issuer_name, *issuer_key]
+                }
+                Hash::Other => false,
+            }
+    }
+}
+
+/// An issuer as answers name it: its name and its key, hashed once for all of them.
+#[derive(Debug)]
+pub(crate) struct Issuer {
+    sha256: [Sha256; 2],
+    sha384: [Sha384; 2],
+}
+
+impl Issuer {
+    /// The names of a certificate's owner, where its key is of P-384.
+    pub(crate) fn of(certificate: &Certificate<'_>) -> Option<Self> {
+        let Key::P384(point) = certificate.key() else { return None };
+        let parts = [certificate.subject_der(), point.as_slice()];
+        Some(Self { sha256: parts.map(Sha256::of), sha384: parts.map(Sha384::of) })
     }
 }
 
@@ -220,16 +249,6 @@ impl<'a> CertificateId<'a> {
             _ => Hash::Other,
         };
         Some(Self { hash, issuer_name, issuer_key, serial })
-    }
-}
-
-impl Hash {
-    fn matches(self, bytes: &[u8], digest: &[u8]) -> bool {
-        match self {
-            Self::Sha256 => Sha256::of(bytes).as_bytes() == digest,
-            Self::Sha384 => Sha384::of(bytes).as_bytes() == digest,
-            Self::Other => false,
-        }
     }
 }
 

@@ -523,6 +523,30 @@ fn check_5_who_answers_may_answer() {
     );
 }
 
+#[test]
+fn check_5_whoever_sends_many_forged_answers_is_given_up_on() {
+    let judged = |count: u64| {
+        let mut fabric = Fabric::hopper();
+        fabric.say(1, move |good| {
+            let forged = (0..count).map(|number| {
+                let mut forged = good.clone();
+                forged.produced = NOW.saturating_sub(HOUR + Duration::from_secs(number));
+                forged.is_forged = true;
+                forged
+            });
+            forged.chain([good.clone()]).collect()
+        });
+        fabric.judge()
+    };
+    // A worthless one hides no good one, nor do some.
+    assert!(judged(20).is_ok());
+    let outcome = judged(40);
+    let report = report(&outcome);
+    assert_eq!(report.verdict, Verdict::Malformed, "{:#?}", report.findings);
+    assert!(codes(report, Severity::Reject).contains(&Code::EvidenceMalformed));
+    assert!(!report.claims.contains_key("gpu0"), "nothing is shown of what was not looked at");
+}
+
 fn patch(fabric: &mut Fabric, at: usize, bytes: &[u8]) {
     fabric.devices[0].report.patches.push((at, bytes.to_vec()));
 }

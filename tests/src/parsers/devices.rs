@@ -65,16 +65,16 @@ pub(super) fn ocsp_seeds() -> Vec<Vec<u8>> {
     world().responses.clone()
 }
 
-const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
+pub(crate) const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 
 /// An accepting case, made once.
-struct World {
-    policy: Policy,
-    evidence: Vec<u8>,
-    responses: Vec<Vec<u8>>,
+pub(crate) struct World {
+    pub(crate) policy: Policy,
+    pub(crate) evidence: Vec<u8>,
+    pub(crate) responses: Vec<Vec<u8>>,
 }
 
-fn world() -> &'static World {
+pub(crate) fn world() -> &'static World {
     static WORLD: OnceLock<World> = OnceLock::new();
     WORLD.get_or_init(|| {
         let pki = NvidiaPki::shared().expect("the test PKI is made");

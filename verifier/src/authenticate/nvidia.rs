@@ -18,8 +18,11 @@ mod fwid;
 mod memo;
 mod ocsp;
 mod report;
+mod signatures;
 
 pub(super) use memo::Memo;
+
+use signatures::{Signatures, WRONG_MAX};
 
 /// How many signatures to remember for each chain that a cache has room for: those of eight GPUs' and
 /// four switches' chains and of what is said of them are under a hundred.
@@ -78,6 +81,9 @@ struct Inputs<'a> {
     /// The policy's roots.
     anchors: &'a [Certificate<'a>],
     responses: &'a [crate::ocsp::Response<'a>],
+    signatures: &'a Signatures<'a>,
+    /// What was said of certificates of devices before this one.
+    said: &'a ocsp::Known,
     /// What the device must have signed, where that is known.
     nonce: Option<&'a [u8; 32]>,
     /// The nonce that the OCSP responses must repeat, where that is known.
@@ -108,6 +114,8 @@ pub(crate) fn authenticate(
     let anchors: Vec<_> =
         context.policy.anchors.nvidia().filter_map(|der| Certificate::parse(der).ok()).collect();
     let responses = responses(context.endorsements, findings);
+    let signatures = Signatures::new(&context.chains.nvidia);
+    let said = ocsp::Known::default();
     let mut names = Names::default();
     let mut authentic = Vec::new();
     for evidence in evidence {
@@ -117,13 +125,25 @@ pub(crate) fn authenticate(
             pool: &pool,
             anchors: &anchors,
             responses: &responses,
+            signatures: &signatures,
+            said: &said,
             nonce: asked.nonce.as_ref(),
             ocsp_nonce: asked.ocsp_nonce.as_ref(),
         };
         let mut own = Vec::new();
         let name = names.next(is_switch(evidence));
-        authentic.extend(device(&name, inputs, &mut own));
+        let found = device(&name, inputs, &mut own);
+        if signatures.gave_up() {
+            let message = format!(
+                "of certificates, reports and answers, more than {WRONG_MAX} are not signed as they should be"
+            );
+            own.push(Finding::reject(Code::EvidenceMalformed, message));
+        }
         findings.extend(own.into_iter().map(|finding| finding.of(name.clone())));
+        if signatures.gave_up() {
+            break;
+        }
+        authentic.extend(found);
     }
     authentic
 }
@@ -152,7 +172,7 @@ fn device(name: &str, inputs: Inputs<'_>, findings: &mut Vec<Finding>) -> Option
     let identity = chain::verify(&chain, inputs, &mut own, findings);
     let chain_holds = !findings.iter().skip(before).any(super::fails);
     report::form(inputs, findings);
-    report::signature(report, chain.leaf(), findings);
+    report::signature(inputs, chain.leaf(), findings);
     let identity = identity?;
     report::matches(&identity, inputs, findings);
     let section = section(inputs.context.policy, identity.architecture);
@@ -217,7 +237,7 @@ impl Names {
     }
 }
 
-/// The name of a fact: that the owner of `point` signed `bytes`, which hold their signature.
+/// The name of a fact: that the owner of `point` signed `bytes`, which hold their signature or are the digest of what does.
 fn signature_id(point: &[u8], bytes: &[u8]) -> Sha256 {
     Sha256::of_parts(&[point, bytes])
 }

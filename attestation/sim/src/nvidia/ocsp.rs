@@ -1,6 +1,7 @@
 //! Answers about revocation (RFC 6960), as data.
 
 use attestation::{Sha256, Sha384, UnixTime};
+use ring::digest;
 
 use super::certificate::{self, EcCertificate};
 use super::{DeviceRecipe, Signer};
@@ -103,7 +104,10 @@ impl OcspRecipe {
             None => &device.pki.responder,
         };
         let responder = match (&self.responder, self.signer) {
-            (_, _) if self.by_key => der::explicit(2, &der::octet_string(&[0x20; 20])),
+            (_, _) if self.by_key => {
+                let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &point(&key.spki()));
+                der::explicit(2, &der::octet_string(hash.as_ref()))
+            }
             (Some((recipe, _)), _) => der::explicit(1, &recipe.subject.encode()),
             (None, _) => {
                 let issuer = self.answers.first().map(|answer| answer.issuer.encode());

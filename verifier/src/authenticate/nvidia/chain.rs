@@ -81,13 +81,12 @@ fn climb<'a>(inputs: Inputs<'a>, findings: &mut Vec<Finding>) -> Option<Chain<'a
         let message = format!("no certificate of the {role} was given");
         Finding::reject(Code::DeviceCertificateMissing, message).expected(5).actual(found)
     };
-    let report = &inputs.evidence.report;
     let mut leaves = inputs.pool.iter().filter(|c| c.subject_cn().ends_with(LEAF));
     let first = leaves.next();
     let leaf = match (first, leaves.next()) {
         (Some(first), Some(second)) => {
             let mut all = [first, second].into_iter().chain(leaves);
-            all.find(|leaf| super::report::is_signed_by(report, leaf)).or(Some(first))
+            all.find(|leaf| super::report::is_signed_by(inputs, leaf)).or(Some(first))
         }
         (first, _) => first,
     };
@@ -102,7 +101,10 @@ fn climb<'a>(inputs: Inputs<'a>, findings: &mut Vec<Finding>) -> Option<Chain<'a
         let mut two = issuers().take(2);
         let issuer = match (two.next(), two.next()) {
             (Some(_), Some(_)) => {
-                issuers().find(|c| below.is_signed_by(c.key())).or_else(|| issuers().next())
+                let signs = |c: &&Certificate<'_>| {
+                    inputs.signatures.try_once(|| below.is_signed_by(c.key()))
+                };
+                issuers().find(signs).or_else(|| issuers().next())
             }
             (only, _) => only,
         };
@@ -141,10 +143,11 @@ pub(super) fn verify(
         ("identity", identity, root),
         ("provisioner", provisioner, identity),
     ];
+    let mut hangs = is_anchored;
     for (role, certificate, issuer) in
         all.into_iter().chain([("chip", chip, provisioner), ("signing key", leaf, chip)])
     {
-        link(role, certificate, issuer, is_anchored.then_some(inputs), findings);
+        hangs &= link(role, certificate, issuer, hangs, inputs, findings);
         let role = format!("{role} certificate");
         let end = validity::dates(certificate, &role, inputs.context.now, findings);
         ends.push((role.into(), end));
@@ -231,14 +234,16 @@ fn names(chain: &Chain<'_>, findings: &mut Vec<Finding>) -> Option<Named> {
     named
 }
 
-/// Checks one certificate against its role and its issuer. Without an anchor nothing is remembered.
+/// Checks one certificate against its role and its issuer; yields whether that signed it. Of what does not hang from an
+/// anchor nothing is remembered.
 fn link(
     role: &str,
     certificate: &Certificate<'_>,
     issuer: &Certificate<'_>,
-    anchored: Option<Inputs<'_>>,
+    hangs: bool,
+    inputs: Inputs<'_>,
     findings: &mut Vec<Finding>,
-) {
+) -> bool {
     let is_leaf = role == "signing key";
     let fits_role = if is_leaf {
         certificate.may_sign() && !certificate.claims_ca()
@@ -265,14 +270,14 @@ fn link(
             Code::CertificateAlgorithm,
             format!("the {role} certificate is not signed with ECDSA and SHA-384"),
         ));
-        return;
+        return false;
     }
     let verify = || certificate.is_signed_by(issuer.key());
-    let is_signed = match (issuer.key(), anchored) {
-        (Key::P384(point), Some(inputs)) => {
-            inputs.context.chains.nvidia.holds(signature_id(point, certificate.der), verify)
+    let is_signed = match (issuer.key(), hangs) {
+        (Key::P384(point), true) => {
+            inputs.signatures.holds(signature_id(point, certificate.der), verify)
         }
-        (Key::P384(_), None) => verify(),
+        (Key::P384(_), false) => inputs.signatures.try_once(verify),
         _ => false,
     };
     if !is_signed {
@@ -281,6 +286,7 @@ fn link(
             format!("the {role} certificate is not signed by {}", issuer.subject_cn()),
         ));
     }
+    is_signed
 }
 
 /// The chip's serial number is one byte for the product, then its name in the fabric.

@@ -1,12 +1,22 @@
 //! Revocation: what NVIDIA's OCSP service says of the certificates between the signing key's and the
 //! root. The signing key's own is made by the device at each boot, so that nobody could answer for it.
 
+use core::cell::{OnceCell, RefCell};
+use std::collections::BTreeMap;
+
+use attestation::Sha256;
+
 use super::chain::{Chain, ROLES};
 use super::{Ends, Inputs, signature_id};
 use crate::finding::{Code, Finding, Severity};
-use crate::ocsp::{Answer, Response, Status};
+use crate::ocsp::{Answer, Issuer, Response, Status};
 use crate::policy::Presence;
 use crate::x509::{Algorithm, Certificate, Key};
+
+/// What was said of a certificate, by a digest of it, of those above it and of whether an answer is demanded: devices of
+/// one kind share all certificates but two.
+#[derive(Debug, Default)]
+pub(super) struct Known(RefCell<BTreeMap<Sha256, (Vec<Finding>, Ends)>>);
 
 /// Checks what is said of the chip, the provisioner and the identity. Of each, one good and current
 /// answer is enough; what was revoked for good stays so, whatever another answer says.
@@ -17,24 +27,47 @@ pub(super) fn check(
     ends: &mut Ends,
     findings: &mut Vec<Finding>,
 ) {
-    let above = chain.above();
-    for (index, role) in ROLES.iter().enumerate() {
-        let (Some(certificate), Some([issuer, ..])) =
-            (above.get(index), above.get(index.saturating_add(1)..))
-        else {
-            return;
-        };
-        let cas = above.get(index.saturating_add(1)..).unwrap_or_default();
-        let answers = inputs.responses.iter().flat_map(|response| {
-            let is_about = move |answer: &&Answer<'_>| answer.is_about(certificate, issuer);
-            response.answers.iter().filter(is_about).map(move |answer| (response, answer))
+    let mut above = chain.above().as_slice();
+    for role in ROLES {
+        let Some((certificate, cas)) = above.split_first() else { return };
+        let Some(issuer) = cas.first() else { return };
+        let mut key: Vec<&[u8]> = above.iter().map(|certificate| certificate.der).collect();
+        key.push(if revocation == Presence::Required { b"required" } else { b"if present" });
+        let key = Sha256::of_parts(&key);
+        let known = inputs.said.0.borrow().get(&key).cloned();
+        let (own, own_ends) = known.unwrap_or_else(|| {
+            let said = one(role, certificate, issuer, cas, revocation, inputs);
+            inputs.said.0.borrow_mut().insert(key, said.clone());
+            said
         });
-        let mut verdict = Said::default();
-        for (response, answer) in answers {
-            verdict.add(response, answer, cas, inputs, role);
-        }
-        verdict.conclude(role, certificate, revocation, ends, findings);
+        findings.extend(own);
+        ends.extend(own_ends);
+        above = cas;
     }
+}
+
+/// Checks what is said of one certificate.
+fn one(
+    role: &str,
+    certificate: &Certificate<'_>,
+    issuer: &Certificate<'_>,
+    cas: &[Certificate<'_>],
+    revocation: Presence,
+    inputs: Inputs<'_>,
+) -> (Vec<Finding>, Ends) {
+    let (mut findings, mut ends) = (Vec::new(), Ends::new());
+    let mut said = Said::default();
+    if let Some(issuer) = Issuer::of(issuer) {
+        for response in inputs.responses {
+            let may_answer = OnceCell::new();
+            for answer in response.answers.iter().filter(|it| it.is_about(certificate, &issuer)) {
+                let may_answer = *may_answer.get_or_init(|| authority(response, cas, inputs));
+                said.add(response, answer, may_answer, inputs, role);
+            }
+        }
+    }
+    said.conclude(role, certificate, revocation, &mut ends, &mut findings);
+    (findings, ends)
 }
 
 /// What all answers about one certificate add up to.
@@ -54,12 +87,12 @@ impl Said {
         &mut self,
         response: &Response<'_>,
         answer: &Answer<'_>,
-        cas: &[Certificate<'_>],
+        may_answer: Result<(), Code>,
         inputs: Inputs<'_>,
         role: &str,
     ) {
         self.any = true;
-        if let Err(code) = authority(response, cas, inputs) {
+        if let Err(code) = may_answer {
             let message =
                 format!("an OCSP response about the {role} certificate is nobody's who may answer");
             self.wrong.push(Finding::reject(code, message));
@@ -149,28 +182,30 @@ fn authority(
     cas: &[Certificate<'_>],
     inputs: Inputs<'_>,
 ) -> Result<(), Code> {
-    let memo = &inputs.context.chains.nvidia;
+    let signatures = inputs.signatures;
     let signs = |key: Key<'_>| {
         let Key::P384(point) = key else { return false };
-        memo.holds(signature_id(point, response.der()), || response.is_signed_by(key))
+        let fact = signature_id(point, response.digest.as_bytes());
+        signatures.holds(fact, || response.is_signed_by(key))
     };
-    let delegates = response.certificates.iter().filter(|certificate| {
+    let is_delegate = |certificate: &&Certificate<'_>| {
+        let (from, to) = certificate.validity();
         certificate.is_for_ocsp()
             && certificate.algorithm() == Some(Algorithm::EcdsaP384)
-            && {
-                let (from, to) = certificate.validity();
-                from <= inputs.context.now && inputs.context.now <= to
-            }
+            && from <= inputs.context.now
+            && inputs.context.now <= to
             && cas.iter().any(|ca| {
                 let Key::P384(point) = ca.key() else { return false };
                 certificate.names_issuer(ca)
-                    && memo.holds(signature_id(point, certificate.der), || {
+                    && signatures.holds(signature_id(point, certificate.der), || {
                         certificate.is_signed_by(ca.key())
                     })
             })
-    });
-    let mut may_answer =
-        cas.iter().chain(delegates).filter(|certificate| response.names(certificate)).peekable();
+    };
+    // Names first: they cost nothing.
+    let is_named = |certificate: &&Certificate<'_>| response.names(certificate);
+    let delegates = response.certificates.iter().filter(is_named).filter(is_delegate);
+    let mut may_answer = cas.iter().filter(is_named).chain(delegates).peekable();
     if may_answer.peek().is_none() {
         return Err(Code::OcspResponderNotAuthorised);
     }

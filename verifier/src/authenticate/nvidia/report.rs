@@ -54,8 +54,8 @@ fn envelope(what: &str) -> Finding {
 }
 
 /// Checks the signature.
-pub(super) fn signature(report: &GpuReport, leaf: &Certificate<'_>, findings: &mut Vec<Finding>) {
-    if !is_signed_by(report, leaf) {
+pub(super) fn signature(inputs: Inputs<'_>, leaf: &Certificate<'_>, findings: &mut Vec<Finding>) {
+    if !is_signed_by(inputs, leaf) {
         findings.push(Finding::reject(
             Code::SignatureInvalid,
             "the report's signature does not verify under the device's signing key",
@@ -64,9 +64,11 @@ pub(super) fn signature(report: &GpuReport, leaf: &Certificate<'_>, findings: &m
 }
 
 /// Whether the owner of the certificate's key signed the report.
-pub(super) fn is_signed_by(report: &GpuReport, leaf: &Certificate<'_>) -> bool {
-    match (leaf.key(), report.signed()) {
-        (Key::P384(point), Some((message, signature))) => crypto::p384(point, message, signature),
+pub(super) fn is_signed_by(inputs: Inputs<'_>, leaf: &Certificate<'_>) -> bool {
+    match (leaf.key(), inputs.evidence.report.signed()) {
+        (Key::P384(point), Some((message, signature))) => {
+            inputs.signatures.try_once(|| crypto::p384(point, message, signature))
+        }
         _ => false,
     }
 }
