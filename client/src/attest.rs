@@ -8,9 +8,10 @@ use http::Uri;
 use http::uri::PathAndQuery;
 use serde::Deserialize;
 use tls::Authorities;
-use verifier::{AttestedKeys, ChainCache, Expectation, Policy, Report, appraise_with};
+use verifier::{AttestedKeys, ChainCache, Expectation, Policy, Report, Verdict, appraise_with};
 
 use crate::config::{Clock, RouterUrl, Scheme, Timeouts, loopback, place};
+use crate::endorse::{Endorser, Found, Search, Unendorsed};
 use crate::error::Error;
 use crate::memory::Memory;
 use crate::random;
@@ -57,6 +58,8 @@ impl Enclave {
 pub(crate) struct Judge {
     pub(crate) policy: Arc<Policy>,
     pub(crate) endorsements: Endorsements,
+    /// Who is asked for what is missing.
+    pub(crate) endorser: Option<Arc<dyn Endorser>>,
     pub(crate) clock: Clock,
     pub(crate) memory: Option<Memory>,
     /// Chains that were verified: an enclave's next evidence has the same.
@@ -82,20 +85,79 @@ pub(crate) async fn attest(
 ) -> Result<Enclave, Error> {
     let challenge = Challenge(random::bytes()?);
     let uri = router.join(&format!("/v1/nodes/{node}/evidence"))?;
-    let evidence = challenged(transport, uri, &challenge).await?;
+    let wire = challenged(transport, uri, &challenge).await?;
+    let case =
+        Arc::new(Case { evidence: Unverified::new(Evidence::from_wire(wire)), challenge, node });
+    let mut found = Endorsements::new();
+    let mut search: Option<Box<dyn Search>> = None;
+    let mut failures = Vec::new();
+    loop {
+        let given = with(&judge.endorsements, &found)?;
+        let report = match judged(&judge, &case, given.clone()).await {
+            Ok(enclave) => {
+                if let Some(search) = &search {
+                    search.accepted(enclave.report())?;
+                }
+                return Ok(enclave);
+            }
+            Err(Error::Rejected(report)) => report,
+            Err(error) => return Err(error),
+        };
+        if search.is_none() {
+            let evidence = case.evidence.inspect_untrusted().as_wire();
+            let case =
+                Unendorsed { evidence, given: &given, policy: &judge.policy, report: &report };
+            search = judge.endorser.as_ref().and_then(|endorser| endorser.search(&case));
+        }
+        // What one document answers may show that another is missing.
+        let more = match &mut search {
+            Some(search) => search.find(&report).await,
+            None => Found::default(),
+        };
+        failures.extend(more.failures);
+        match more.endorsements {
+            Some(endorsements) => found = endorsements,
+            None if report.verdict == Verdict::Unavailable && !failures.is_empty() => {
+                return Err(Error::Unendorsed { report, failures });
+            }
+            None => return Err(Error::Rejected(report)),
+        }
+    }
+}
+
+/// Evidence, and what it must be of.
+#[derive(Debug)]
+struct Case {
+    evidence: Unverified<Evidence>,
+    challenge: Challenge,
+    node: NodeId,
+}
+
+fn with(given: &Endorsements, found: &Endorsements) -> Result<Endorsements, Error> {
+    let mut all = given.clone();
+    all.extend(found)?;
+    Ok(all)
+}
+
+async fn judged(
+    judge: &Arc<Judge>,
+    case: &Arc<Case>,
+    endorsements: Endorsements,
+) -> Result<Enclave, Error> {
+    let (judge, case) = (Arc::clone(judge), Arc::clone(case));
     // Milliseconds of public-key cryptography: not on the threads that carry streams.
-    let judged = tokio::task::spawn_blocking(move || judge.judge(evidence, challenge, node));
+    let judged = tokio::task::spawn_blocking(move || judge.judge(&case, endorsements));
     judged.await.map_err(|_| Error::Bug("the appraisal panicked"))?
 }
 
 impl Judge {
-    fn judge(&self, wire: Vec<u8>, challenge: Challenge, asked: NodeId) -> Result<Enclave, Error> {
-        let evidence = Unverified::new(Evidence::from_wire(wire));
-        let endorsements = Unverified::new(self.endorsements.clone());
-        let expectation = Expectation::challenged(challenge);
+    fn judge(&self, case: &Case, endorsements: Endorsements) -> Result<Enclave, Error> {
+        let Case { evidence, challenge, node: asked } = case;
+        let endorsements = Unverified::new(endorsements);
+        let expectation = Expectation::challenged(*challenge);
         let now = self.clock.now();
         let (chains, policy) = (&self.chains, &self.policy);
-        let result = appraise_with(chains, policy, &evidence, &endorsements, &expectation, now)
+        let result = appraise_with(chains, policy, evidence, &endorsements, &expectation, now)
             .map_err(|refused| Error::Rejected(Box::new(refused.report().clone())))?;
         if let Some(memory) = &self.memory {
             memory.accept(self.policy.name(), result.policy_version(), result.crl_numbers())?;
@@ -103,8 +165,8 @@ impl Judge {
         let report = result.report().clone();
         let keys = result.into_keys().ok_or(Error::NoKeys)?;
         let found = keys.node_id();
-        if found != asked {
-            return Err(Error::AnotherNode { asked, found });
+        if found != *asked {
+            return Err(Error::AnotherNode { asked: *asked, found });
         }
         Ok(Enclave { keys, report })
     }

@@ -13,6 +13,7 @@ use http::Uri;
 use tls::Authorities;
 use verifier::{AnchorKind, Policy};
 
+use crate::endorse::Endorser;
 use crate::error::Error;
 use crate::memory::Memory;
 use crate::random;
@@ -185,6 +186,7 @@ pub struct Builder {
     pub(crate) policy: Arc<Policy>,
     pub(crate) clock: Clock,
     pub(crate) endorsements: Endorsements,
+    pub(crate) endorser: Option<Arc<dyn Endorser>>,
     pub(crate) memory: Option<Memory>,
     pub(crate) authorization: Option<Secret<String>>,
     pub(crate) authorities: Authorities,
@@ -200,6 +202,7 @@ impl Builder {
             policy: Arc::new(policy),
             clock,
             endorsements: Endorsements::new(),
+            endorser: None,
             memory: None,
             authorization: None,
             authorities: Authorities::mozilla(),
@@ -213,6 +216,12 @@ impl Builder {
     #[must_use]
     pub fn endorsements(self, endorsements: Endorsements) -> Self {
         Self { endorsements, ..self }
+    }
+
+    /// Who finds what vendors say of their hardware, where evidence lacks it; nobody unless given.
+    #[must_use]
+    pub fn endorser(self, endorser: Arc<dyn Endorser>) -> Self {
+        Self { endorser: Some(endorser), ..self }
     }
 
     /// The memory that refuses older policies and revocation lists.

@@ -87,6 +87,13 @@ pub enum Error {
     },
     /// The evidence of every candidate was refused; this is the verdict on one of them.
     Rejected(Box<Report>),
+    /// What vendors say of the hardware is missing or has ended, and could not be found.
+    Unendorsed {
+        /// The verdict without it.
+        report: Box<Report>,
+        /// Why it could not be found, each in a sentence.
+        failures: Vec<String>,
+    },
     /// The evidence was accepted and vouches for no key.
     NoKeys,
     /// The evidence is another enclave's than the one that was asked.
@@ -177,6 +184,7 @@ impl Error {
             Self::Rejected(report) => {
                 report.worst().map_or("rejected", |finding| finding.code.as_str())
             }
+            Self::Unendorsed { .. } => "endorsements-unavailable",
             Self::NoKeys => "no-keys",
             Self::AnotherNode { .. } => "evidence-of-another-node",
             Self::Expired { .. } => "attestation-expired",
@@ -215,6 +223,7 @@ impl Error {
                 verifier::Verdict::Rejected | verifier::Verdict::Accepted => Family::Rejected,
             },
             Self::Declined { .. }
+            | Self::Unendorsed { .. }
             | Self::Memory { .. }
             | Self::Expired { .. }
             | Self::NoEnclaves { .. }
@@ -254,6 +263,9 @@ impl Error {
             Self::Rejected(report) => {
                 report.worst().map_or("refuse the enclave", |finding| finding.remedy)
             }
+            Self::Unendorsed { .. } => {
+                "let this machine reach the vendors' services, or name a mirror in the file of --services; without a network, give what `veritee endorsements bundle` wrote elsewhere with --endorsements"
+            }
             Self::NoKeys => "use an enclave that sends Veritee's evidence bundle",
             Self::AnotherNode { .. } => "try again; if it persists, the router mixes enclaves up",
             Self::Expired { .. } => "try again: the evidence will be fetched anew",
@@ -280,7 +292,11 @@ impl Error {
 
     /// The verdict, where the error is one.
     pub fn report(&self) -> Option<&Report> {
-        if let Self::Rejected(report) = self { Some(report) } else { None }
+        if let Self::Rejected(report) | Self::Unendorsed { report, .. } = self {
+            Some(report)
+        } else {
+            None
+        }
     }
 
     pub(crate) fn unreachable(doing: &'static str, why: impl fmt::Display) -> Self {
@@ -316,6 +332,13 @@ impl fmt::Display for Error {
             Self::Rejected(report) => {
                 write!(f, "the enclave's evidence is {}", report.verdict)?;
                 report.worst().map_or(Ok(()), |finding| write!(f, ": {finding}"))
+            }
+            Self::Unendorsed { report, failures } => {
+                f.write_str("what vendors say of the enclave's hardware could not be found")?;
+                if let Some(finding) = report.worst() {
+                    write!(f, " ({})", finding.code)?;
+                }
+                failures.first().map_or(Ok(()), |why| write!(f, ": {why}"))
             }
             Self::NoKeys => f.write_str("the evidence vouches for no key that one could seal to"),
             Self::AnotherNode { asked, found } => {

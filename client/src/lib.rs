@@ -19,6 +19,7 @@
 //!
 //! - `config`: a client's parts, policies from files, the router's address;
 //! - `attest`: fleet and evidence, fetched and appraised; `memory`: which versions were seen;
+//! - `endorse`: whom it asks for endorsements that evidence lacks;
 //! - `session`: verified enclaves, kept until they expire, and the choice among them;
 //! - `request`, `retry`: one sealed request, and when to seal again;
 //! - `response`: the answer, held back where it says that it is finished, until it is verified;
@@ -27,6 +28,7 @@
 
 mod attest;
 mod config;
+mod endorse;
 mod error;
 mod memory;
 mod openai;
@@ -44,6 +46,7 @@ pub use config::{
     Builder, Clock, PolicyUnusable, RouterUrl, Timeouts, Unusable, anchor_reader, load_policy,
     read_policy,
 };
+pub use endorse::{Endorser, Finding, Found, Search, Unendorsed};
 pub use error::{Error, Family};
 pub use memory::Memory;
 pub use openai::{Chat, Endpoint, Event, Message, Request, StreamOptions};

@@ -76,6 +76,7 @@ impl Client {
             policy,
             clock,
             endorsements,
+            endorser,
             memory,
             authorization,
             authorities,
@@ -88,7 +89,7 @@ impl Client {
         let inner = Inner {
             transport: Transport::new(timeouts, authorization, router.scheme(), &authorities)?,
             router,
-            judge: Arc::new(Judge { policy, endorsements, clock, memory, chains }),
+            judge: Arc::new(Judge { policy, endorsements, endorser, clock, memory, chains }),
             tenant,
             candidates_max,
             verified: AsyncMutex::default(),

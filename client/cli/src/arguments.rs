@@ -296,6 +296,14 @@ pub(crate) struct Connection {
     /// out; may be repeated.
     #[arg(long, value_name = "PATH")]
     pub(crate) endorsements: Vec<PathBuf>,
+    /// Where to ask for endorsements that are missing or have ended, instead of what `veritee
+    /// endorsements` uses.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) services: Option<PathBuf>,
+    /// Asks no vendor: endorsements are those given, handed out or kept. The router is asked all the
+    /// same.
+    #[arg(long)]
+    pub(crate) offline: bool,
     /// A file with the API key that the router asks for.
     #[arg(long, value_name = "FILE")]
     pub(crate) key_file: Option<PathBuf>,

@@ -2,10 +2,12 @@
 
 use std::io::{self, Read as _};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use client::{Chat, Client, Closing, Enclave, Memory};
 
 use crate::arguments::{Chat as Arguments, Connection};
+use crate::endorse::Online;
 use crate::failure::Failure;
 use crate::output::Out;
 use crate::world::World;
@@ -43,7 +45,8 @@ pub(crate) fn connect(connection: &Connection, world: &World) -> Result<Client, 
     let memory = Memory::in_folder(world.state()?.clone());
     let endorsements = input::endorsements(&connection.endorsements)?;
     let builder = Client::builder(&connection.router, policy, world.clock.clone());
-    let builder = builder.memory(memory).endorsements(endorsements);
+    let online = Online::new(connection.services.as_deref(), connection.offline, world)?;
+    let builder = builder.memory(memory).endorsements(endorsements).endorser(Arc::new(online));
     let builder = match &connection.key_file {
         Some(path) => builder.authorization(input::key(path)?),
         None => builder,

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use attestation::snp::Product;
 use attestation::{Endorsements, Malformed};
-use client::Family;
+use client::{Endorser, Family, Finding, Found, Search, Unendorsed};
 use endorsements::{
-    AmdKey, Config, Document, Fetcher, Health, Item, Kind, Marks, Mode, Needs, Obtained, Origin,
-    Step, Store, Unavailable, Update, Vendor, pool,
+    AmdKey, Config, Document, Fetcher, Health, Item, Kind, Marks, MarksUnusable, Mode, Needs,
+    Obtained, Origin, Step, Store, Unavailable, Update, Vendor, pool,
 };
 use serde_json::{Value, json};
-use verifier::{AnchorKind, Policy, Report, Severity, Verdict};
+use verifier::{AnchorKind, Report, Severity, Verdict};
 
 use crate::arguments::{
     Bundle, Endorsements as Arguments, EndorsementsCommand, Fetch, ProductName, Series, Status,
@@ -140,74 +140,94 @@ fn status(arguments: &Status, world: &World, out: &Out) -> Result<ExitCode, Fail
     Ok(ExitCode::SUCCESS)
 }
 
-/// What `veritee verify` may fetch, and has fetched.
+/// Who fetches for `veritee verify`, `chat` and `proxy`.
+#[derive(Clone, Debug)]
 pub(crate) struct Online {
-    fetcher: Fetcher,
+    fetcher: Arc<Fetcher>,
+    mode: Mode,
+}
+
+impl Online {
+    /// As configured; `offline` takes what is kept and asks nobody.
+    pub(crate) fn new(
+        services: Option<&Path>,
+        offline: bool,
+        world: &World,
+    ) -> Result<Self, Failure> {
+        let fetcher = Arc::new(fetcher(services, None, world)?);
+        Ok(Self { fetcher, mode: if offline { Mode::Offline } else { Mode::Cached } })
+    }
+
+    /// A search for what `case` needs beyond what was given; `None` where none of it would answer what
+    /// its report misses.
+    ///
+    /// Vendors have nothing to say of roots that are not theirs: where a policy brings its own, only
+    /// mirrors that were configured are asked.
+    pub(crate) fn hunt(&self, case: &Unendorsed<'_>) -> Option<Hunt> {
+        let Unendorsed { evidence, given, policy, report } = *case;
+        let config = self.fetcher.config();
+        // What is malformed the verifier says better.
+        let mut needs = Needs::of(evidence, given, None, config.update()).ok()?;
+        if policy.anchors() == AnchorKind::Untrusted {
+            needs.items.retain(|item| config.is_mirrored(item.vendor()));
+        }
+        let helps = needs.items.iter().any(|item| is_missing(item, report));
+        helps.then(|| Hunt { online: self.clone(), needs, obtained: Vec::new() })
+    }
+}
+
+impl Endorser for Online {
+    fn search(&self, case: &Unendorsed<'_>) -> Option<Box<dyn Search>> {
+        self.hunt(case).map(|hunt| -> Box<dyn Search> { Box::new(hunt) })
+    }
+}
+
+/// What one evidence needs, and what was fetched of it.
+pub(crate) struct Hunt {
+    online: Online,
     needs: Needs,
     obtained: Vec<Obtained>,
 }
 
-impl Online {
-    /// What `evidence` needs beyond `given`; `None` where none of it would answer what `report` misses.
-    ///
-    /// Vendors have nothing to say of roots that are not theirs: where a policy brings its own, only
-    /// mirrors that were configured are asked.
-    pub(crate) fn new(
-        evidence: &[u8],
-        given: &Endorsements,
-        policy: &Policy,
-        report: &Report,
-        services: Option<&Path>,
-        world: &World,
-    ) -> Result<Option<Self>, Failure> {
-        let config = config(services, None, world)?;
-        // What is malformed the verifier says better.
-        let Ok(mut needs) = Needs::of(evidence, given, None, config.update()) else {
-            return Ok(None);
-        };
-        if policy.anchors() == AnchorKind::Untrusted {
-            needs.items.retain(|item| config.is_mirrored(item.vendor()));
-        }
-        if !needs.items.iter().any(|item| is_missing(item, report)) {
-            return Ok(None);
-        }
-        let fetcher = fetcher_of(config, world)?;
-        Ok(Some(Self { fetcher, needs, obtained: Vec::new() }))
-    }
-
-    /// Fetches what answers the findings of `report`, and was not asked for before; yields everything
-    /// fetched, or `None` where nothing came that is new.
-    pub(crate) async fn complete(
-        &mut self,
-        report: &Report,
-        out: &Out,
-    ) -> Result<Option<Endorsements>, Failure> {
+impl Hunt {
+    /// Fetches what answers the findings of `report`, and was not asked for before.
+    pub(crate) async fn complete(&mut self, report: &Report, out: &Out) -> Found {
         let wanted: Vec<Item> =
             self.needs.items.extract_if(.., |item| is_missing(item, report)).collect();
         if wanted.is_empty() {
-            return Ok(None);
+            return Found::default();
         }
+        let Online { fetcher, mode } = &self.online;
         let tell = |step: Step| told(out, &step);
-        let results = self.fetcher.obtain_all(&wanted, Mode::Cached, &tell).await;
+        let results = fetcher.obtain_all(&wanted, *mode, &tell).await;
         let before = self.obtained.len();
+        let mut failures = Vec::new();
         for result in results {
             match result {
                 Ok(obtained) => {
                     note(out, &obtained);
                     self.obtained.push(obtained);
                 }
-                Err(unavailable) => out.note(&unavailable),
+                Err(unavailable) => {
+                    out.note(&unavailable);
+                    failures.push(unavailable.to_string());
+                }
             }
         }
         if self.obtained.len() == before {
-            return Ok(None);
+            return Found { endorsements: None, failures };
         }
-        let documents = self.obtained.iter().map(|one| &one.document);
-        pool(documents).map(Some).map_err(|error| too_much(&error))
+        match pool(self.obtained.iter().map(|one| &one.document)) {
+            Ok(endorsements) => Found { endorsements: Some(endorsements), failures },
+            Err(error) => {
+                failures.push(error.to_string());
+                Found { endorsements: None, failures }
+            }
+        }
     }
 
     /// Remembers evaluation numbers that an accepted verdict rests on.
-    pub(crate) fn remember(&self, report: &Report) -> Result<(), Failure> {
+    pub(crate) fn remember(&self, report: &Report) -> Result<(), MarksUnusable> {
         if report.verdict != Verdict::Accepted {
             return Ok(());
         }
@@ -226,11 +246,24 @@ impl Online {
             let claimed = report.claims.get(claim).and_then(Value::as_u64);
             // The one that was used may be another's, given beside it.
             if let Some(number) = document.number().filter(|number| claimed == Some(*number)) {
-                let raised = self.fetcher.marks().raise(item, number);
-                raised.map_err(|error| marks_unusable(&error))?;
+                self.online.fetcher.marks().raise(item, number)?;
             }
         }
         Ok(())
+    }
+}
+
+impl Search for Hunt {
+    fn find<'a>(&'a mut self, report: &'a Report) -> Finding<'a> {
+        // Remarks go where those of every command go.
+        Box::pin(async move { self.complete(report, &Out::standard()).await })
+    }
+
+    fn accepted(&self, report: &Report) -> Result<(), client::Error> {
+        self.remember(report).map_err(|error| client::Error::Memory {
+            path: self.online.fetcher.marks().path().display().to_string(),
+            why: error.to_string(),
+        })
     }
 }
 
@@ -428,7 +461,7 @@ fn too_much(error: &Malformed) -> Failure {
     Failure::new(Family::Usage, "endorsements-too-many", error.to_string(), next)
 }
 
-fn marks_unusable(error: &endorsements::MarksUnusable) -> Failure {
+pub(crate) fn marks_unusable(error: &MarksUnusable) -> Failure {
     let next = "repair or remove the file: what it remembers is lost with it";
     Failure::unavailable("marks-unusable", error.to_string(), next)
 }

@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 
 use attestation::{Challenge, Endorsements, Evidence, Sha256, UnixTime, Unverified};
-use client::{Access, Family, fetch_evidence};
+use client::{Access, Family, Unendorsed, fetch_evidence};
 use serde_json::{Value, json};
 use verifier::{AnchorKind, Expectation, Policy, Report, Verdict, appraise};
 
 use crate::arguments::Verify;
-use crate::endorse::Online;
+use crate::endorse::{Online, marks_unusable};
 use crate::failure::Failure;
 use crate::forecast::{forecast, render};
 use crate::output::Out;
@@ -106,12 +106,13 @@ impl Case {
         if verify.offline || report.verdict == Verdict::Accepted {
             return Ok(report);
         }
-        let wire = self.evidence.inspect_untrusted().as_wire();
-        let services = verify.services.as_deref();
-        let online = Online::new(wire, &self.endorsements, policy, &report, services, world)?;
-        let Some(mut online) = online else { return Ok(report) };
+        let online = Online::new(verify.services.as_deref(), false, world)?;
+        let evidence = self.evidence.inspect_untrusted().as_wire();
+        let given = &self.endorsements;
+        let case = Unendorsed { evidence, given, policy, report: &report };
+        let Some(mut hunt) = online.hunt(&case) else { return Ok(report) };
         // What one document answers may show that another is missing.
-        while let Some(fetched) = online.complete(&report, out).await? {
+        while let Some(fetched) = hunt.complete(&report, out).await.endorsements {
             self.endorsements.extend(&fetched).map_err(|error| {
                 let next = "give fewer with --endorsements";
                 Failure::new(Family::Malformed, "endorsements-malformed", error.to_string(), next)
@@ -119,7 +120,7 @@ impl Case {
             self.fetched = true;
             report = self.judge(policy, now);
         }
-        online.remember(&report)?;
+        hunt.remember(&report).map_err(|error| marks_unusable(&error))?;
         Ok(report)
     }
 }

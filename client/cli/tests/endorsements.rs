@@ -12,11 +12,18 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use attestation::binding::FreshnessProof;
+use attestation::keys::XWING_PUBLIC_LEN;
+use attestation::manifest::Weights;
 use attestation::snp::Product;
-use attestation::{Endorsements, ReportData, UnixTime};
+use attestation::{
+    Bundle, Challenge, CpuEvidence, Digest, Endorsements, Fresh, ModelManifest, NodeId, ReceiptKey,
+    ReportData, SealingKey, Sha256, Statement, UnixTime,
+};
+use ring::signature::KeyPair as _;
 use serde_json::Value;
 use sim::tdx::{Collateral, IntelKeys, IntelPki, PckPlatform, QuoteRecipe, TdReportRecipe};
-use sim::{ChipId, EcKey, Pki, PkiOptions, ReportBuilder, Vek, validity_from};
+use sim::{ChipId, CrlRecipe, EcKey, Pki, PkiOptions, ReportBuilder, Vek, validity_from};
 
 const POLICY: &str = r#"
 schema = 1
@@ -72,9 +79,16 @@ fn serve(mut stream: TcpStream, answer: &Answers, asked: &Mutex<Vec<String>>, wa
     drop(stream.write_all(&[head.into_bytes(), body].concat()));
 }
 
+/// Hardware, as far as it signs.
+type Signer = Arc<dyn Fn(&ReportData) -> CpuEvidence + Send + Sync>;
+
 /// A folder with evidence, a policy, a mirror's configuration, and everything that a user's home has.
 struct Place {
     folder: PathBuf,
+    /// What the hardware signs.
+    signer: Signer,
+    /// Endorsements of which one has ended.
+    stale: Endorsements,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
@@ -98,6 +112,10 @@ fn now() -> UnixTime {
     UnixTime::from_secs(now.as_secs())
 }
 
+fn ago(secs: u64) -> UnixTime {
+    now().saturating_sub(Duration::from_secs(secs))
+}
+
 impl Place {
     fn new(name: &str, wait: Duration) -> Self {
         let folder = folder(name);
@@ -113,7 +131,16 @@ impl Place {
         fs::write(folder.join("policy.toml"), POLICY).unwrap();
         let (chain, crl) = (pem(&[pki.ask(), pki.ark()]), pki.crl_recipe(1).unwrap());
         let vlek_chain = pem(&[pki.asvk(), pki.ark()]);
+        let ended = CrlRecipe { next_update: Some(ago(60)), this_update: ago(3600), ..crl.clone() };
+        let mut stale = Endorsements::new();
+        stale.add(chain.as_bytes()).unwrap();
+        stale.add_certificate(&certificate).unwrap();
+        stale.add_crl(&pki.sign_crl(&ended).unwrap()).unwrap();
         let crl = pki.sign_crl(&crl).unwrap();
+        let signer = move |data: &ReportData| {
+            let report = ReportBuilder { report_data: data.0, ..report.clone() };
+            CpuEvidence::sev_snp(report.sign(&key).unwrap())
+        };
         let answer = move |path: &str| match path {
             "/vcek/v1/Genoa/cert_chain" => Some((chain.clone().into_bytes(), None)),
             "/vlek/v1/Genoa/cert_chain" => Some((vlek_chain.clone().into_bytes(), None)),
@@ -129,7 +156,7 @@ impl Place {
             "[amd]\nurls = [\"{url}\"]\n[nvidia]\nrim_urls = [\"{url}\"]\n[http]\nattempts = 1\n"
         );
         fs::write(folder.join("services.toml"), services).unwrap();
-        Self { folder, asked }
+        Self { folder, signer: Arc::new(signer), stale, asked }
     }
 
     /// A TDX quote and Intel's documents, of the evaluation that the number says.
@@ -151,6 +178,11 @@ impl Place {
         let (authority, signer) = (escape(pki.platform_ca()), escape(pki.tcb_signer()));
         let root_crl = pki.root_crl_recipe(1).sign(&pki.keys().root).unwrap();
         let pck_crl = pki.pck_crl_recipe(1).sign(&pki.keys().platform_ca).unwrap();
+        let of = (pki.clone(), recipe.clone(), platform.clone());
+        let hardware = move |data: &ReportData| {
+            let (pki, recipe, platform) = &of;
+            CpuEvidence::tdx(pki.quote(recipe, platform, data).unwrap())
+        };
         let answer = move |path: &str| {
             let mut collateral = Collateral::up_to_date(pki.validity(), &platform, &recipe);
             let number = evaluation.load(Ordering::SeqCst);
@@ -182,7 +214,7 @@ impl Place {
              [http]\nattempts = 1\n"
         );
         fs::write(folder.join("services.toml"), services).unwrap();
-        Self { folder, asked }
+        Self { folder, signer: Arc::new(hardware), stale: Endorsements::new(), asked }
     }
 
     fn path(&self, name: &str) -> String {
@@ -466,4 +498,226 @@ fn what_cannot_be_meant_is_usage() {
     let mut text = String::new();
     child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(30), "{text}");
+}
+
+/// An enclave behind a router, as far as evidence goes: it answers every challenge, and what it says beside the hardware's
+/// word is `given`.
+fn enclave(
+    sign: impl Fn(&ReportData) -> CpuEvidence + Send + Sync + 'static,
+    given: &Endorsements,
+) -> String {
+    let given = given.to_pem().into_bytes();
+    let answer = move |challenge: Challenge| {
+        let (sealing, manifest) = (SealingKey::new(1, &[7; XWING_PUBLIC_LEN]), manifest());
+        let seed = ring::signature::Ed25519KeyPair::from_seed_unchecked(&[9; 32]).unwrap();
+        let receipts = ReceiptKey(seed.public_key().as_ref().try_into().unwrap());
+        let minute = Duration::from_mins(1);
+        let statement = Statement {
+            node_id: NodeId([1; 16]),
+            ohttp_keys: Sha256::of(&sealing.encode()),
+            compat_key: None,
+            tls_spki: Digest([3; 32]),
+            receipt_key: receipts.thumbprint(),
+            manifest: Sha256::of(&manifest),
+            config: Sha256::of(b""),
+            accelerators: None,
+            not_before: now().saturating_sub(minute),
+            not_after: now().saturating_add(10 * minute),
+        };
+        let report_data = ReportData::bind(&statement.binding_id(), &Fresh::Challenge(challenge));
+        let freshness = FreshnessProof::Challenge { challenge: Digest(challenge.0) };
+        Bundle {
+            statement: statement.encode(),
+            ohttp_keys: sealing.encode(),
+            receipt_key: receipts.encode(),
+            manifest,
+            config: Vec::new(),
+            freshness: serde_json::to_vec(&freshness).unwrap(),
+            cpu0: sign(&report_data),
+            event_log: None,
+            accel: None,
+            endorsements: given.clone(),
+        }
+        .encode()
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let answer = Arc::new(answer);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let answer = Arc::clone(&answer);
+            thread::spawn(move || converse(stream.unwrap(), &*answer));
+        }
+    });
+    url
+}
+
+/// Requests of one connection: the fleet, evidence for a challenge, and nothing else.
+fn converse(mut stream: TcpStream, evidence: &dyn Fn(Challenge) -> Vec<u8>) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    loop {
+        let (mut head, mut line) = (String::new(), String::new());
+        while reader.read_line(&mut line).is_ok_and(|len| len > 2) {
+            head.push_str(&line.to_ascii_lowercase());
+            line.clear();
+        }
+        if head.is_empty() {
+            return;
+        }
+        let len = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let mut body = vec![0; len.map_or(0, |len| len.trim().parse().unwrap())];
+        reader.read_exact(&mut body).unwrap();
+        let (status, body) = if head.starts_with("get /v1/fleet ") {
+            (200, format!("{{\"nodes\":[{{\"id\":\"{}\"}}]}}", NodeId([1; 16])).into_bytes())
+        } else if head.contains("/evidence ") {
+            let body: Value = serde_json::from_slice(&body).unwrap();
+            (200, evidence(body["challenge"].as_str().unwrap().parse().unwrap()))
+        } else {
+            (404, Vec::new())
+        };
+        let head = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n", body.len());
+        if stream.write_all(&[head.into_bytes(), body].concat()).is_err() {
+            return;
+        }
+    }
+}
+
+fn manifest() -> Vec<u8> {
+    let weights = Weights { format: "gguf".to_owned(), sha256: Digest([5; 32]) };
+    ModelManifest {
+        schema: 1,
+        names: vec!["m".to_owned()],
+        weights,
+        tokenizer_sha256: Digest([6; 32]),
+        template_sha256: Digest([7; 32]),
+        numeric_profile: "test".to_owned(),
+    }
+    .encode()
+}
+
+impl Place {
+    /// The policy of this place, for a chat with the model of [`manifest`].
+    fn chat_policy(&self) -> String {
+        let text = fs::read_to_string(self.folder.join("policy.toml")).unwrap();
+        let models = format!("\n[models]\nm = \"sha256:{}\"\n", Sha256::of(&manifest()));
+        fs::write(self.folder.join("chat.toml"), text + &models).unwrap();
+        self.path("chat.toml")
+    }
+
+    /// What a proxy says of the enclave at its start.
+    fn proxy(&self, router: &str, more: &[&str]) -> String {
+        let policy = self.chat_policy();
+        let listen = ["--listen", "127.0.0.1:0"];
+        let arguments = [&["proxy", "--router", router, "--policy", &policy][..], &listen, more];
+        let mut command = self.command(&arguments.concat());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // It is ready when it knows.
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        child.kill().unwrap();
+        let mut said = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        child.wait().unwrap();
+        said
+    }
+
+    fn chat(&self, router: &str, more: &[&str]) -> (i32, String) {
+        let policy = self.chat_policy();
+        let arguments = ["chat", "--router", router, "--policy", &policy, "hello"];
+        let output = self.run(&[&arguments[..], more].concat());
+        (code(&output), said(&output))
+    }
+}
+
+const VERIFIED: &str = "verified enclaves: 1";
+
+/// Evidence that comes without its endorsements is accepted with those of the vendor, which are then kept.
+#[test]
+fn chat_and_proxy_fetch_what_evidence_lacks() {
+    let place = Place::new("chat", Duration::ZERO);
+    let services = place.path("services.toml");
+    let with = ["--services", services.as_str()];
+    let signer = Arc::clone(&place.signer);
+    let router = enclave(move |data| signer(data), &Endorsements::new());
+    let told = place.proxy(&router, &with);
+    assert!(told.contains(VERIFIED), "{told}");
+    let asked = place.asked();
+    assert_eq!(asked.len(), 3, "certificate, chain and list, each once: {asked:?}");
+    // Kept, they do without the vendor.
+    for more in [&with[..], &["--services", &services, "--offline"]] {
+        let told = place.proxy(&router, more);
+        assert!(told.contains(VERIFIED), "{told}");
+    }
+    assert_eq!(place.asked(), Vec::<String>::new());
+    // What there is beyond evidence our enclave cannot do: the failure is another one.
+    let (_, told) = place.chat(&router, &with);
+    assert!(!told.contains("endorsements-unavailable") && told.contains("404"), "{told}");
+}
+
+/// An enclave whose host hands out a list that has ended.
+#[test]
+fn stale_endorsements_are_replaced() {
+    let place = Place::new("stale", Duration::ZERO);
+    let services = place.path("services.toml");
+    let signer = Arc::clone(&place.signer);
+    let router = enclave(move |data| signer(data), &place.stale);
+    assert!(!place.stale.crls().is_empty());
+    let (exit, told) = place.chat(&router, &[]);
+    assert_eq!((exit, told.contains("crl-expired")), (10, true), "the control: {told}");
+    let told = place.proxy(&router, &["--services", &services]);
+    assert!(told.contains(VERIFIED), "{told}");
+    assert_eq!(place.asked(), ["/vcek/v1/Genoa/crl"], "what is good is not asked for");
+}
+
+/// Where nothing comes, the error says what was asked and what to do.
+#[test]
+fn chat_says_what_to_do_where_endorsements_cannot_be_had() {
+    let place = Place::new("unendorsed", Duration::ZERO);
+    let signer = Arc::clone(&place.signer);
+    let router = enclave(move |data| signer(data), &Endorsements::new());
+    let nobody = "[amd]\nurls = [\"http://127.0.0.1:1\"]\n[http]\nattempts = 1\n";
+    fs::write(place.folder.join("nobody.toml"), nobody).unwrap();
+    let (nobody, services) = (place.path("nobody.toml"), place.path("services.toml"));
+    for (arguments, why) in [
+        (&["--services", nobody.as_str()][..], "cannot be reached"),
+        (&["--services", services.as_str(), "--offline"], "network"),
+    ] {
+        let (exit, told) = place.chat(&router, arguments);
+        assert_eq!(exit, 20, "{told}");
+        for word in ["endorsements-unavailable", why, "veritee endorsements bundle", "--services"] {
+            assert!(told.contains(word), "{arguments:?} does not say {word}: {told}");
+        }
+        let told = place.proxy(&router, arguments);
+        assert!(told.contains("endorsements-unavailable") && !told.contains(VERIFIED), "{told}");
+    }
+    assert_eq!(place.asked(), Vec::<String>::new());
+    // Roots of the policy's own: vendors have nothing to say of them, and are not asked.
+    let (exit, told) = place.chat(&router, &[]);
+    assert_eq!((exit, told.contains("vek-missing")), (20, true), "{told}");
+    assert!(!told.contains("asking for"), "{told}");
+    // What was written elsewhere does as well.
+    let (report, bundle) = (place.path("report.bin"), place.path("chain.pem"));
+    let arguments = ["endorsements", "bundle", &report, "--output", &bundle];
+    let output = place.run(&[&arguments[..], &["--services", &services]].concat());
+    assert_eq!(code(&output), 0, "{}", said(&output));
+    let told = place.proxy(&router, &["--endorsements", &bundle, "--services", &nobody]);
+    assert!(told.contains(VERIFIED), "{told}");
+}
+
+/// The same for TDX, and an evaluation that a session rested on is remembered.
+#[test]
+fn a_session_with_tdx_remembers_the_evaluation() {
+    let evaluation = Arc::new(AtomicU32::new(20));
+    let place = Place::intel("tdx-chat", Arc::clone(&evaluation));
+    let services = place.path("services.toml");
+    let signer = Arc::clone(&place.signer);
+    let router = enclave(move |data| signer(data), &Endorsements::new());
+    let told = place.proxy(&router, &["--services", &services]);
+    assert!(told.contains(VERIFIED), "{told}");
+    assert_eq!(place.asked().len(), 4);
+    fs::remove_dir_all(place.folder.join("cache")).unwrap();
+    evaluation.store(19, Ordering::SeqCst);
+    let (exit, told) = place.chat(&router, &["--services", &services]);
+    assert_eq!((exit, told.contains("endorsements-unavailable")), (20, true), "{told}");
+    assert!(told.contains("has the number 19, and 20 was seen before"), "{told}");
 }

@@ -160,7 +160,11 @@ impl Fetcher {
         mode: Mode,
         fetching: Fetching<'_>,
     ) -> Vec<Result<Obtained, Unavailable>> {
-        let each = items.iter().map(|item| self.obtain(item, mode, fetching));
+        // No closure of a borrowed item: whoever runs this elsewhere than here needs one lifetime.
+        let mut each = Vec::with_capacity(items.len());
+        for item in items {
+            each.push(self.obtain(item, mode, fetching));
+        }
         stream::iter(each).buffered(self.config.at_once).collect().await
     }
 
