@@ -10,10 +10,11 @@ use tdx_world::{Case, World, codes, report};
 use verifier::{Code, Severity};
 
 /// A machine whose report of its own is `edit`ed, with the hashes that fit it again.
-fn machine(form: Form, edit: impl Fn(&mut [u8; 1024])) -> Case {
+fn machine(form: Form, version: u16, edit: impl Fn(&mut [u8; 1024])) -> Case {
     let key = TpmKey::generate().unwrap();
     let runtime = azure::runtime_data(&key).unwrap().to_string().into_bytes();
     let mut world = World::new(form);
+    world.tdx.quote.version = version;
     world.tdx.quote.report.report_data = azure::report_data(&runtime);
     world.policy.insert("azure".to_owned(), toml::Table::new().into());
     let quote = world.tdx.quote().unwrap();
@@ -41,24 +42,24 @@ fn machine(form: Form, edit: impl Fn(&mut [u8; 1024])) -> Case {
 
 #[test]
 fn a_quote_of_any_form_must_be_of_the_paravisor_s_report() {
-    for form in [Form::Td10, Form::Td15, Form::Td15Ex] {
-        let outcome = machine(form, |_| ()).judge();
+    for (form, version) in [(Form::Td10, 4), (Form::Td10, 5), (Form::Td15, 5), (Form::Td15Ex, 5)] {
+        let outcome = machine(form, version, |_| ()).judge();
         let said = report(&outcome);
-        assert!(outcome.is_ok(), "{form:?}: {:#?}", said.findings);
+        assert!(outcome.is_ok(), "{form:?}, {version}: {:#?}", said.findings);
         assert_eq!(said.platform, "azure-tdx");
         // The first and the last of what every form has: TEE_TCB_SVN and RTMR3.
         for at in [264, 911] {
-            let outcome = machine(form, |own| own[at] ^= 1).judge();
+            let outcome = machine(form, version, |own| own[at] ^= 1).judge();
             let refused = codes(report(&outcome), Severity::Reject);
-            assert_eq!(refused, [Code::AzureTdReportMismatch], "{form:?} at {at}");
+            assert_eq!(refused, [Code::AzureTdReportMismatch], "{form:?}, {version} at {at}");
         }
         // TEE_TCB_SVN_2 and SERVTD_HASH, which a quote of TDX 1.0 says nothing of.
         for at in [384, 959] {
-            let outcome = machine(form, |own| own[at] ^= 1).judge();
+            let outcome = machine(form, version, |own| own[at] ^= 1).judge();
             let refused = codes(report(&outcome), Severity::Reject);
             let expected = [Code::AzureTdReportMismatch];
             let expected = if form == Form::Td10 { &[][..] } else { &expected };
-            assert_eq!(refused, expected, "{form:?} at {at}");
+            assert_eq!(refused, expected, "{form:?}, {version} at {at}");
         }
     }
 }

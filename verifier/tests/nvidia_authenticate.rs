@@ -16,9 +16,13 @@ use crate::fabric::{Fabric, NOW, codes, each_is_accepted, each_is_refused, repor
 mod fabric;
 
 const HOUR: Duration = Duration::from_hours(1);
+/// `secp256r1`.
+const P256: [u64; 7] = [1, 2, 840, 10_045, 3, 1, 7];
 const COMPOSITE: der::Oid = &[2, 23, 133, 5, 4, 1];
 const TCB_INFO: der::Oid = &[2, 23, 133, 5, 4, 1, 1];
 const EXTENDED_KEY_USAGE: der::Oid = &[2, 5, 29, 37];
+/// Where the length of a `DiceTcbInfo` is: behind its tag, and how many octets the length has.
+const LEN_OF_TCB_INFO: usize = 2;
 
 #[test]
 fn check_1_a_report_is_taken_by_its_lengths() {
@@ -37,6 +41,12 @@ fn check_1_a_report_is_taken_by_its_lengths() {
             }),
             ("a measurement less", &[Code::DeviceMeasurementMissing], &|f| {
                 f.devices[0].report.measurements.pop();
+            }),
+            ("a measurement less that nobody expects", &[Code::DeviceMeasurementMissing], &|f| {
+                f.devices[0].report.measurements.pop();
+                for values in &mut f.reference {
+                    values.measurements.retain(|measurement| measurement.index < 63);
+                }
             }),
             ("no JSON of devices", &[Code::EvidenceMalformed], &|f| {
                 f.edits.push((0, "evidence", None));
@@ -174,6 +184,7 @@ fn check_3_every_certificate_has_its_role() {
         ("a provisioner of another chip", 2, "NVIDIA GB100 Provisioner ICA 1"),
         ("a provisioner without a number", 2, "NVIDIA GH100 Provisioner ICA "),
         ("a provisioner with another number", 2, "NVIDIA GH100 Provisioner ICA x"),
+        ("a provisioner with more than a number", 2, "NVIDIA GH100 Provisioner ICA 1x"),
         ("an identity of another maker", 3, "OTHER GH100 Identity"),
         ("an identity of an unknown chip", 3, "NVIDIA GA100 Identity"),
     ];
@@ -181,6 +192,13 @@ fn check_3_every_certificate_has_its_role() {
         let rename = renamed(*place, common_name);
         each_is_refused(Fabric::hopper, &[(name, is_invalid, &rename)]);
     }
+    each_is_refused(
+        Fabric::hopper,
+        &[("a device of an unknown engine", is_invalid, &|f| {
+            renamed(0, "GH100 A01 PMU FMC LF")(f);
+            renamed(1, "GH100 A01 PMU BROM")(f);
+        })],
+    );
     let unknown = Extension::critical(&[1, 2, 3, 4], vec![5, 0]);
     let profile: &[Code] = &[Code::CertificateProfile];
     each_is_refused(
@@ -209,6 +227,23 @@ fn check_3_every_certificate_has_its_role() {
                 let sha256 = der::object(&[1, 2, 840, 10_045, 4, 3, 2]);
                 f.devices[0].chain[1].algorithm = der::sequence(&[&sha256]);
             }),
+            (
+                "a chip with a key of another curve",
+                &[
+                    Code::CertificateProfile,
+                    Code::CertificateSignatureInvalid,
+                    Code::CertificateExtensionMalformed,
+                ],
+                &|f| {
+                    let (of_keys, curve) =
+                        (der::object(&[1, 2, 840, 10_045, 2, 1]), der::object(&P256));
+                    let point = [&[4][..], &[7; 64]].concat();
+                    f.devices[0].chain[1].spki = der::sequence(&[
+                        &der::sequence(&[&of_keys, &curve]),
+                        &der::bit_string(&point),
+                    ]);
+                },
+            ),
             ("an expired signing key", &[Code::CertificateExpired], &|f| {
                 f.devices[0].chain[0].not_after = NOW.saturating_sub(HOUR);
             }),
@@ -234,6 +269,11 @@ fn check_4_the_signing_key_is_of_the_firmware_that_reports() {
             }),
             ("no firmware", &[Code::DeviceFwidMissing], &|f| {
                 f.devices[0].report.unset(field::FWID);
+            }),
+            ("no firmware, of the first driver that says it", &[Code::DeviceFwidMissing], &|f| {
+                f.devices[0].report.unset(field::FWID);
+                f.devices[0].report.set(field::DRIVER, b"550.54.15\0");
+                f.reference[0].version = "550.54.15".to_owned();
             }),
             ("no extension", extension_missing, &|f| {
                 drop(f.devices[0].chain[0].extensions.pop());
@@ -268,6 +308,17 @@ fn check_4_the_signing_key_is_of_the_firmware_that_reports() {
             ("firmware that can be debugged", &[Code::DeviceDebug], &flags(0x10)),
             ("firmware in recovery", &[Code::DeviceDebug], &flags(0x20)),
             ("firmware that is not secure", &[Code::DeviceDebug], &flags(0x40)),
+            ("a field twice", malformed, &|f| {
+                let last = f.devices[0].chain[0].extensions.last_mut().unwrap();
+                let at = last.value.windows(3).position(|w| w == [0x83, 1, 1]).unwrap();
+                last.value.splice(at..at, [0x83, 1, 1]);
+                last.value[LEN_OF_TCB_INFO] += 3;
+            }),
+            ("a field that is not of the sequence's own", malformed, &|f| {
+                let last = f.devices[0].chain[0].extensions.last_mut().unwrap();
+                let at = last.value.windows(3).position(|w| w == [0x83, 1, 1]).unwrap();
+                last.value[at] = 0x03;
+            }),
             ("fields in another order", malformed, &|f| {
                 let last = f.devices[0].chain[0].extensions.last_mut().unwrap();
                 let at = last.value.windows(3).position(|w| w == [0x83, 1, 1]).unwrap();
@@ -275,7 +326,18 @@ fn check_4_the_signing_key_is_of_the_firmware_that_reports() {
             }),
         ],
     );
-    each_is_accepted(Fabric::blackwell, &[("firmware that is not configured", &[], &flags(0x80))]);
+    each_is_accepted(
+        Fabric::blackwell,
+        &[
+            ("firmware that is not configured", &[], &flags(0x80)),
+            ("firmware of which no flags are said", &[], &|f| {
+                let last = f.devices[0].chain[0].extensions.last_mut().unwrap();
+                let at = last.value.windows(2).rposition(|w| w == [0x87, 5]).unwrap();
+                last.value.drain(at..at + 7);
+                last.value[LEN_OF_TCB_INFO] -= 7;
+            }),
+        ],
+    );
     each_is_accepted(
         Fabric::hopper,
         &[("a driver that does not say", &[Code::DeviceFwidMissing], &|f| {
@@ -295,6 +357,14 @@ fn a_switch_is_who_its_certificate_says() {
             ("another name", &[Code::DeviceIdentityMismatch], &|f| {
                 f.devices[1].report.set(field::PDI, &[1; 8]);
             }),
+            (
+                "no name, and a certificate that gives it none",
+                &[Code::DeviceIdentityMismatch],
+                &|f| {
+                    f.devices[1].report.unset(field::PDI);
+                    f.devices[1].chain[1].serial = vec![0x53; 10];
+                },
+            ),
             ("no name", &[Code::DeviceIdentityMismatch], &|f| {
                 f.devices[1].report.unset(field::PDI);
             }),
@@ -394,6 +464,13 @@ fn check_5_an_answer_is_current_and_to_our_question() {
                     vec![recipe]
                 });
             }),
+            ("from this moment", &[], &|f| {
+                f.change(1, |r| {
+                    r.answers[0].this_update = NOW;
+                    r.produced = NOW;
+                });
+            }),
+            ("to this moment", &[], &|f| f.change(1, |r| r.answers[0].next_update = Some(NOW))),
             ("named by SHA-256", &[], &|f| f.change(1, |r| r.answers[0].sha256 = true)),
             ("two answers in one response", &[], &|f| {
                 f.change(1, |r| {
@@ -432,6 +509,25 @@ fn check_5_an_answer_is_current_and_to_our_question() {
                     vec![held, older]
                 });
             }),
+            ("a hold that is newer and comes later", &[Code::DeviceOnHold], &|f| {
+                f.say(1, |recipe| {
+                    let mut older = recipe.clone();
+                    older.answers[0].this_update = NOW.saturating_sub(HOUR * 2);
+                    let mut held = recipe;
+                    held.answers[0].status = Status::Revoked(Some(6));
+                    vec![older, held]
+                });
+            }),
+            ("a good answer that is over, and newer than a hold", &[Code::OcspExpired], &|f| {
+                f.say(1, |recipe| {
+                    let mut over = recipe.clone();
+                    over.answers[0].next_update = Some(NOW.saturating_sub(HOUR / 2));
+                    let mut held = recipe;
+                    held.answers[0].this_update = NOW.saturating_sub(HOUR * 2);
+                    held.answers[0].status = Status::Revoked(Some(6));
+                    vec![over, held]
+                });
+            }),
             ("a revocation that is over, which there is not", &[Code::DeviceRevoked], &|f| {
                 f.say(1, |recipe| {
                     let mut revoked = recipe.clone();
@@ -452,6 +548,14 @@ fn check_5_who_answers_may_answer() {
         &[
             ("a forged answer", &[Code::OcspSignatureInvalid], &|f| {
                 f.change(1, |r| r.is_forged = true);
+            }),
+            ("a chip that answers for itself", not_authorised, &|f| {
+                let chip = f.devices[0].chain[1].subject.clone();
+                f.change(1, move |r| {
+                    let responder = r.responder.as_mut().unwrap();
+                    responder.0.issuer = chip.clone();
+                    responder.1 = Signer::Chip;
+                });
             }),
             ("an answer of the device's own", not_authorised, &|f| {
                 f.change(1, |r| {
@@ -475,6 +579,12 @@ fn check_5_who_answers_may_answer() {
                 f.change(1, |r| {
                     let unknown = Extension::critical(&[1, 2, 3, 4], vec![5, 0]);
                     r.responder.as_mut().unwrap().0.extensions.push(unknown);
+                });
+            }),
+            ("a responder that is signed as NVIDIA does not", not_authorised, &|f| {
+                f.change(1, |r| {
+                    let sha256 = der::object(&[1, 2, 840, 10_045, 4, 3, 2]);
+                    r.responder.as_mut().unwrap().0.algorithm = der::sequence(&[&sha256]);
                 });
             }),
             ("a responder of yesterday", not_authorised, &|f| {
@@ -516,6 +626,12 @@ fn check_5_who_answers_may_answer() {
                     let responder = r.responder.as_mut().unwrap();
                     responder.0.issuer = root.clone();
                     responder.1 = Signer::Root;
+                });
+            }),
+            ("a responder of this moment", &[], &|f| {
+                f.change(1, |r| {
+                    let responder = &mut r.responder.as_mut().unwrap().0;
+                    (responder.not_before, responder.not_after) = (NOW, NOW);
                 });
             }),
             ("a responder that is named by its key", &[], &|f| f.change(1, |r| r.by_key = true)),

@@ -1,5 +1,6 @@
 //! Runs mutants: each against the tests that reach it, until one fails.
 
+use core::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -164,11 +165,13 @@ impl<'a> Judge<'a> {
             let times = |of: &(String, String), test: usize| {
                 kills.get(of).and_then(|tests| tests.get(&test)).copied().unwrap_or(0)
             };
-            // What caught a neighbour first; then by the time it takes.
+            // What caught a neighbour first; then what is named after the same things; then by the time it takes.
             let rank = |test: usize| {
                 let near =
                     times(&function, test).saturating_mul(8).saturating_add(times(&file, test));
-                (core::cmp::Reverse(near), self.tests.get(test).map(|test| test.took))
+                let test = self.tests.get(test);
+                let named = test.map_or(0, |test| self.named_alike(test, &point.file));
+                (Reverse(near), Reverse(named), test.map(|test| test.took))
             };
             tests.iter().map(|test| (rank(*test), *test)).collect()
         };
@@ -194,6 +197,13 @@ impl<'a> Judge<'a> {
             return Ok((outcome, format!("{program}::{}", test.name)));
         }
         Ok((Outcome::Survived, format!("{} tests reach it", order.len())))
+    }
+
+    /// How much of a file's path is in the names of a test and its program.
+    fn named_alike(&self, test: &Test, file: &str) -> usize {
+        let program = self.programs.get(test.program).map_or("", |program| &program.name);
+        let parts = file.split(['/', '.']).skip(2);
+        parts.filter(|part| program.contains(part) || test.name.contains(part)).count()
     }
 
     /// Whether the test passes; nothing where it does not end.
