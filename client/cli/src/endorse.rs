@@ -105,11 +105,17 @@ async fn bundle(arguments: &Bundle, world: &World, out: &Out) -> Result<ExitCode
 fn status(arguments: &Status, world: &World, out: &Out) -> Result<ExitCode, Failure> {
     let fetcher = fetcher(arguments.services.services.as_deref(), None, world)?;
     let entries = fetcher.status().map_err(|error| unreadable(&error))?;
-    let marks = fetcher.marks().all().map_err(|error| marks_unusable(&error))?;
+    let seen = fetcher.marks().all().map_err(|error| marks_unusable(&error))?;
+    let untrusted = marks(AnchorKind::Untrusted, world)?.all();
+    let untrusted = untrusted.map_err(|error| marks_unusable(&error))?;
     if arguments.json {
         let entries = serde_json::to_value(&entries)
             .map_err(|error| Failure::bug(format!("a status is not JSON: {error}")))?;
-        out.json(json!({ "kept": entries, "evaluation_numbers": marks }))?;
+        out.json(json!({
+            "kept": entries,
+            "evaluation_numbers": seen,
+            "untrusted_evaluation_numbers": untrusted,
+        }))?;
         return Ok(ExitCode::SUCCESS);
     }
     for entry in &entries {
@@ -131,8 +137,13 @@ fn status(arguments: &Status, world: &World, out: &Out) -> Result<ExitCode, Fail
             entry.source,
         ))?;
     }
-    for (item, number) in marks {
+    for (item, number) in seen {
         out.line(format_args!("seen     {item}: evaluation {number}"))?;
+    }
+    for (item, number) in untrusted {
+        out.line(format_args!(
+            "seen     {item}: evaluation {number}, under roots of a policy's own"
+        ))?;
     }
     if entries.is_empty() {
         out.note("nothing is kept");
@@ -143,7 +154,10 @@ fn status(arguments: &Status, world: &World, out: &Out) -> Result<ExitCode, Fail
 /// Who fetches for `veritee verify`, `chat` and `proxy`.
 #[derive(Clone, Debug)]
 pub(crate) struct Online {
+    /// For evidence under the vendors' own roots.
     fetcher: Arc<Fetcher>,
+    /// For evidence under a policy's own, with a memory of its own.
+    untrusted: Arc<Fetcher>,
     mode: Mode,
 }
 
@@ -154,8 +168,13 @@ impl Online {
         offline: bool,
         world: &World,
     ) -> Result<Self, Failure> {
-        let fetcher = Arc::new(fetcher(services, None, world)?);
-        Ok(Self { fetcher, mode: if offline { Mode::Offline } else { Mode::Cached } })
+        let config = config(services, None, world)?;
+        let of = |anchors| fetcher_of(config.clone(), marks(anchors, world)?, world).map(Arc::new);
+        Ok(Self {
+            fetcher: of(AnchorKind::Production)?,
+            untrusted: of(AnchorKind::Untrusted)?,
+            mode: if offline { Mode::Offline } else { Mode::Cached },
+        })
     }
 
     /// A search for what `case` needs beyond what was given; `None` where none of it would answer what
@@ -165,14 +184,19 @@ impl Online {
     /// mirrors that were configured are asked.
     pub(crate) fn hunt(&self, case: &Unendorsed<'_>) -> Option<Hunt> {
         let Unendorsed { evidence, given, policy, report } = *case;
-        let config = self.fetcher.config();
+        let fetcher = match policy.anchors() {
+            AnchorKind::Production => &self.fetcher,
+            AnchorKind::Untrusted => &self.untrusted,
+        };
+        let config = fetcher.config();
         // What is malformed the verifier says better.
         let mut needs = Needs::of(evidence, given, None, config.update()).ok()?;
         if policy.anchors() == AnchorKind::Untrusted {
             needs.items.retain(|item| config.is_mirrored(item.vendor()));
         }
         let helps = needs.items.iter().any(|item| is_missing(item, report));
-        helps.then(|| Hunt { online: self.clone(), needs, obtained: Vec::new() })
+        let (fetcher, mode) = (Arc::clone(fetcher), self.mode);
+        helps.then(|| Hunt { fetcher, mode, needs, obtained: Vec::new() })
     }
 }
 
@@ -184,7 +208,8 @@ impl Endorser for Online {
 
 /// What one evidence needs, and what was fetched of it.
 pub(crate) struct Hunt {
-    online: Online,
+    fetcher: Arc<Fetcher>,
+    mode: Mode,
     needs: Needs,
     obtained: Vec<Obtained>,
 }
@@ -197,9 +222,8 @@ impl Hunt {
         if wanted.is_empty() {
             return Found::default();
         }
-        let Online { fetcher, mode } = &self.online;
         let tell = |step: Step| told(out, &step);
-        let results = fetcher.obtain_all(&wanted, *mode, &tell).await;
+        let results = self.fetcher.obtain_all(&wanted, self.mode, &tell).await;
         let before = self.obtained.len();
         let mut failures = Vec::new();
         for result in results {
@@ -246,7 +270,7 @@ impl Hunt {
             let claimed = report.claims.get(claim).and_then(Value::as_u64);
             // The one that was used may be another's, given beside it.
             if let Some(number) = document.number().filter(|number| claimed == Some(*number)) {
-                self.online.fetcher.marks().raise(item, number)?;
+                self.fetcher.marks().raise(item, number)?;
             }
         }
         Ok(())
@@ -261,7 +285,7 @@ impl Search for Hunt {
 
     fn accepted(&self, report: &Report) -> Result<(), client::Error> {
         self.remember(report).map_err(|error| client::Error::Memory {
-            path: self.online.fetcher.marks().path().display().to_string(),
+            path: self.fetcher.marks().path().display().to_string(),
             why: error.to_string(),
         })
     }
@@ -298,12 +322,21 @@ fn fetcher(
     update: Option<Series>,
     world: &World,
 ) -> Result<Fetcher, Failure> {
-    fetcher_of(config(services, update, world)?, world)
+    fetcher_of(config(services, update, world)?, marks(AnchorKind::Production, world)?, world)
 }
 
-fn fetcher_of(config: Config, world: &World) -> Result<Fetcher, Failure> {
+/// The memory of evaluation numbers. Whoever makes roots of his own makes any number: it must not count
+/// against Intel's.
+fn marks(anchors: AnchorKind, world: &World) -> Result<Marks, Failure> {
+    let folder = world.state()?.join("endorsements");
+    Ok(Marks::in_folder(match anchors {
+        AnchorKind::Production => folder,
+        AnchorKind::Untrusted => folder.join("untrusted"),
+    }))
+}
+
+fn fetcher_of(config: Config, marks: Marks, world: &World) -> Result<Fetcher, Failure> {
     let store = Store::new(world.cache()?.join("endorsements"));
-    let marks = Marks::in_folder(world.state()?.join("endorsements"));
     Fetcher::new(config, store, marks, Arc::new(world.clone()))
         .map_err(|error| Failure::bug(error.to_string()))
 }

@@ -1,7 +1,6 @@
 //! Services that asked to be left alone for a while, remembered for all processes.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -9,7 +8,7 @@ use attestation::{Sha256, UnixTime};
 use http::Uri;
 
 use crate::http::HOLD_MAX;
-use crate::store::Store;
+use crate::store::{Store, read_plain};
 
 /// Until when which service is not asked.
 #[derive(Debug, Default)]
@@ -23,8 +22,9 @@ impl Holds {
             let holds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             holds.get(&origin).copied()
         };
-        let told = fs::read_to_string(path(store, &origin)).ok();
-        let told = told.and_then(|text| text.trim().parse::<UnixTime>().ok());
+        let told = read_plain(&path(store, &origin), LEN_MAX).ok();
+        let told =
+            told.and_then(|text| str::from_utf8(&text).ok()?.trim().parse::<UnixTime>().ok());
         // Whatever a file says: nothing is held for longer than a service may ask.
         known.max(told).map(|until| until.min(now.saturating_add(HOLD_MAX))).filter(|u| *u > now)
     }
@@ -48,3 +48,6 @@ fn origin(url: &str) -> String {
 fn path(store: &Store, origin: &str) -> PathBuf {
     store.folder().join(format!("{}.hold", Sha256::of(origin.as_bytes())))
 }
+
+/// Octets of a note that are read: a moment has fewer.
+const LEN_MAX: u64 = 64;

@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read as _};
+use std::fs::{self, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::item::Item;
-use crate::store::{OsDisk, Store};
+use crate::store::{OsDisk, Store, read_plain};
 
 /// A memory in a folder of its own.
 #[derive(Clone, Debug)]
@@ -98,18 +98,15 @@ impl Marks {
     }
 
     fn read(&self) -> Result<Numbers, MarksUnusable> {
-        let mut text = String::new();
-        match File::open(self.path()) {
-            Ok(file) => file
-                .take(LEN_MAX)
-                .read_to_string(&mut text)
-                .map_err(|error| self.unusable(error))?,
+        let text = match read_plain(&self.path(), LEN_MAX) {
+            Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 return Ok(Numbers { schema: SCHEMA, numbers: BTreeMap::new() });
             }
             Err(error) => return Err(self.unusable(error)),
         };
-        let numbers: Numbers = serde_json::from_str(&text).map_err(|error| self.unusable(error))?;
+        let numbers: Numbers =
+            serde_json::from_slice(&text).map_err(|error| self.unusable(error))?;
         if numbers.schema == SCHEMA {
             Ok(numbers)
         } else {

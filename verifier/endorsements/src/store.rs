@@ -177,10 +177,10 @@ impl Store {
     ) -> io::Result<Vec<Entry>> {
         let mut entries = Vec::new();
         for path in self.files()? {
+            // What cannot be read is damaged, and no reason to say nothing of the others.
             let bytes = match read_file(&path) {
-                Ok(bytes) => bytes,
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
+                read => read.unwrap_or_default(),
             };
             let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
             entries.push(match decode(&bytes) {
@@ -347,8 +347,16 @@ fn decode(bytes: &[u8]) -> Result<Record, Malformed> {
 }
 
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    read_plain(path, FILE_LEN_MAX)
+}
+
+/// The first octets of a plain file: a pipe would never end, and some devices neither.
+pub(crate) fn read_plain(path: &Path, len_max: u64) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it is no plain file"));
+    }
     let mut bytes = Vec::new();
-    File::open(path)?.take(FILE_LEN_MAX).read_to_end(&mut bytes)?;
+    File::open(path)?.take(len_max).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

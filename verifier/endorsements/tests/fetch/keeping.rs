@@ -53,6 +53,41 @@ async fn what_is_kept_is_used_until_a_quarter_is_left() {
     assert_eq!(obtain(&another, &ITEM, Mode::Offline).await.unwrap().origin, Origin::Cache);
 }
 
+/// Whoever can write into the folder makes it useless, and cannot make anybody wait for ever.
+#[tokio::test]
+async fn pipes_and_folders_in_the_cache_are_damaged_files() {
+    let stage = Stage::new("pipes").await;
+    stage.service.always(list(3));
+    stage.obtain(&ITEM).await.unwrap();
+    let kept = stage.folder.files("endorsement").remove(0);
+    let pipe = |path: &Path| {
+        drop(fs::remove_file(path));
+        assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+    };
+    pipe(&kept);
+    fs::create_dir(kept.with_file_name("folder.endorsement")).unwrap();
+    let health = |fetcher: &Fetcher| -> Vec<_> {
+        fetcher.status().unwrap().iter().map(|entry| entry.health).collect()
+    };
+    assert_eq!(health(&stage.another()), [Health::Damaged; 2]);
+    assert_eq!(stage.another().kept().unwrap(), []);
+    let another = stage.another();
+    let offline = obtain(&another, &ITEM, Mode::Offline).await;
+    assert_eq!(offline.unwrap_err().code(), "offline");
+    assert_eq!(obtain(&another, &ITEM, Mode::Cached).await.unwrap().origin, Origin::Network);
+    assert_eq!(obtain(&another, &ITEM, Mode::Cached).await.unwrap().origin, Origin::Cache);
+    // Neither a service's wish nor the memory of numbers is waited for.
+    stage.service.always(Reply::Status(429, vec![("retry-after", "60".to_owned())]));
+    drop(obtain(&stage.another(), &ITEM, Mode::Fresh).await);
+    pipe(&stage.folder.files("hold").remove(0));
+    stage.service.always(list(4));
+    let got = obtain(&stage.another(), &ITEM, Mode::Fresh).await.unwrap();
+    assert_eq!(got.origin, Origin::Network);
+    another.marks().raise(&TCB_INFO, 18).unwrap();
+    pipe(&another.marks().path());
+    assert!(another.marks().all().is_err());
+}
+
 /// A list that is good for years is looked at anew each day; a certificate is not.
 #[tokio::test]
 async fn news_are_fetched_daily_and_certificates_are_not() {
