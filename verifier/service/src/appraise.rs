@@ -1,6 +1,7 @@
 //! One request, from its body to its answer.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -11,7 +12,8 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use serde::{Deserialize, Serialize};
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout};
 use verifier::ear::{self, VerifierId};
@@ -32,7 +34,7 @@ struct Asked<'a> {
     #[serde(borrow)]
     evidence: &'a RawValue,
     /// What counts beside the evidence: PEM, or JSON as its vendor gives it.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "few")]
     endorsements: Vec<&'a RawValue>,
     /// The challenge that the evidence answers, in hex.
     #[serde(borrow)]
@@ -40,6 +42,31 @@ struct Asked<'a> {
     /// The 64 bytes that raw vendor evidence carries, in hex.
     #[serde(borrow)]
     report_data: Option<Cow<'a, str>>,
+}
+
+/// A list that is given up where it gets longer than any: a reference takes more memory than the
+/// three octets of what it may refer to.
+fn few<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<&'de RawValue>, D::Error> {
+    struct Few;
+    impl<'de> Visitor<'de> for Few {
+        type Value = Vec<&'de RawValue>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a list of at most {ENDORSEMENTS_MAX}")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut all = Vec::new();
+            while let Some(item) = list.next_element()? {
+                if all.len() >= ENDORSEMENTS_MAX {
+                    return Err(de::Error::invalid_length(all.len().saturating_add(1), &self));
+                }
+                all.push(item);
+            }
+            Ok(all)
+        }
+    }
+    list.deserialize_seq(Few)
 }
 
 /// What a caller takes.
@@ -193,6 +220,9 @@ fn form(headers: &HeaderMap) -> Result<Form, Problem> {
     });
     form.ok_or(Problem::NotAcceptable)
 }
+
+/// Endorsements of one request: as many as one verdict can take, each alone.
+const ENDORSEMENTS_MAX: usize = 512;
 
 const JSON: &str = "application/json";
 

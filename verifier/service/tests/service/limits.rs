@@ -57,6 +57,8 @@ async fn each_request_that_is_none_is_refused_for_its_reason() {
         (with("endorsements", json!("none")), 400, "request-malformed"),
         (with("endorsements", json!(["none"])), 400, "endorsements-malformed"),
         (with("endorsements", json!([{"a": 1}])), 400, "endorsements-malformed"),
+        (with("endorsements", json!(vec![""; 512])), 400, "endorsements-malformed"),
+        (with("endorsements", json!(vec![""; 513])), 400, "request-malformed"),
         (with("policy", json!("other")), 404, "unknown-policy"),
         (with("policy", json!("../checks")), 404, "unknown-policy"),
         (typed("text/plain"), 415, "media-type"),
