@@ -57,8 +57,8 @@ async fn sev_snp_with_a_servers_devices_answers() {
     let fleet = with_devices(SERVER).await;
     assert_answers(&fleet, "sev-snp").await;
     let client = fleet.client();
-    let claims = client.enclaves().await.unwrap()[0].report().claims.clone();
-    let claims = Value::Object(claims).to_string();
+    let enclaves = client.enclaves().await.unwrap();
+    let claims = serde_json::to_string(&enclaves[0].report().claims).unwrap();
     assert!(claims.contains("HOPPER"), "the verdict tells of the devices: {claims}");
 }
 

@@ -513,7 +513,6 @@ fn enclave(
         let (sealing, manifest) = (SealingKey::new(1, &[7; XWING_PUBLIC_LEN]), manifest());
         let seed = ring::signature::Ed25519KeyPair::from_seed_unchecked(&[9; 32]).unwrap();
         let receipts = ReceiptKey(seed.public_key().as_ref().try_into().unwrap());
-        let minute = Duration::from_mins(1);
         let statement = Statement {
             node_id: NodeId([1; 16]),
             ohttp_keys: Sha256::of(&sealing.encode()),
@@ -523,8 +522,8 @@ fn enclave(
             manifest: Sha256::of(&manifest),
             config: Sha256::of(b""),
             accelerators: None,
-            not_before: now().saturating_sub(minute),
-            not_after: now().saturating_add(10 * minute),
+            not_before: now().saturating_sub(Duration::from_mins(1)),
+            not_after: now().saturating_add(Duration::from_mins(10)),
         };
         let report_data = ReportData::bind(&statement.binding_id(), &Fresh::Challenge(challenge));
         let freshness = FreshnessProof::Challenge { challenge: Digest(challenge.0) };
@@ -573,7 +572,8 @@ fn converse(mut stream: TcpStream, evidence: &dyn Fn(Challenge) -> Vec<u8>) {
             (200, format!("{{\"nodes\":[{{\"id\":\"{}\"}}]}}", NodeId([1; 16])).into_bytes())
         } else if head.contains("/evidence ") {
             let body: Value = serde_json::from_slice(&body).unwrap();
-            (200, evidence(body["challenge"].as_str().unwrap().parse().unwrap()))
+            let challenge = body.get("challenge").and_then(Value::as_str).unwrap();
+            (200, evidence(challenge.parse().unwrap()))
         } else {
             (404, Vec::new())
         };
