@@ -23,7 +23,7 @@ fn machine(form: Form, version: u16, edit: impl Fn(&mut [u8; 1024])) -> Case {
     let mut own = [0; 1024];
     own[0] = 0x81;
     for (at, from, len) in [(264, 0, 120), (512, 120, 400), (128, 520, 64)] {
-        own[at..at + len].copy_from_slice(&body[from..from + len]);
+        own[at..][..len].copy_from_slice(&body[from..][..len]);
     }
     if form >= Form::Td15 {
         own[384..400].copy_from_slice(&body[584..600]);
@@ -31,8 +31,8 @@ fn machine(form: Form, version: u16, edit: impl Fn(&mut [u8; 1024])) -> Case {
     }
     edit(&mut own);
     for (at, from, len) in [(32, 256, 239), (80, 512, 512)] {
-        let hash = Sha384::of(&own[from..from + len]);
-        own[at..at + 48].copy_from_slice(&hash.0);
+        let hash = Sha384::of(&own[from..][..len]);
+        own[at..][..48].copy_from_slice(&hash.0);
     }
     let tpm_quote = QuoteRecipe::new(&[7; 32], &[[0; 32]; 24]).sign(&key).unwrap();
     let hcl = azure::hcl_report(&own, true, &runtime);

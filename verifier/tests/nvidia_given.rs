@@ -139,8 +139,8 @@ fn the_horizon_names_all_that_ends() {
     let mut fabric = Fabric::hopper();
     let hours = |count: u64| NOW.saturating_add(core::time::Duration::from_hours(count));
     // Each ends at a moment of its own.
-    for (place, certificate) in (2..).zip(&mut fabric.devices[0].chain[..4]) {
-        certificate.not_after = hours(place * 24);
+    for (end, certificate) in [48, 72, 96, 120].into_iter().zip(&mut fabric.devices[0].chain[..4]) {
+        certificate.not_after = hours(end);
     }
     fabric.ocsp = Box::new(move |_, place, mut recipe| {
         recipe.answers[0].next_update = Some(hours(place.try_into().unwrap()));
