@@ -9,7 +9,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::bytes::Malformed;
-use crate::{gpu, snp};
+use crate::{gpu, snp, tdx};
 
 /// Longest evidence in any form: a TDX quote with collateral or eight GPUs' reports fit in it.
 pub const LEN_MAX: usize = 4 << 20;
@@ -62,6 +62,8 @@ pub enum EvidenceKind {
     AzureHcl(Vec<u8>),
     /// An Azure HCL report with what the virtual TPM signed (JSON).
     AzureJson,
+    /// Evidence of a platform that is told and not taken apart here, by its name.
+    Foreign(&'static str),
 }
 
 impl EvidenceKind {
@@ -104,7 +106,33 @@ impl EvidenceKind {
         }
         let is_tdx = matches!(bytes.first_chunk(), Some([4 | 5, 0]))
             && bytes.get(4..8) == Some(TEE_TDX.as_slice());
-        is_tdx.then(|| Self::TdxQuote(bytes.to_vec()))
+        if is_tdx {
+            return Some(Self::TdxQuote(bytes.to_vec()));
+        }
+        Self::foreign(bytes).map(Self::Foreign)
+    }
+
+    /// Tells evidence of other platforms, so that who brings it hears that, and not that it is garbage.
+    fn foreign(bytes: &[u8]) -> Option<&'static str> {
+        /// TEE type of SGX; in quotes of version 3 the place is reserved and zero (Intel DCAP Quoting Library API,
+        /// appendix A.4).
+        const TEE_SGX: [u8; 4] = [0; 4];
+        /// `COSE_Sign1` with ECDSA and SHA-384, as AWS Nitro enclaves sign their documents.
+        const NITRO: [u8; 7] = [0x84, 0x44, 0xa1, 0x01, 0x38, 0x22, 0xa0];
+        /// The tag of a token of Arm's confidential compute (draft-ffm-rats-cca-token §3.1).
+        const CCA: [u8; 3] = [0xd9, 0x01, 0x8f];
+        let is_sgx = matches!(bytes.first_chunk(), Some([3..=5, 0]))
+            && bytes.get(4..8) == Some(TEE_SGX.as_slice())
+            && bytes.get(12..28) == Some(tdx::INTEL_QE_VENDOR.as_slice());
+        // A tag may stand before it (RFC 9052 §4.2).
+        let untagged = bytes.strip_prefix(&[0xd2]).unwrap_or(bytes);
+        if is_sgx {
+            Some("sgx")
+        } else if untagged.starts_with(&NITRO) {
+            Some("aws-nitro")
+        } else {
+            bytes.starts_with(&CCA).then_some("arm-cca")
+        }
     }
 
     fn of_json(text: &[u8]) -> Result<Self, Malformed> {

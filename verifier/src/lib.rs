@@ -149,7 +149,8 @@ impl Presented {
         let malformed =
             |malformed: Malformed| ("unknown", Box::new(Finding::malformed(&malformed)));
         let not_supported = |platform: &'static str| {
-            let message = format!("evidence of {platform} is not appraised yet");
+            let message =
+                format!("evidence of {platform} is told by its content, and not appraised");
             let finding = Finding::reject(Code::PlatformNotSupported, message).actual(platform);
             (platform, Box::new(finding))
         };
@@ -211,6 +212,7 @@ impl Presented {
             EvidenceKind::AzureJson => {
                 of_azure(AzureEvidence::parse_json(bytes).map_err(malformed)?)
             }
+            EvidenceKind::Foreign(platform) => Err(not_supported(platform)),
             _ => Err(not_supported("unknown")),
         }
     }

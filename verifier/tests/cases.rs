@@ -7,10 +7,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use attestation::tdx::{QeIdentity, TcbInfo};
 use attestation::{Endorsements, Evidence, Unverified};
 use serde::Deserialize;
 use verifier::{
-    ChainCache, Code, Expectation, Policy, Refused, Severity, Verdict, appraise, appraise_with,
+    ChainCache, Code, Expectation, Policy, Refused, Report, Severity, Verdict, appraise,
+    appraise_with,
 };
 
 #[derive(Deserialize)]
@@ -126,7 +128,211 @@ fn other_quotes_have_the_verdicts_of_their_provenance() {
     assert!(codes.contains(&Code::CertificateNotYetValid), "{codes:?}");
 }
 
-fn rejects(report: &verifier::Report) -> Vec<Code> {
+/// Intel's documents one by one, as its services wrote them, and a quote out of Azure's evidence by itself.
+#[test]
+fn pieces_of_collateral_do_what_collateral_does() {
+    let Some(root) = vectors() else { return };
+    let outdated: &[Code] = &[Code::TcbStatusNotAllowed, Code::AdvisoryNotAllowed];
+    let october = &[
+        "tdx/automata/1025_tcb_info.json",
+        "tdx/automata/1025_qe_identity.json",
+        "tdx/automata/1025_pck_crl.der",
+        "tdx/automata/root_crl.der",
+        "tdx/automata/tcb_signing.der",
+        "tdx/automata/platform_ca.der",
+    ][..];
+    let july = &[
+        "tdx/automata/tcb_info_v3_with_tdx_module.json",
+        "tdx/automata/qe_identity_solana.json",
+        "tdx/automata/tcb_signing.der",
+    ];
+    let granite_rapids = &[
+        "tdx/trustee/tcbInfo.json",
+        "tdx/trustee/enclaveIdentity.json",
+        "tdx/automata/tcb_signing.der",
+    ];
+    let later = &[
+        "tdx/google-v5/tcb_info.json",
+        "tdx/tinfoil-collateral/qe_identity.json",
+        "tdx/automata/tcb_signing.der",
+    ];
+    let assembled = &["tdx/assembled/automata-oct25-00806F05.collateral.json"][..];
+    // The first two are one quote, in hex and in octets.
+    for (quote, given, at, expected) in [
+        ("tdx/automata/quotev4.hex", october, "2025-11-01T12:26:40Z", outdated),
+        ("tdx/automata/quote_tdx_solana.bin", october, "2025-11-01T12:26:40Z", outdated),
+        ("tdx/automata/quote_tdx_solana.bin", july, "2025-07-20T00:00:00Z", outdated),
+        (
+            "tdx/trustee/tdx_quote_6.dat",
+            granite_rapids,
+            "2025-11-15T00:00:00Z",
+            &[Code::TcbStatusNotAllowed],
+        ),
+        // The document is of February.
+        ("tdx/google-v5/quote.bin", later, "2026-01-27T15:55:00Z", &[Code::TcbInfoNotYetValid]),
+        (
+            "azure/tdx-trustee/td-quote.bin",
+            assembled,
+            "2025-11-01T12:26:40Z",
+            &[Code::TdSeptVeDisable, Code::TcbStatusNotAllowed, Code::AdvisoryNotAllowed],
+        ),
+    ] {
+        let keys = "[tdx]\nmin_tcb_evaluation = 17\nrevocation = \"if-present\"";
+        let report =
+            judge(&root, quote, given, at, &evaluation(Some(&toml::from_str(keys).unwrap())));
+        assert_eq!(rejects(&report), sorted(expected), "{quote} {at}: {:#?}", report.findings);
+    }
+}
+
+/// Intel's sample has certificates in DER where every quoting service writes PEM, and versions of components that do not fit
+/// the octet that they have: nothing of it is half believed, under its own root either.
+#[test]
+fn intels_sample_is_not_what_its_specification_says() {
+    let Some(root) = vectors() else { return };
+    let folder = root.join("tdx/intel-qvl-sample");
+    let file = |name: &str| fs::read(folder.join(name)).unwrap();
+    let text = EVALUATION.replace("schema = 1", "schema = 1\nanchors.tdx = [\"root.pem\"]");
+    let policy = Policy::parse(&text, &|_| Ok(file("trustedRootCaCert.pem"))).unwrap();
+    let given = ["tdx/intel-qvl-sample"];
+    let at = "2023-01-01T00:00:00Z";
+    let report = judge(&root, "tdx/intel-qvl-sample/quote.dat", &given, at, &policy);
+    assert_eq!(
+        (report.verdict, rejects(&report)),
+        (Verdict::Malformed, vec![Code::EvidenceMalformed])
+    );
+    let why = "chain of the PCK is not PEM of certificates";
+    assert!(report.findings.iter().any(|finding| finding.message.contains(why)), "{report:#?}");
+    // What lies beside it is read, and its TCB Info is none.
+    let files = ["intermediateCaCrl.der", "pckCert.pem", "pckSignChain.pem", "rootCaCrl.der"];
+    for name in files.into_iter().chain(["tcbSignChain.pem", "qeIdentity.json", "tcbInfo.json"]) {
+        Endorsements::new().add(&file(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+    assert!(TcbInfo::parse(file("tcbInfo.json").trim_ascii()).is_err());
+    assert!(QeIdentity::parse(file("qeIdentity.json").trim_ascii()).is_ok());
+}
+
+/// One chip's certificate, and two in which something was changed.
+#[test]
+fn a_changed_certificate_certifies_nothing() {
+    let Some(root) = vectors() else { return };
+    let keys = toml::from_str("[sev-snp]\nproducts = [\"milan\"]").unwrap();
+    let policy = evaluation(Some(&keys));
+    let changed = &[
+        Code::CertificateSignatureInvalid,
+        Code::SignatureInvalid,
+        Code::ChipIdMismatch,
+        Code::ReportedTcbMismatch,
+    ][..];
+    for (name, expected) in [
+        // A report of version 2 cannot say whether memory was checked for aliases.
+        ("vcek.der", &[Code::PlatformAliasCheck][..]),
+        ("vcek-invalid-new.der", changed),
+        ("vcek-invalid-legacy.der", changed),
+    ] {
+        let given = [&format!("snp/milan-trustee-vcek/{name}")[..], "snp/builtin-ark-ask"];
+        let report = "snp/milan-trustee-vcek/report.bin";
+        let report = judge(&root, report, &given, "2024-06-01T00:00:00Z", &policy);
+        assert_eq!(rejects(&report), sorted(expected), "{name}: {:#?}", report.findings);
+    }
+}
+
+/// Nothing in the folder of vectors is passed over: a test names it, or its folder, or it is told here why not.
+#[test]
+fn every_vector_is_looked_at() {
+    let Some(root) = vectors() else { return };
+    let mut sources = fs::read_to_string(root.join("cases.toml")).unwrap();
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for folder in ["attestation", "verifier", "client", "tests"] {
+        read_tests(&repository.join(folder), &mut sources);
+    }
+    let mut files = Vec::new();
+    list(&root, &mut files);
+    let mut apart = APART.map(|(prefix, _)| (prefix, 0));
+    for file in files {
+        let path = file.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
+        if folder.is_empty() || folder == "engine" || name == "PROVENANCE.md" {
+            continue;
+        }
+        let is_named = sources.contains(name) || sources.contains(&format!("\"{folder}\""));
+        let known = apart.iter_mut().find(|(prefix, _)| path.starts_with(prefix));
+        assert!(is_named || known.is_some(), "{path}: no test looks at it, and nobody says why");
+        if let Some((_, count)) = known {
+            *count += 1;
+        }
+    }
+    for (prefix, count) in apart {
+        assert!(count > 0, "{prefix} is not there any more");
+    }
+}
+
+/// Vectors that no test names, and why.
+const APART: [(&str, &str); 16] = [
+    ("azure/kinvolk/akpub.pem", "a key that the report beside it carries"),
+    ("azure/kinvolk/certs.pem", "AMD's chain, which is built in"),
+    ("azure/kinvolk/var-data.bin", "a part of the report beside it"),
+    ("azure/snp-trustee/tpm-quote", "a part of the evidence beside it"),
+    ("azure/snp-trustee/vcek-genoa.pem", "a part of the evidence beside it"),
+    ("azure/tdx-trustee/tpm-quote", "a part of the evidence beside it"),
+    ("eventlog/go-eventlog/cos-113-intel-tdx.table.bin", "an ACPI table: where a log lies"),
+    ("eventlog/go-tpm-tools/tdxReportData.bin", "what a guest had signed; the report is not here"),
+    ("eventlog/trustee-ccel/CCEL_", "logs, which are named, and what another tool says of them"),
+    ("nvidia/nvtrust/verifier_", "roots, which are built in"),
+    (
+        "nvidia/sdk-unit/",
+        "reports by names that `nvidia_vectors.rs` joins, and what other tools say of them",
+    ),
+    ("nvidia/trustee/hopper", "reports, which are named, and what another tool says of one"),
+    ("snp/turin-virtee/", "a chip's certificate and its chain; no report of it is here"),
+    (
+        "tdx/google-ccel-cos113/",
+        "a table, a nonce of zeros and a report that only its machine can check",
+    ),
+    ("tdx/tinfoil-collateral/", "a folder that is given as a whole"),
+    ("tdx/trustee/parse_tdx_claims_expected.json", "what another tool says of a quote"),
+];
+
+/// Adds the text of every test and program below a folder.
+fn read_tests(folder: &Path, text: &mut String) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            read_tests(&path, text);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+fn list(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            list(&path, files);
+        } else {
+            files.push(path);
+        }
+    }
+}
+
+fn judge(root: &Path, evidence: &str, given: &[&str], at: &str, policy: &Policy) -> Report {
+    let evidence = fs::read(root.join(evidence)).unwrap();
+    let evidence = Unverified::new(Evidence::from_wire(evidence));
+    let given: Vec<String> = given.iter().map(|path| (*path).to_owned()).collect();
+    let given = endorsements(root, &given);
+    match appraise(policy, &evidence, &given, &Expectation::cached(), at.parse().unwrap()) {
+        Ok(result) => result.report().clone(),
+        Err(refused) => refused.report().clone(),
+    }
+}
+
+fn sorted(codes: &[Code]) -> Vec<Code> {
+    let mut codes = codes.to_vec();
+    codes.sort_unstable();
+    codes
+}
+
+fn rejects(report: &Report) -> Vec<Code> {
     let refusing = report.findings.iter().filter(|finding| finding.severity == Severity::Reject);
     let mut codes: Vec<_> = refusing.map(|finding| finding.code).collect();
     codes.sort_unstable();
@@ -195,20 +401,20 @@ fn run(root: &Path, case: &Case) -> Result<verifier::AttestationResult, Refused>
     cold
 }
 
+/// The policy that the head of `cases.toml` describes.
+const EVALUATION: &str = r#"
+schema = 1
+name = "evaluation"
+version = 1
+purpose = "evaluation"
+freshness = { evidence = "cached", max_age = "1h", binding = "if-present" }
+sev-snp = { measurements = "any", revocation = "if-present" }
+tdx = { mr_td = "any", rtmr0 = "any", rtmr1 = "any", rtmr2 = "any", rtmr3 = "any", mr_config_id = "any", mr_owner = "any", tcb_status = ["up-to-date"] }
+"#;
+
 /// The policy that the head of `cases.toml` describes, with the case's own keys on top.
 fn evaluation(overrides: Option<&toml::Table>) -> Policy {
-    let mut policy: toml::Table = toml::from_str(
-        r#"
-        schema = 1
-        name = "evaluation"
-        version = 1
-        purpose = "evaluation"
-        freshness = { evidence = "cached", max_age = "1h", binding = "if-present" }
-        sev-snp = { measurements = "any", revocation = "if-present" }
-        tdx = { mr_td = "any", rtmr0 = "any", rtmr1 = "any", rtmr2 = "any", rtmr3 = "any", mr_config_id = "any", mr_owner = "any", tcb_status = ["up-to-date"] }
-        "#,
-    )
-    .unwrap();
+    let mut policy: toml::Table = toml::from_str(EVALUATION).unwrap();
     for (section, keys) in overrides.into_iter().flatten() {
         let section = policy[section].as_table_mut().unwrap();
         section.extend(keys.as_table().unwrap().clone());

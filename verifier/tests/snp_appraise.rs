@@ -4,10 +4,11 @@
 mod world;
 
 use attestation::snp::Product;
+use attestation::{Evidence, Unverified};
 use sim::report::KEY_AUTHOR;
 use toml::Value;
-use verifier::Code;
-use world::{World, each_is_accepted, each_is_refused};
+use verifier::{Code, Severity, Verdict, appraise};
+use world::{World, codes, each_is_accepted, each_is_refused};
 
 fn genoa() -> World {
     World::new(Product::Genoa)
@@ -399,6 +400,40 @@ fn check_20_whose_chip_and_which_product() {
             w.set("sev-snp", "chips", words(&[&short]));
         })],
     );
+}
+
+/// Evidence of other makers' platforms, by its first octets: a verdict, and none that says that it is garbage.
+#[test]
+#[expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may fail anywhere")]
+fn a_platform_that_is_not_appraised_is_told() {
+    let mut sgx = [vec![3, 0, 2, 0], vec![0; 8]].concat();
+    sgx.extend(attestation::tdx::INTEL_QE_VENDOR);
+    sgx.resize(1116, 7);
+    let nitro = [&[0x84, 0x44, 0xa1, 0x01, 0x38, 0x22, 0xa0][..], &[0x59; 900]].concat();
+    let tagged = [&[0xd2][..], &nitro].concat();
+    let cca = [&[0xd9, 0x01, 0x8f, 0xa2][..], &[7; 600]].concat();
+    let judge = |wire: Vec<u8>| {
+        let world = World::new(Product::Genoa);
+        let evidence = Unverified::new(Evidence::from_wire(wire));
+        let (policy, given) = (world.parsed_policy(), world.endorsements());
+        let outcome = appraise(&policy, &evidence, &given, &world.expectation, world.now);
+        outcome.unwrap_err().report().clone()
+    };
+    for (platform, wire) in
+        [("sgx", &sgx), ("aws-nitro", &nitro), ("aws-nitro", &tagged), ("arm-cca", &cca)]
+    {
+        for wire in [wire.clone(), hex::encode(wire).into_bytes()] {
+            let said = judge(wire);
+            assert_eq!((said.verdict, said.platform), (Verdict::Rejected, platform));
+            assert_eq!(codes(&said, Severity::Reject), [Code::PlatformNotSupported]);
+            assert!(said.claims.is_empty(), "{:?}", said.claims);
+        }
+    }
+    // The same with one octet changed is evidence of nothing.
+    for (at, mut wire) in [(12, sgx), (3, nitro), (2, cca)] {
+        wire[at] ^= 1;
+        assert_eq!(codes(&judge(wire), Severity::Reject), [Code::EvidenceMalformed]);
+    }
 }
 
 #[test]

@@ -139,6 +139,15 @@ fn evidence(kind: EvidenceKind, bytes: &[u8]) -> Result<(Kind, Sheet), Malformed
             let evidence = AzureEvidence::parse_json(bytes)?;
             (Kind("azure-evidence", "Azure evidence"), boot::azure(&evidence)?)
         }
+        EvidenceKind::Foreign(platform) => {
+            let mut sheet = Sheet::new();
+            sheet.row("platform", platform);
+            sheet.row(
+                "note",
+                "told by its first octets; this version neither reads nor appraises it",
+            );
+            (Kind("foreign", "Evidence of another platform"), sheet)
+        }
         _ => return Err(Malformed::invalid("evidence", "is of a kind that is not laid out")),
     })
 }

@@ -60,7 +60,9 @@ impl Needs {
             EvidenceKind::NvidiaReport(_) => {
                 needs.note("a report without its chain does not say whose status to ask for");
             }
-            _ => needs.note("the evidence is of a kind whose needs this version cannot tell"),
+            EvidenceKind::Foreign(_) | _ => {
+                needs.note("the evidence is of a kind whose needs this version cannot tell");
+            }
         }
         Ok(needs)
     }
