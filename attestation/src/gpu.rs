@@ -21,7 +21,6 @@
 //! The opaque data are fields of type 2, length 2 and value, all little-endian; see [`Opaque`].
 
 use core::fmt;
-use std::collections::BTreeMap;
 
 use crate::bytes::{Malformed, Reader};
 use crate::digest::Sha384;
@@ -103,8 +102,43 @@ impl fmt::Display for Architecture {
 pub struct GpuReport {
     bytes: Vec<u8>,
     nonce: [u8; 32],
-    measurements: BTreeMap<u8, Sha384>,
+    measurements: Measurements,
     opaque: Opaque,
+}
+
+/// A report's measurements by index, each index once.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Measurements(Vec<(u8, Sha384)>);
+
+impl Measurements {
+    /// Sorts them; none where an index is there twice.
+    fn of(mut all: Vec<(u8, Sha384)>) -> Option<Self> {
+        // Devices write them in order.
+        all.sort_unstable_by_key(|(index, _)| *index);
+        let is_rising = all.is_sorted_by(|(one, _), (next, _)| one < next);
+        is_rising.then_some(Self(all))
+    }
+
+    /// How many there are.
+    pub const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The one with this index.
+    pub fn get(&self, index: u8) -> Option<&Sha384> {
+        let at = self.0.binary_search_by_key(&index, |(index, _)| *index).ok()?;
+        self.0.get(at).map(|(_, digest)| digest)
+    }
+
+    /// All of them, by rising index.
+    pub fn iter(&self) -> impl Iterator<Item = (u8, &Sha384)> {
+        self.0.iter().map(|(index, digest)| (*index, digest))
+    }
 }
 
 impl GpuReport {
@@ -154,7 +188,7 @@ impl GpuReport {
     }
 
     /// The measurements by index, from one.
-    pub const fn measurements(&self) -> &BTreeMap<u8, Sha384> {
+    pub const fn measurements(&self) -> &Measurements {
         &self.measurements
     }
 
@@ -186,8 +220,10 @@ fn request(r: &mut Reader<'_>) -> Result<[u8; 32], Malformed> {
 }
 
 /// Reads the measurement blocks, all of them.
-fn record(r: &mut Reader<'_>, blocks: u8) -> Result<BTreeMap<u8, Sha384>, Malformed> {
-    let mut measurements = BTreeMap::new();
+fn record(r: &mut Reader<'_>, blocks: u8) -> Result<Measurements, Malformed> {
+    const TWICE: Malformed =
+        Malformed::invalid("measurement", "has index zero, or another's index");
+    let mut measurements = Vec::with_capacity(usize::from(blocks));
     for _ in 0..blocks {
         let index = r.u8()?;
         let specification = r.u8()?;
@@ -197,11 +233,12 @@ fn record(r: &mut Reader<'_>, blocks: u8) -> Result<BTreeMap<u8, Sha384>, Malfor
         if (specification, size, digest_size) != (DMTF, BLOCK_LEN, DIGEST_LEN) || kind & RAW != 0 {
             return Err(Malformed::invalid("measurement", "is no SHA-384 digest in DMTF's form"));
         }
-        if index == 0 || measurements.insert(index, crate::Digest(r.array()?)).is_some() {
-            return Err(Malformed::invalid("measurement", "has index zero, or another's index"));
+        if index == 0 {
+            return Err(TWICE);
         }
+        measurements.push((index, crate::Digest(r.array()?)));
     }
-    Ok(measurements)
+    Measurements::of(measurements).ok_or(TWICE)
 }
 
 const WHAT: &str = "device report";
@@ -266,7 +303,10 @@ mod tests {
         assert_eq!((report.as_bytes(), report.nonce()), (&bytes[..], &[7; 32]));
         let (signed, signature) = report.signed().unwrap();
         assert_eq!((signed.len(), signature), (bytes.len() - 96, &[0x5a; 96]));
-        assert_eq!(report.measurements().keys().copied().collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(
+            report.measurements().iter().map(|(index, _)| index).collect::<Vec<_>>(),
+            [1, 2]
+        );
         let opaque = report.opaque();
         assert_eq!(opaque.driver(), Some("550.90.07"));
         assert_eq!(opaque.vbios().as_deref(), Some("96.00.9F.00.01"));

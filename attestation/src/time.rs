@@ -3,8 +3,8 @@ use core::str::FromStr;
 use core::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use time::{Date, Month, OffsetDateTime};
 
 use crate::bytes::Malformed;
 
@@ -22,6 +22,18 @@ impl UnixTime {
     /// A point in time, from seconds since the epoch; later than [`END`](Self::END) becomes it.
     pub const fn from_secs(secs: u64) -> Self {
         Self(if secs > END { END } else { secs })
+    }
+
+    /// A moment of UTC, by year, month and day and by hour, minute and second; none where there is no such
+    /// moment, or it is before 1970.
+    pub fn from_utc(
+        (year, month, day): (u16, u8, u8),
+        (hour, minute, second): (u8, u8, u8),
+    ) -> Option<Self> {
+        let month = Month::try_from(month).ok()?;
+        let date = Date::from_calendar_date(i32::from(year), month, day).ok()?;
+        let moment = date.with_hms(hour, minute, second).ok()?.assume_utc();
+        u64::try_from(moment.unix_timestamp()).ok().map(Self::from_secs)
     }
 
     /// Seconds since the epoch.
@@ -87,5 +99,30 @@ mod tests {
         }
         assert!("2026-11-23".parse::<UnixTime>().is_err());
         assert!("1969-12-31T23:59:59Z".parse::<UnixTime>().is_err());
+    }
+
+    #[test]
+    fn the_calendar_says_the_same() {
+        let parsed = |text: &str| text.parse::<UnixTime>().ok();
+        for (date, clock, text) in [
+            ((1970, 1, 1), (0, 0, 0), "1970-01-01T00:00:00Z"),
+            ((2028, 2, 29), (23, 59, 59), "2028-02-29T23:59:59Z"),
+            ((9999, 12, 31), (23, 59, 59), "9999-12-31T23:59:59Z"),
+        ] {
+            assert!(parsed(text).is_some());
+            assert_eq!(UnixTime::from_utc(date, clock), parsed(text));
+        }
+        for (date, clock) in [
+            ((1969, 12, 31), (23, 59, 59)),
+            ((2027, 2, 29), (0, 0, 0)),
+            ((2027, 0, 1), (0, 0, 0)),
+            ((2027, 13, 1), (0, 0, 0)),
+            ((2027, 1, 0), (0, 0, 0)),
+            ((2027, 1, 1), (24, 0, 0)),
+            ((2027, 1, 1), (0, 60, 0)),
+            ((2027, 1, 1), (0, 0, 60)),
+        ] {
+            assert_eq!(UnixTime::from_utc(date, clock), None, "{date:?} {clock:?}");
+        }
     }
 }

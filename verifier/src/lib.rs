@@ -279,7 +279,7 @@ impl<'a> Appraisal<'a> {
         }
         let mut devices = Devices::default();
         let has_gpus = accelerators.as_ref().is_some_and(Accelerators::has_gpus);
-        if let Some(accelerators) = &accelerators {
+        if let Some(accelerators) = accelerators {
             devices = self.accelerators(accelerators, context);
         }
         // Without a CPU it is some other devices that somebody asks about.
@@ -340,10 +340,10 @@ impl<'a> Appraisal<'a> {
     }
 
     /// Judges accelerators, beside a CPU or alone.
-    fn accelerators(&mut self, accelerators: &Accelerators, context: Context<'_>) -> Devices {
+    fn accelerators(&mut self, accelerators: Accelerators, context: Context<'_>) -> Devices {
         let Accelerators { devices, asked } = accelerators;
-        let authentic = nvidia::authenticate(devices, asked, context, &mut self.findings);
-        let presented = appraise::nvidia::Presented::of(devices);
+        let presented = appraise::nvidia::Presented::of(&devices);
+        let authentic = nvidia::authenticate(devices, &asked, context, &mut self.findings);
         appraise::nvidia::not_evaluated(&authentic, presented, &mut self.findings);
         let mut horizon = Horizon::default();
         for device in &authentic {

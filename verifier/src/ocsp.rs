@@ -23,8 +23,6 @@ const CERTIFICATES_MAX: usize = 4;
 /// A response, parsed and not yet believed.
 #[derive(Debug)]
 pub(crate) struct Response<'a> {
-    /// The digest of all of it.
-    pub(crate) digest: Sha256,
     /// The bytes that are signed.
     tbs: &'a [u8],
     signature: &'a [u8],
@@ -125,11 +123,10 @@ impl<'a> Response<'a> {
                 (certificates.len() <= CERTIFICATES_MAX).then_some(())?;
             }
         }
-        Self::read_tbs(der, tbs, (signed, signature), certificates)
+        Self::read_tbs(tbs, (signed, signature), certificates)
     }
 
     fn read_tbs(
-        der: &'a [u8],
         tbs: &'a [u8],
         (signed, signature): (&'a [u8], &'a [u8]),
         certificates: Vec<Certificate<'a>>,
@@ -158,16 +155,7 @@ impl<'a> Response<'a> {
             (answers.len() <= ITEMS_MAX).then_some(())?;
         }
         let produced = time(produced)?;
-        Some(Self {
-            digest: Sha256::of(der),
-            tbs: signed,
-            signature,
-            responder,
-            produced,
-            nonce,
-            answers,
-            certificates,
-        })
+        Some(Self { tbs: signed, signature, responder, produced, nonce, answers, certificates })
     }
 
     /// Whether the response says that this certificate's owner signed it.
@@ -313,12 +301,9 @@ fn time(contents: &[u8]) -> Option<UnixTime> {
     let text = core::str::from_utf8(contents).ok()?;
     let digits = text.strip_suffix('Z').filter(|digits| digits.len() == 14)?;
     digits.bytes().all(|byte| byte.is_ascii_digit()).then_some(())?;
-    let part = |from: usize, to: usize| digits.get(from..to).unwrap_or_default();
-    let (date, clock) = (
-        format!("{}-{}-{}", part(0, 4), part(4, 6), part(6, 8)),
-        format!("{}:{}:{}", part(8, 10), part(10, 12), part(12, 14)),
-    );
-    format!("{date}T{clock}Z").parse().ok()
+    let two = |at: usize| digits.get(at..at.saturating_add(2))?.parse().ok();
+    let year = digits.get(..4)?.parse().ok()?;
+    UnixTime::from_utc((year, two(4)?, two(6)?), (two(8)?, two(10)?, two(12)?))
 }
 
 const SUCCESS: u8 = 0;

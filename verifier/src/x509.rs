@@ -25,7 +25,7 @@ use der::{
 use extensions::Extensions;
 
 /// A certificate, parsed and not yet believed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Certificate<'a> {
     /// The whole certificate.
     pub(crate) der: &'a [u8],

@@ -107,14 +107,18 @@ fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, Malformed> {
     const BAD: Malformed = Malformed::invalid(WHAT, "has a chain that is not certificates in PEM");
     let mut rest = core::str::from_utf8(pem).map_err(|_| BAD)?.trim_ascii();
     let mut chain = Vec::new();
+    let mut compact = String::new();
     while !rest.is_empty() {
         let body = rest.strip_prefix("-----BEGIN CERTIFICATE-----").ok_or(BAD)?;
-        let (body, after) = body.split_once("-----END CERTIFICATE-----").ok_or(BAD)?;
-        let body: Vec<u8> = body.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+        // No base64 has a dash.
+        let (body, after) = body.split_at(body.find('-').ok_or(BAD)?);
+        let after = after.strip_prefix("-----END CERTIFICATE-----").ok_or(BAD)?;
         if chain.len() >= CERTIFICATES_MAX {
             return Err(Malformed::TooLong { what: WHAT, limit: CERTIFICATES_MAX });
         }
-        chain.push(STANDARD.decode(body).map_err(|_| BAD)?);
+        compact.clear();
+        compact.extend(body.split_ascii_whitespace());
+        chain.push(STANDARD.decode(&compact).map_err(|_| BAD)?);
         rest = after.trim_ascii_start();
     }
     Ok(chain)

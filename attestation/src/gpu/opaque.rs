@@ -19,6 +19,7 @@
 //! open-source tools, and was checked against genuine reports.
 
 use core::fmt;
+use core::ops::Range;
 use std::collections::BTreeMap;
 
 use crate::bytes::{Malformed, Reader};
@@ -26,7 +27,11 @@ use crate::digest::Digest;
 
 /// The opaque data: each field once.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Opaque(BTreeMap<u16, Vec<u8>>);
+pub struct Opaque {
+    bytes: Vec<u8>,
+    /// Where the value of each field is.
+    fields: BTreeMap<u16, Range<usize>>,
+}
 
 /// The name that the fabric knows a device by, in the order of its certificate.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -76,11 +81,13 @@ impl Opaque {
         while !r.is_empty() {
             let kind = r.u16_le()?;
             let len = usize::from(r.u16_le()?);
-            if fields.insert(kind, r.take(len)?.to_vec()).is_some() {
+            r.take(len)?;
+            let end = bytes.len().saturating_sub(r.remaining());
+            if fields.insert(kind, end.saturating_sub(len)..end).is_some() {
                 return Err(Malformed::invalid(WHAT, "have a field twice"));
             }
         }
-        let opaque = Self(fields);
+        let opaque = Self { bytes: bytes.to_vec(), fields };
         opaque.check()?;
         Ok(opaque)
     }
@@ -114,12 +121,12 @@ impl Opaque {
 
     /// All fields by type, those too that have no name.
     pub fn fields(&self) -> impl Iterator<Item = (u16, &[u8])> {
-        self.0.iter().map(|(kind, value)| (*kind, value.as_slice()))
+        self.fields.iter().filter_map(|(kind, at)| Some((*kind, self.bytes.get(at.clone())?)))
     }
 
     /// The value of a field, where it is there.
     pub fn field(&self, kind: u16) -> Option<&[u8]> {
-        self.0.get(&kind).map(Vec::as_slice)
+        self.bytes.get(self.fields.get(&kind)?.clone())
     }
 
     /// The driver's version; a switch has none.

@@ -3,12 +3,15 @@
 
 use std::borrow::Cow;
 
+use attestation::endorsements::Kind;
 use attestation::gpu::{Architecture, DeviceEvidence, GpuReport, Pdi};
 use attestation::{Digest, Endorsements, Sha256, UnixTime};
 
 use super::Context;
 use super::given;
+use crate::crypto::P384_POINT_LEN;
 use crate::finding::{Code, Finding};
+use crate::ocsp::Response;
 use crate::policy::{DevicePolicy, Policy};
 use crate::result::Horizon;
 use crate::x509::Certificate;
@@ -80,14 +83,18 @@ struct Inputs<'a> {
     pool: &'a [Certificate<'a>],
     /// The policy's roots.
     anchors: &'a [Certificate<'a>],
-    responses: &'a [crate::ocsp::Response<'a>],
+    responses: &'a [Given<'a>],
     signatures: &'a Signatures<'a>,
-    /// What was said of certificates of devices before this one.
-    said: &'a ocsp::Known,
     /// What the device must have signed, where that is known.
     nonce: Option<&'a [u8; 32]>,
     /// The nonce that the OCSP responses must repeat, where that is known.
     ocsp_nonce: Option<&'a [u8; 32]>,
+}
+
+/// An OCSP response and its digest.
+struct Given<'a> {
+    response: Response<'a>,
+    digest: Sha256,
 }
 
 /// What is asked of all devices alike.
@@ -99,13 +106,43 @@ pub(crate) struct Asked {
     pub(crate) ocsp_nonce: Option<[u8; 32]>,
 }
 
-/// The devices that are authentic, and whether all are. All checks of each run.
+/// The devices that are authentic. All checks of each run.
 pub(crate) fn authenticate(
-    evidence: &[DeviceEvidence],
+    evidence: Vec<DeviceEvidence>,
     asked: &Asked,
     context: Context<'_>,
     findings: &mut Vec<Finding>,
 ) -> Vec<AuthenticDevice> {
+    let found = verify(&evidence, asked, context, findings);
+    let devices = evidence.into_iter().zip(found).filter_map(|(evidence, found)| {
+        let Found { name, identity, horizon } = found?;
+        Some(AuthenticDevice(Device { name, report: evidence.report, identity, horizon }))
+    });
+    devices.collect()
+}
+
+/// What is known of a device that is authentic, beside its report.
+struct Found {
+    name: String,
+    identity: Identity,
+    horizon: Horizon,
+}
+
+/// What was good of the device before: others share the authorities above its chip, so that these are looked
+/// at once.
+struct Before<'a> {
+    chain: chain::Chain<'a>,
+    authorities_hold: bool,
+    /// Until when what is said of each role's certificate is good.
+    said: ocsp::Good,
+}
+
+fn verify(
+    evidence: &[DeviceEvidence],
+    asked: &Asked,
+    context: Context<'_>,
+    findings: &mut Vec<Finding>,
+) -> Vec<Option<Found>> {
     let pool = if evidence.iter().any(|device| device.chain.is_empty()) {
         given::certificates(context.endorsements, findings)
     } else {
@@ -115,9 +152,9 @@ pub(crate) fn authenticate(
         context.policy.anchors.nvidia().filter_map(|der| Certificate::parse(der).ok()).collect();
     let responses = responses(context.endorsements, findings);
     let signatures = Signatures::new(&context.chains.nvidia);
-    let said = ocsp::Known::default();
     let mut names = Names::default();
-    let mut authentic = Vec::new();
+    let mut before = None;
+    let mut all = Vec::with_capacity(evidence.len());
     for evidence in evidence {
         let inputs = Inputs {
             context,
@@ -126,13 +163,12 @@ pub(crate) fn authenticate(
             anchors: &anchors,
             responses: &responses,
             signatures: &signatures,
-            said: &said,
             nonce: asked.nonce.as_ref(),
             ocsp_nonce: asked.ocsp_nonce.as_ref(),
         };
         let mut own = Vec::new();
         let name = names.next(is_switch(evidence));
-        let found = device(&name, inputs, &mut own);
+        let found = device(&name, inputs, &mut before, &mut own);
         if signatures.gave_up() {
             let message = format!(
                 "of certificates, reports and answers, more than {WRONG_MAX} are not signed as they should be"
@@ -143,9 +179,9 @@ pub(crate) fn authenticate(
         if signatures.gave_up() {
             break;
         }
-        authentic.extend(found);
+        all.push(found);
     }
-    authentic
+    all
 }
 
 /// The section of the policy that is about a device.
@@ -163,17 +199,24 @@ pub(crate) const fn section(policy: &Policy, architecture: Architecture) -> Opti
     }
 }
 
-fn device(name: &str, inputs: Inputs<'_>, findings: &mut Vec<Finding>) -> Option<AuthenticDevice> {
-    let before = findings.len();
-    let report = &inputs.evidence.report;
+fn device<'a>(
+    name: &str,
+    inputs: Inputs<'a>,
+    before: &mut Option<Before<'a>>,
+    findings: &mut Vec<Finding>,
+) -> Option<Found> {
+    let first = findings.len();
     let mut horizon = Horizon::default();
     let mut own = Vec::new();
-    let chain = chain::resolve(inputs, findings)?;
-    let identity = chain::verify(&chain, inputs, &mut own, findings);
-    let chain_holds = !findings.iter().skip(before).any(super::fails);
+    let chain = chain::resolve(inputs, before.as_ref().map(|before| &before.chain), findings)?;
+    let shared = before
+        .as_ref()
+        .filter(|before| before.authorities_hold && before.chain.shares_authorities(&chain));
+    let verified = chain::verify(&chain, inputs, shared.is_some(), &mut own, findings);
+    let chain_holds = !findings.iter().skip(first).any(super::fails);
     report::form(inputs, findings);
     report::signature(inputs, chain.leaf(), findings);
-    let identity = identity?;
+    let identity = verified.identity?;
     report::matches(&identity, inputs, findings);
     let section = section(inputs.context.policy, identity.architecture);
     let Some(section) = section else {
@@ -184,14 +227,15 @@ fn device(name: &str, inputs: Inputs<'_>, findings: &mut Vec<Finding>) -> Option
     };
     // Who may answer for a chain that does not hold is nobody's to say.
     if chain_holds {
-        ocsp::check(&chain, section.revocation, inputs, &mut own, findings);
+        let known = shared.map(|before| &before.said);
+        let said = ocsp::check(&chain, section.revocation, inputs, known, &mut own, findings);
+        *before = Some(Before { chain, authorities_hold: verified.authorities_hold, said });
     }
     for (what, ends) in own {
         horizon.add_of(Cow::Owned(name.to_owned()), what, ends);
     }
-    let passes = !findings.iter().skip(before).any(super::fails);
-    let device = Device { name: name.to_owned(), report: report.clone(), identity, horizon };
-    passes.then_some(AuthenticDevice(device))
+    let passes = !findings.iter().skip(first).any(super::fails);
+    passes.then(|| Found { name: name.to_owned(), identity, horizon })
 }
 
 /// What ends, and when.
@@ -201,12 +245,14 @@ type Ends = Vec<(Cow<'static, str>, UnixTime)>;
 fn responses<'a>(
     endorsements: [&'a Endorsements; 2],
     findings: &mut Vec<Finding>,
-) -> Vec<crate::ocsp::Response<'a>> {
+) -> Vec<Given<'a>> {
     let mut parsed = Vec::new();
-    let [given, carried] = endorsements.map(Endorsements::ocsp_responses);
-    for der in given.iter().chain(carried.iter().filter(|der| !given.contains(der))) {
-        match crate::ocsp::Response::parse(der) {
-            Ok(response) => parsed.push(response),
+    let [given, carried] =
+        endorsements.map(|all| all.ocsp_responses().iter().zip(all.digests(Kind::OcspResponse)));
+    let already = endorsements.map(|all| all.digests(Kind::OcspResponse))[0];
+    for (der, digest) in given.chain(carried.filter(|(_, digest)| !already.contains(digest))) {
+        match Response::parse(der) {
+            Ok(response) => parsed.push(Given { response, digest: *digest }),
             Err(error) => {
                 findings.push(Finding::reject(Code::EndorsementsMalformed, error.to_string()));
             }
@@ -237,7 +283,12 @@ impl Names {
     }
 }
 
-/// The name of a fact: that the owner of `point` signed `bytes`, which hold their signature or are the digest of what does.
-fn signature_id(point: &[u8], bytes: &[u8]) -> Sha256 {
-    Sha256::of_parts(&[point, bytes])
+/// The name of a fact: that the owner of `point` signed what has this digest, or, of an OCSP response, the
+/// certificate at a place beside it.
+fn signature_id(point: &[u8; P384_POINT_LEN], of: &Sha256, place: usize) -> Sha256 {
+    let place = u64::try_from(place).unwrap_or(u64::MAX).to_be_bytes();
+    Sha256::of_parts(&[point, of.as_bytes(), &place])
 }
+
+/// The place of what was signed itself; certificates beside it count from one.
+const ITSELF: usize = 0;

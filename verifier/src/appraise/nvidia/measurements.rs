@@ -1,7 +1,5 @@
 //! Are the measurements those of a driver and a VBIOS that the policy names?
 
-use std::collections::BTreeSet;
-
 use attestation::UnixTime;
 use attestation::gpu::{ReferenceKind, ReferenceMeasurement, ReferenceValues};
 
@@ -27,13 +25,14 @@ pub(super) fn judge(
         ));
         return Vec::new();
     };
-    let mut used: Vec<&ReferenceValues> = Vec::new();
+    let mut used: Vec<(&ReferenceValues, Vec<&ReferenceMeasurement>)> = Vec::new();
     for kind in super::kinds(device.identity.architecture.is_switch()) {
-        let candidates = || all.iter().filter(|values| is_of(device, *kind, values));
+        let candidates = all.iter().filter(|values| is_of(device, *kind, values));
         // Of several sets of one version, the one that fits best counts.
-        let best = candidates().min_by_key(|values| mismatches(device, values).len());
+        let fits = candidates.map(|values| (values, mismatches(device, values)));
+        let best = fits.min_by_key(|(_, mismatches)| mismatches.len());
         match best {
-            Some(values) => used.push(values),
+            Some(best) => used.push(best),
             None => findings.push(
                 Finding::reject(
                     Code::DeviceReferenceMissing,
@@ -43,9 +42,10 @@ pub(super) fn judge(
             ),
         }
     }
-    overlap(&used, findings);
-    for values in &used {
-        compare(device, values, findings);
+    let listed: Vec<_> = used.iter().map(|(values, _)| Indices::of(values)).collect();
+    overlap(&used, &listed, findings);
+    for (values, mismatches) in &used {
+        compare(device, values, mismatches, findings);
         if values.devtools {
             let message = "the GPU has its developer tools on: what it computes can be watched";
             findings.push(match devtools {
@@ -66,8 +66,8 @@ pub(super) fn judge(
             );
         }
     }
-    unlisted(device, &used, section.unlisted, findings);
-    used.iter().filter_map(|values| Some((values.id.clone(), values.not_after?))).collect()
+    unlisted(device, &listed, section.unlisted, findings);
+    used.iter().filter_map(|(values, _)| Some((values.id.clone(), values.not_after?))).collect()
 }
 
 /// Whether reference values are of the device's chip, version and board.
@@ -124,16 +124,20 @@ fn mismatches<'a>(device: &Device, values: &'a ReferenceValues) -> Vec<&'a Refer
     let differs = |reference: &&ReferenceMeasurement| {
         let skipped = is_unused && reference.index == NVDEC0;
         // A report counts from one.
-        let reported = measurements.get(&reference.index.saturating_add(1));
+        let reported = measurements.get(reference.index.saturating_add(1));
         !skipped && !reported.is_some_and(|digest| reference.digests.contains(digest))
     };
     values.measurements.iter().filter(differs).collect()
 }
 
-fn compare(device: &Device, values: &ReferenceValues, findings: &mut Vec<Finding>) {
-    for reference in mismatches(device, values) {
-        let ReferenceMeasurement { index, digests } = reference;
-        let reported = device.report.measurements().get(&index.saturating_add(1));
+fn compare(
+    device: &Device,
+    values: &ReferenceValues,
+    mismatches: &[&ReferenceMeasurement],
+    findings: &mut Vec<Finding>,
+) {
+    for ReferenceMeasurement { index, digests } in mismatches.iter().copied() {
+        let reported = device.report.measurements().get(index.saturating_add(1));
         let kind = values.kind.name();
         findings.push(match reported {
             Some(digest) => Finding::reject(
@@ -150,13 +154,34 @@ fn compare(device: &Device, values: &ReferenceValues, findings: &mut Vec<Finding
     }
 }
 
+/// Indices that reference values are about, as these count.
+struct Indices([bool; 256]);
+
+impl Indices {
+    fn of(values: &ReferenceValues) -> Self {
+        let mut indices = [false; 256];
+        for reference in &values.measurements {
+            if let Some(is_there) = indices.get_mut(usize::from(reference.index)) {
+                *is_there = true;
+            }
+        }
+        Self(indices)
+    }
+
+    fn has(&self, index: u8) -> bool {
+        self.0.get(usize::from(index)).copied().unwrap_or(false)
+    }
+}
+
 /// Two sets that both say what an index must be would leave open which of them counts.
-fn overlap(used: &[&ReferenceValues], findings: &mut Vec<Finding>) {
-    let [driver, vbios] = used else { return };
-    let indices = |values: &ReferenceValues| -> BTreeSet<u8> {
-        values.measurements.iter().map(|reference| reference.index).collect()
-    };
-    let both: Vec<_> = indices(driver).intersection(&indices(vbios)).copied().collect();
+fn overlap(
+    used: &[(&ReferenceValues, Vec<&ReferenceMeasurement>)],
+    listed: &[Indices],
+    findings: &mut Vec<Finding>,
+) {
+    let ([(driver, _), (vbios, _)], [of_driver, of_vbios]) = (used, listed) else { return };
+    let both: Vec<u8> =
+        (0..=u8::MAX).filter(|index| of_driver.has(*index) && of_vbios.has(*index)).collect();
     if !both.is_empty() {
         findings.push(
             Finding::reject(
@@ -169,21 +194,14 @@ fn overlap(used: &[&ReferenceValues], findings: &mut Vec<Finding>) {
 }
 
 /// What no reference value is about is not known to be good.
-fn unlisted(
-    device: &Device,
-    used: &[&ReferenceValues],
-    wanted: UnknownBits,
-    findings: &mut Vec<Finding>,
-) {
-    let is_listed =
-        |index: u8| used.iter().any(|values| values.measurements.iter().any(|m| m.index == index));
+fn unlisted(device: &Device, listed: &[Indices], wanted: UnknownBits, findings: &mut Vec<Finding>) {
     let unlisted: Vec<_> = device
         .report
         .measurements()
         .iter()
         .filter(|(_, digest)| !digest.is_zero())
         .map(|(index, _)| index.saturating_sub(1))
-        .filter(|index| !is_listed(*index))
+        .filter(|index| !listed.iter().any(|values| values.has(*index)))
         .collect();
     if unlisted.is_empty() {
         return;

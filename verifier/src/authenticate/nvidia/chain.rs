@@ -9,10 +9,11 @@
 //! | identity | `NVIDIA GH100 Identity`, of a switch too | |
 //! | root | `NVIDIA Device Identity CA` | |
 
+use attestation::Sha256;
 use attestation::gpu::{Architecture, Pdi};
 
 use super::fwid::{self, NoFwid};
-use super::{Ends, Identity, Inputs, signature_id};
+use super::{Ends, ITSELF, Identity, Inputs, signature_id};
 use crate::anchors::NVIDIA_NAME;
 use crate::authenticate::validity;
 use crate::finding::{Code, Finding};
@@ -24,6 +25,8 @@ pub(super) struct Chain<'a> {
     leaf: Certificate<'a>,
     /// Chip, provisioner, identity and root.
     above: [Certificate<'a>; 4],
+    /// Of each of the five.
+    digests: [Sha256; 5],
 }
 
 impl<'a> Chain<'a> {
@@ -37,25 +40,56 @@ impl<'a> Chain<'a> {
         &self.above
     }
 
-    fn of(certificates: Vec<Certificate<'a>>) -> Option<Self> {
+    fn of(certificates: Vec<(Certificate<'a>, Sha256)>) -> Option<Self> {
+        let (certificates, digests): (Vec<_>, Vec<_>) = certificates.into_iter().unzip();
         let [leaf, chip, provisioner, identity, root] = certificates.try_into().ok()?;
-        Some(Self { leaf, above: [chip, provisioner, identity, root] })
+        let above = [chip, provisioner, identity, root];
+        Some(Self { leaf, above, digests: digests.try_into().ok()? })
     }
+
+    /// The certificate at a place, if it is the same there.
+    fn same(&self, place: usize, der: &[u8]) -> Option<(Certificate<'a>, Sha256)> {
+        let certificate =
+            place.checked_sub(1).map_or(Some(&self.leaf), |place| self.above.get(place))?;
+        (certificate.der == der).then_some((certificate.clone(), *self.digests.get(place)?))
+    }
+
+    /// Whether those above the chip's are the same.
+    pub(super) fn shares_authorities(&self, other: &Self) -> bool {
+        let [[_, own @ ..], [_, others @ ..]] = [&self.digests, &other.digests].map(|all| {
+            let [_leaf, above @ ..] = all;
+            above
+        });
+        own == others
+    }
+}
+
+fn digested(certificate: Certificate<'_>) -> (Certificate<'_>, Sha256) {
+    let digest = Sha256::of(certificate.der);
+    (certificate, digest)
 }
 
 /// Names of the roles above the signing key's.
 pub(super) const ROLES: [&str; 4] = ["chip", "provisioner", "identity", "root"];
 
 /// Puts the chain together: what the evidence carries, in its order, or, for a report alone, what was
-/// given beside it.
-pub(super) fn resolve<'a>(inputs: Inputs<'a>, findings: &mut Vec<Finding>) -> Option<Chain<'a>> {
+/// given beside it. What the chain of the device before has in the same place is not read again.
+pub(super) fn resolve<'a>(
+    inputs: Inputs<'a>,
+    before: Option<&Chain<'a>>,
+    findings: &mut Vec<Finding>,
+) -> Option<Chain<'a>> {
     if inputs.evidence.chain.is_empty() {
         return climb(inputs, findings);
     }
     let mut certificates = Vec::new();
-    for der in &inputs.evidence.chain {
+    for (place, der) in inputs.evidence.chain.iter().enumerate() {
+        if let Some(same) = before.and_then(|before| before.same(place, der)) {
+            certificates.push(same);
+            continue;
+        }
         match Certificate::parse(der) {
-            Ok(certificate) => certificates.push(certificate),
+            Ok(certificate) => certificates.push(digested(certificate)),
             Err(malformed) => {
                 findings.push(Finding::malformed(&malformed));
                 return None;
@@ -114,18 +148,28 @@ fn climb<'a>(inputs: Inputs<'a>, findings: &mut Vec<Finding>) -> Option<Chain<'a
         };
         chain.push(issuer);
     }
-    let again: Result<Vec<_>, _> = chain.iter().map(|c| Certificate::parse(c.der)).collect();
-    again.ok().and_then(Chain::of)
+    Chain::of(chain.into_iter().cloned().map(digested).collect())
 }
 
-/// Checks the chain from its root down; yields who the device is, where the names say so.
+/// What [`verify`] found.
+pub(super) struct Verified {
+    /// Who the device is, where the names say so.
+    pub(super) identity: Option<Identity>,
+    /// Whether the certificates above the chip's are good, without a finding.
+    pub(super) authorities_hold: bool,
+}
+
+/// Checks the chain from its root down. What is known to hold of the certificates above the chip's is not
+/// looked up again.
 pub(super) fn verify(
     chain: &Chain<'_>,
     inputs: Inputs<'_>,
+    authorities_hold: bool,
     ends: &mut Ends,
     findings: &mut Vec<Finding>,
-) -> Option<Identity> {
-    let Chain { leaf, above } = chain;
+) -> Verified {
+    let Chain { leaf, above, digests: [of_leaf, of_chip, of_provisioner, of_identity, of_root] } =
+        chain;
     let [chip, provisioner, identity, root] = above;
     let is_anchored = inputs.anchors.iter().any(|anchor| anchor.der == root.der);
     if !is_anchored {
@@ -138,21 +182,44 @@ pub(super) fn verify(
         );
     }
     let names = names(chain, findings);
-    let all = [
-        ("root", root, root),
-        ("identity", identity, root),
-        ("provisioner", provisioner, identity),
+    let before = findings.len();
+    let authorities = [
+        ("root", root, of_root, root),
+        ("identity", identity, of_identity, root),
+        ("provisioner", provisioner, of_provisioner, identity),
     ];
     let mut hangs = is_anchored;
-    for (role, certificate, issuer) in
-        all.into_iter().chain([("chip", chip, provisioner), ("signing key", leaf, chip)])
-    {
-        hangs &= link(role, certificate, issuer, hangs, inputs, findings);
-        let role = format!("{role} certificate");
-        let end = validity::dates(certificate, &role, inputs.context.now, findings);
-        ends.push((role.into(), end));
+    for (role, certificate, digest, issuer) in authorities {
+        if !authorities_hold {
+            hangs &= link(role, (certificate, digest), issuer, hangs, inputs, findings);
+        }
+        dates(role, certificate, inputs, ends, findings);
     }
-    let names = names?;
+    let authorities_hold = is_anchored && findings.len() == before;
+    for (role, certificate, digest, issuer) in
+        [("chip", chip, of_chip, provisioner), ("signing key", leaf, of_leaf, chip)]
+    {
+        hangs &= link(role, (certificate, digest), issuer, hangs, inputs, findings);
+        dates(role, certificate, inputs, ends, findings);
+    }
+    Verified { identity: names.map(|names| identify(names, chain, findings)), authorities_hold }
+}
+
+fn dates(
+    role: &str,
+    certificate: &Certificate<'_>,
+    inputs: Inputs<'_>,
+    ends: &mut Ends,
+    findings: &mut Vec<Finding>,
+) {
+    let role = format!("{role} certificate");
+    let end = validity::dates(certificate, &role, inputs.context.now, findings);
+    ends.push((role.into(), end));
+}
+
+/// Who the device is by its certificates.
+fn identify(names: Named, chain: &Chain<'_>, findings: &mut Vec<Finding>) -> Identity {
+    let Chain { leaf, above: [chip, ..], .. } = chain;
     let fwid = match fwid::read(leaf, chip) {
         Ok(fwid) => {
             if fwid.is_open {
@@ -175,7 +242,7 @@ pub(super) fn verify(
             None
         }
     };
-    Some(Identity {
+    Identity {
         chip: names.chip,
         architecture: names.architecture,
         model: chip.subject_cn().to_owned(),
@@ -183,7 +250,7 @@ pub(super) fn verify(
         serial: hex::encode(chip.serial()),
         pdi: pdi(chip.serial()),
         fwid,
-    })
+    }
 }
 
 /// What the names agree on.
@@ -194,7 +261,7 @@ struct Named {
 
 /// Compares the common names with the roles, and with each other.
 fn names(chain: &Chain<'_>, findings: &mut Vec<Finding>) -> Option<Named> {
-    let Chain { leaf, above: [chip, provisioner, identity, root] } = chain;
+    let Chain { leaf, above: [chip, provisioner, identity, root], .. } = chain;
     let parse = || {
         let model = leaf.subject_cn().strip_suffix(LEAF)?;
         let (name, rest) = model.split_once(' ')?;
@@ -238,7 +305,7 @@ fn names(chain: &Chain<'_>, findings: &mut Vec<Finding>) -> Option<Named> {
 /// anchor nothing is remembered.
 fn link(
     role: &str,
-    certificate: &Certificate<'_>,
+    (certificate, digest): (&Certificate<'_>, &Sha256),
     issuer: &Certificate<'_>,
     hangs: bool,
     inputs: Inputs<'_>,
@@ -275,7 +342,7 @@ fn link(
     let verify = || certificate.is_signed_by(issuer.key());
     let is_signed = match (issuer.key(), hangs) {
         (Key::P384(point), true) => {
-            inputs.signatures.holds(signature_id(point, certificate.der), verify)
+            inputs.signatures.holds(signature_id(point, digest, ITSELF), verify)
         }
         (Key::P384(_), false) => inputs.signatures.try_once(verify),
         _ => false,

@@ -35,14 +35,15 @@ pub(super) fn form(inputs: Inputs<'_>, findings: &mut Vec<Finding>) {
                 .actual(stated.nonce.map(hex::encode).unwrap_or_default()),
         );
     }
+    let vbios = opaque.vbios();
     let versions = [
-        ("driver's version", &stated.driver, opaque.driver().map(str::to_owned)),
-        ("VBIOS' version", &stated.vbios, opaque.vbios()),
+        ("driver's version", &stated.driver, opaque.driver()),
+        ("VBIOS' version", &stated.vbios, vbios.as_deref()),
     ];
     for (what, stated, signed) in versions {
         let Some(stated) = stated else { continue };
         let signed = signed.unwrap_or_default();
-        if !stated.eq_ignore_ascii_case(&signed) {
+        if !stated.eq_ignore_ascii_case(signed) {
             findings.push(envelope(what).expected(signed).actual(stated));
         }
     }
@@ -90,7 +91,7 @@ pub(super) fn matches(identity: &Identity, inputs: Inputs<'_>, findings: &mut Ve
         );
     }
     let indices = 1..=u8::try_from(architecture.blocks()).unwrap_or(u8::MAX);
-    if !report.measurements().keys().copied().eq(indices) {
+    if !report.measurements().iter().map(|(index, _)| index).eq(indices) {
         findings.push(
             Finding::reject(
                 Code::DeviceMeasurementMissing,
