@@ -26,7 +26,9 @@ use core::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::{Map, Value, json};
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
 
 use crate::bind::{Expectation, Freshness};
 use crate::finding::{Finding, Severity};
@@ -35,6 +37,7 @@ use crate::result::{AnchorKind, AttestationResult, AttestedKeys, Refused, Report
 mod vector;
 
 pub use vector::Tier;
+use vector::Vector;
 
 /// The value of `eat_profile` (draft-ietf-rats-ear-04 §3).
 pub const PROFILE: &str = "tag:ietf.org,2026:rats/ear#04";
@@ -46,7 +49,7 @@ pub const LIFETIME_MAX: Duration = Duration::from_mins(5);
 pub const WORKLOAD: &str = "workload";
 
 /// Who judged (draft-ietf-rats-ar4si §3.3).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 pub struct VerifierId<'a> {
     /// Who made the verifier.
     pub developer: &'a str,
@@ -63,37 +66,70 @@ pub fn claims(
     expectation: &Expectation,
     verifier: VerifierId<'_>,
 ) -> Map<String, Value> {
-    let (report, keys) = match outcome {
-        Ok(result) => (result.report(), result.keys()),
-        Err(refused) => (refused.report(), None),
-    };
-    let issued = report.appraised_at;
-    let latest = issued.saturating_add(LIFETIME_MAX);
-    let expires = report.not_after.map_or(latest, |end| end.min(latest));
-    let challenge = match expectation.freshness {
-        Freshness::Challenged(challenge) => Some(URL_SAFE_NO_PAD.encode(challenge.0)),
-        Freshness::Cached => None,
-    };
-    let (submods, status) = submods(report, challenge.as_deref());
+    // Texts, numbers, lists and objects with texts for keys: they always become values.
+    match serde_json::to_value(ClaimsOf { outcome, expectation, verifier }) {
+        Ok(Value::Object(claims)) => claims,
+        Ok(_) | Err(_) => Map::new(),
+    }
+}
 
-    let mut claims = Map::new();
-    let mut put = |name: &str, value: Value| {
-        claims.insert(name.to_owned(), value);
-    };
-    put("eat_profile", json!(PROFILE));
-    put("iat", json!(issued.as_secs()));
-    put("exp", json!(expires.as_secs()));
-    if let Some(challenge) = challenge {
-        put("eat_nonce", json!(challenge));
+/// The same as JSON, exactly once: who signs a token signs these octets.
+///
+/// # Errors
+/// None that is known; a writer that is given up on would be one.
+pub fn to_json(
+    outcome: &Result<AttestationResult, Refused>,
+    expectation: &Expectation,
+    verifier: VerifierId<'_>,
+) -> Result<Vec<u8>, serde_json::Error> {
+    serde_json::to_vec(&ClaimsOf { outcome, expectation, verifier })
+}
+
+/// The claims set, written from what there is, without a copy of it in between.
+struct ClaimsOf<'a> {
+    outcome: &'a Result<AttestationResult, Refused>,
+    expectation: &'a Expectation,
+    verifier: VerifierId<'a>,
+}
+
+impl Serialize for ClaimsOf<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { outcome, expectation, verifier } = self;
+        let (report, keys) = match outcome {
+            Ok(result) => (result.report(), result.keys()),
+            Err(refused) => (refused.report(), None),
+        };
+        let issued = report.appraised_at;
+        let latest = issued.saturating_add(LIFETIME_MAX);
+        let expires = report.not_after.map_or(latest, |end| end.min(latest));
+        let challenge = match expectation.freshness {
+            Freshness::Challenged(challenge) => Some(URL_SAFE_NO_PAD.encode(challenge.0)),
+            Freshness::Cached => None,
+        };
+        let submods = Submods::of(report, challenge.as_deref());
+
+        let mut claims = serializer.serialize_map(None)?;
+        claims.serialize_entry("eat_profile", PROFILE)?;
+        claims.serialize_entry("iat", &issued.as_secs())?;
+        claims.serialize_entry("exp", &expires.as_secs())?;
+        if let Some(challenge) = &challenge {
+            claims.serialize_entry("eat_nonce", challenge)?;
+        }
+        claims.serialize_entry("ear_verifier_id", verifier)?;
+        claims.serialize_entry("ear_status", submods.status().as_str())?;
+        claims.serialize_entry("submods", &submods)?;
+        if let Some(kid) = sealing_key(report, keys) {
+            claims.serialize_entry("cnf", &Confirmed { kid })?;
+        }
+        claims.serialize_entry("veritee", &Private { report, keys })?;
+        claims.end()
     }
-    put("ear_verifier_id", json!({ "developer": verifier.developer, "build": verifier.build }));
-    put("ear_status", json!(status.as_str()));
-    put("submods", Value::Object(submods));
-    if let Some(kid) = sealing_key(report, keys) {
-        put("cnf", json!({ "kid": kid }));
-    }
-    put("veritee", private(report, keys));
-    claims
+}
+
+/// A key by its name (RFC 7800 §3.4).
+#[derive(Serialize)]
+struct Confirmed {
+    kid: String,
 }
 
 /// The name of the key that the evidence vouches for.
@@ -104,74 +140,117 @@ fn sealing_key(report: &Report, keys: Option<&AttestedKeys>) -> Option<String> {
 }
 
 /// What the draft has no claim for.
-fn private(report: &Report, keys: Option<&AttestedKeys>) -> Value {
-    let mut value = json!({
-        "verdict": report.verdict,
-        "platform": report.platform,
-        "anchors": report.anchors,
-        "policy": report.policy,
-        "not_after": report.not_after,
-    });
-    if let (Some(keys), Some(members)) = (keys, value.as_object_mut()) {
-        members.insert("binding_id".to_owned(), json!(keys.binding_id().to_string()));
-        members.insert("node_id".to_owned(), json!(keys.node_id().to_string()));
-        members.insert("manifest".to_owned(), json!(format!("sha256:{}", keys.manifest_digest())));
-        members.insert("models".to_owned(), json!(keys.models()));
-    }
-    value
+struct Private<'a> {
+    report: &'a Report,
+    keys: Option<&'a AttestedKeys>,
 }
 
-/// One entry per device, and the worst of their tiers.
-fn submods(report: &Report, challenge: Option<&str>) -> (Map<String, Value>, Tier) {
-    let mut submods = Map::new();
-    let mut worst = Tier::Affirming;
-    for name in devices(report) {
-        let (submod, tier) = submod(report, &name, challenge);
-        worst = worst.max(tier);
-        submods.insert(name, submod);
+impl Serialize for Private<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { report, keys } = self;
+        let mut value = serializer.serialize_map(None)?;
+        value.serialize_entry("verdict", &report.verdict)?;
+        value.serialize_entry("platform", report.platform)?;
+        value.serialize_entry("anchors", &report.anchors)?;
+        value.serialize_entry("policy", &report.policy)?;
+        value.serialize_entry("not_after", &report.not_after)?;
+        if let Some(keys) = keys {
+            value.serialize_entry("binding_id", &keys.binding_id().to_string())?;
+            value.serialize_entry("node_id", &keys.node_id().to_string())?;
+            value.serialize_entry("manifest", &format!("sha256:{}", keys.manifest_digest()))?;
+            value.serialize_entry("models", keys.models())?;
+        }
+        value.end()
     }
-    (submods, worst)
 }
 
-fn submod(report: &Report, name: &str, challenge: Option<&str>) -> (Value, Tier) {
-    let findings: Vec<&Finding> =
-        report.findings.iter().filter(|finding| label(finding) == name).collect();
-    let claims = device_claims(report, name);
-    let vector = vector::derive(name, report, &findings, claims.is_some());
-    let mut submod = Map::new();
-    submod.insert("ear_status".to_owned(), json!(vector.tier.as_str()));
-    submod.insert("ear_trustworthiness_vector".to_owned(), vector.to_json());
-    let policy = format!("sha256:{}", report.policy.digest);
-    submod.insert("ear_appraisal_policy_ids".to_owned(), json!([policy]));
-    // Of an acceptance alone it is known that evidence answers it: that of the CPU, or of devices without
-    // one. Beside a CPU devices sign a nonce of the statement's, once for all of its window.
-    let answers = name == CPU || report.platform == "nvidia-gpu";
-    if let Some(challenge) = challenge.filter(|_| answers && report.verdict == Verdict::Accepted) {
-        submod.insert("eat_nonce".to_owned(), json!(challenge));
+/// One entry per device.
+struct Submods<'a>(Vec<Submod<'a>>);
+
+impl<'a> Submods<'a> {
+    fn of(report: &'a Report, challenge: Option<&'a str>) -> Self {
+        let names = devices(report).into_iter();
+        Self(names.map(|name| Submod::of(report, name, challenge)).collect())
     }
-    if let Some(claims) = claims {
-        submod.insert("ear_attester_claims".to_owned(), claims);
+
+    /// The worst of their tiers.
+    fn status(&self) -> Tier {
+        self.0.iter().map(|submod| submod.vector.tier).max().unwrap_or(Tier::Affirming)
     }
-    if !findings.is_empty() {
-        submod.insert("ear_verifier_claims".to_owned(), json!({ "findings": findings }));
+}
+
+impl Serialize for Submods<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|submod| (submod.name, submod)))
     }
-    (Value::Object(submod), vector.tier)
+}
+
+/// What is said of one device.
+struct Submod<'a> {
+    name: &'a str,
+    vector: Vector,
+    policy: String,
+    challenge: Option<&'a str>,
+    claims: Option<DeviceClaims<'a>>,
+    findings: Vec<&'a Finding>,
+}
+
+impl<'a> Submod<'a> {
+    fn of(report: &'a Report, name: &'a str, challenge: Option<&'a str>) -> Self {
+        let findings: Vec<_> =
+            report.findings.iter().filter(|finding| label(finding) == name).collect();
+        let claims = DeviceClaims::of(report, name);
+        let vector = vector::derive(name, report, &findings, claims.is_some());
+        // Of an acceptance alone it is known that evidence answers it: that of the CPU, or of devices without
+        // one. Beside a CPU devices sign a nonce of the statement's, once for all of its window.
+        let answers = name == CPU || (name != WORKLOAD && report.platform.starts_with("nvidia-"));
+        let challenge = challenge.filter(|_| answers && report.verdict == Verdict::Accepted);
+        let policy = format!("sha256:{}", report.policy.digest);
+        Self { name, vector, policy, challenge, claims, findings }
+    }
+}
+
+impl Serialize for Submod<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { name: _, vector, policy, challenge, claims, findings } = self;
+        let mut submod = serializer.serialize_map(None)?;
+        submod.serialize_entry("ear_status", vector.tier.as_str())?;
+        submod.serialize_entry("ear_trustworthiness_vector", vector)?;
+        submod.serialize_entry("ear_appraisal_policy_ids", &[policy])?;
+        if let Some(challenge) = challenge {
+            submod.serialize_entry("eat_nonce", challenge)?;
+        }
+        if let Some(claims) = claims {
+            submod.serialize_entry("ear_attester_claims", claims)?;
+        }
+        if !findings.is_empty() {
+            submod.serialize_entry("ear_verifier_claims", &Told { findings })?;
+        }
+        submod.end()
+    }
+}
+
+/// Our findings.
+#[derive(Serialize)]
+struct Told<'a> {
+    findings: &'a [&'a Finding],
 }
 
 /// The devices that a report speaks of: those that it claims, those that findings are about, and at
 /// least the one that evidence of its platform comes from.
-fn devices(report: &Report) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    let mut add = |name: &str| {
-        if !names.iter().any(|have| have == name) {
-            names.push(name.to_owned());
+fn devices(report: &Report) -> Vec<&str> {
+    let mut names: Vec<&str> = Vec::new();
+    let mut add = |name| {
+        if !names.contains(&name) {
+            names.push(name);
         }
     };
+    let claimed = || report.claims.keys().map(String::as_str).filter(|key| is_device(key));
     add(match report.platform {
-        "nvidia-gpu" => report.claims.keys().find(|key| is_device(key)).map_or("gpu0", |key| key),
+        "nvidia-gpu" => claimed().next().unwrap_or("gpu0"),
         _ => CPU,
     });
-    report.claims.keys().filter(|key| is_device(key)).for_each(|key| add(key));
+    claimed().for_each(&mut add);
     // Evidence that was accepted without a bundle says nothing of a workload.
     let told = |finding: &&Finding| {
         report.verdict != Verdict::Accepted || label(finding) != WORKLOAD || !not_evaluated(finding)
@@ -199,24 +278,38 @@ fn is_device(name: &str) -> bool {
 
 /// What the device says of itself. The CPU's claims are the report's own, other devices' stand
 /// among them by name, and the workload's are the binding.
-fn device_claims(report: &Report, name: &str) -> Option<Value> {
-    if report.claims.is_empty() {
-        return None;
+enum DeviceClaims<'a> {
+    Own(&'a Value),
+    OfCpu(&'a Map<String, Value>),
+}
+
+impl<'a> DeviceClaims<'a> {
+    fn of(report: &'a Report, name: &str) -> Option<Self> {
+        let claims: &Map<_, _> = &report.claims;
+        if name == WORKLOAD {
+            return claims.get(BINDING).map(Self::Own);
+        }
+        if let Some(own) = claims.get(name) {
+            return Some(Self::Own(own));
+        }
+        let any = claims.keys().any(|key| is_of_cpu(key));
+        (name == CPU && any).then_some(Self::OfCpu(claims))
     }
-    if name == WORKLOAD {
-        return report.claims.get(BINDING).cloned();
+}
+
+impl Serialize for DeviceClaims<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Own(claims) => claims.serialize(serializer),
+            Self::OfCpu(all) => {
+                serializer.collect_map(all.iter().filter(|(key, _)| is_of_cpu(key)))
+            }
+        }
     }
-    if let Some(own) = report.claims.get(name) {
-        return Some(own.clone());
-    }
-    let of_cpu = |(key, _): &(&String, &Value)| !is_device(key) && *key != BINDING;
-    let own: Map<_, _> = report
-        .claims
-        .iter()
-        .filter(of_cpu)
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect();
-    (name == CPU && !own.is_empty()).then_some(Value::Object(own))
+}
+
+fn is_of_cpu(key: &str) -> bool {
+    !is_device(key) && key != BINDING
 }
 
 /// Whether a finding stands for something that was not looked at because of another.

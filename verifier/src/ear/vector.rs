@@ -6,7 +6,7 @@
 //! of the policy's own affirm neither hardware nor instance: that the hardware is a vendor's is then
 //! nobody's word but the policy author's.
 
-use serde_json::{Map, Value};
+use serde::{Serialize, Serializer};
 
 use super::{WORKLOAD, is_reject, not_evaluated, untrusted};
 use crate::finding::{Family, Finding, Severity};
@@ -87,12 +87,10 @@ pub(super) struct Vector {
     pub(super) tier: Tier,
 }
 
-impl Vector {
-    pub(super) fn to_json(&self) -> Value {
-        let member = |(category, value): &(Category, i8)| {
-            (category.as_str().to_owned(), Value::from(*value))
-        };
-        Value::Object(self.values.iter().map(member).collect::<Map<_, _>>())
+impl Serialize for Vector {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer
+            .collect_map(self.values.iter().map(|(category, value)| (category.as_str(), value)))
     }
 }
 
