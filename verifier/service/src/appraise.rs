@@ -130,7 +130,7 @@ fn judge(service: &Service, body: &[u8], form: Form) -> Result<Response, Problem
         .map_err(|error| Problem::Request(format!("The body is not a request: {error}.")))?;
     let policy = service.policies.named(&asked.policy).ok_or(Problem::UnknownPolicy)?;
     let evidence = Unverified::new(Evidence::from_wire(content(asked.evidence, "evidence")?));
-    let endorsements = Unverified::new(given(service, &asked.endorsements)?);
+    let endorsements = given(service, &asked.endorsements)?;
     let mut expectation = match &asked.challenge {
         Some(challenge) => Expectation::challenged(parse("challenge", challenge)?),
         None => Expectation::cached(),
@@ -148,8 +148,7 @@ fn judge(service: &Service, body: &[u8], form: Form) -> Result<Response, Problem
     service.metrics.judged(report);
 
     let verifier = VerifierId { developer: &service.config.signing.developer, build: BUILD };
-    let claims = ear::claims(&outcome, &expectation, verifier);
-    let claims = serde_json::to_vec(&claims).map_err(|_| Problem::Bug)?;
+    let claims = ear::to_json(&outcome, &expectation, verifier).map_err(|_| Problem::Bug)?;
     let keys = service.keys();
     let token = jws::sign(&keys.signing, &claims).map_err(|_| Problem::Bug)?;
     let (body, media_type) = match form {
@@ -167,14 +166,18 @@ fn judge(service: &Service, body: &[u8], form: Form) -> Result<Response, Problem
 }
 
 /// What the request brings, and what the service has.
-fn given(service: &Service, asked: &[&RawValue]) -> Result<Endorsements, Problem> {
+fn given(service: &Service, asked: &[&RawValue]) -> Result<Arc<Unverified<Endorsements>>, Problem> {
+    let own = service.endorsements();
+    if asked.is_empty() {
+        return Ok(own);
+    }
     let refused = |error| Problem::Endorsements(format!("The endorsements are refused: {error}."));
     let mut all = Endorsements::new();
     for item in asked {
         all.add(&content(item, "endorsements")?).map_err(refused)?;
     }
-    all.extend(&service.endorsements()).map_err(refused)?;
-    Ok(all)
+    all.extend(own.inspect_untrusted()).map_err(refused)?;
+    Ok(Arc::new(Unverified::new(all)))
 }
 
 /// The bytes that a member stands for: JSON as it is, a string's text as it reads.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use attestation::{Endorsements, Sha256, UnixTime};
+use attestation::{Endorsements, Sha256, UnixTime, Unverified};
 use tokio::sync::Semaphore;
 use verifier::ChainCache;
 use verifier::policy::PolicyKey;
@@ -46,7 +46,7 @@ pub struct Service {
     pub(crate) config: Config,
     pub(crate) clock: Clock,
     pub(crate) policies: Policies,
-    endorsements: RwLock<Arc<Endorsements>>,
+    endorsements: RwLock<Arc<Unverified<Endorsements>>>,
     keys: RwLock<Arc<KeyRing>>,
     pub(crate) chains: ChainCache,
     pub(crate) metrics: Metrics,
@@ -74,7 +74,7 @@ impl Service {
             chains: ChainCache::new(config.limits.chains_max),
             clock,
             policies,
-            endorsements: RwLock::new(Arc::new(given)),
+            endorsements: RwLock::new(Arc::new(Unverified::new(given))),
             keys: RwLock::new(Arc::new(keys)),
             metrics: Metrics::default(),
             draining: AtomicBool::new(false),
@@ -142,7 +142,7 @@ impl Service {
         Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn endorsements(&self) -> Arc<Endorsements> {
+    pub(crate) fn endorsements(&self) -> Arc<Unverified<Endorsements>> {
         Arc::clone(&self.endorsements.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -193,11 +193,11 @@ impl Service {
         }
         match loaded {
             Ok(given) => {
-                if given.to_pem() != self.endorsements().to_pem() {
+                if given != *self.endorsements().inspect_untrusted() {
                     self.metrics.followed(Followed::Endorsements, true);
                     tracing::info!("endorsements reloaded");
                     *self.endorsements.write().unwrap_or_else(PoisonError::into_inner) =
-                        Arc::new(given);
+                        Arc::new(Unverified::new(given));
                 }
             }
             Err(error) => {
