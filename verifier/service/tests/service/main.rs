@@ -14,6 +14,7 @@ mod files;
 mod http;
 mod limits;
 mod running;
+mod second;
 mod secure;
 mod trusted;
 mod verdicts;
