@@ -5,7 +5,6 @@
 //! (`docs/decisions/0010-endorsements-have-a-tls-of-their-own.md`).
 
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,7 +17,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -61,7 +60,7 @@ impl Dialer {
 }
 
 impl Service<Uri> for Dialer {
-    type Response = TokioIo<Stream>;
+    type Response = TokioIo<Box<dyn Stream>>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
@@ -75,62 +74,26 @@ impl Service<Uri> for Dialer {
         let (tcp, limit) = (self.tcp.call(uri), self.timeout);
         Box::pin(async move {
             let tcp = tcp.await?.into_inner();
-            let Some(tls) = tls else { return Ok(TokioIo::new(Stream::Plain(tcp))) };
-            let handshake = tls.connect(ServerName::try_from(host)?, tcp);
-            let stream = timeout(limit, handshake).await??;
-            Ok(TokioIo::new(Stream::Tls(Box::new(stream))))
+            let stream: Box<dyn Stream> = match tls {
+                None => Box::new(tcp),
+                Some(tls) => {
+                    let handshake = tls.connect(ServerName::try_from(host)?, tcp);
+                    Box::new(timeout(limit, handshake).await??)
+                }
+            };
+            Ok(TokioIo::new(stream))
         })
     }
 }
 
-/// A connection.
-pub(crate) enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
+/// A connection, plain or TLS.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl Connection for Stream {
+impl Stream for TcpStream {}
+impl Stream for TlsStream<TcpStream> {}
+
+impl Connection for Box<dyn Stream> {
     fn connected(&self) -> Connected {
         Connected::new()
-    }
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_read(context, buffer),
-            Self::Tls(tls) => Pin::new(tls.as_mut()).poll_read(context, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        octets: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_write(context, octets),
-            Self::Tls(tls) => Pin::new(tls.as_mut()).poll_write(context, octets),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_flush(context),
-            Self::Tls(tls) => Pin::new(tls.as_mut()).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(context),
-            Self::Tls(tls) => Pin::new(tls.as_mut()).poll_shutdown(context),
-        }
     }
 }
