@@ -76,7 +76,7 @@ fn lint_refuses_what_nobody_filled_in() {
             .map(|problem| problem.key.as_str())
             .collect();
         let expected: &[&str] = match name.as_str() {
-            "snp-evaluation" => &[],
+            name if name.ends_with("-evaluation") => &[],
             "snp-production" => &["models", "config.digests", "sev-snp.measurements"],
             "snp-gpu-production" => &[
                 "models",
@@ -135,7 +135,9 @@ fn no_shipped_policy_accepts_the_simulated_platform() {
                 assert!(outcome.is_err(), "{name} accepts the simulated platform");
                 let codes = world::codes(report, Severity::Reject);
                 let expected = match name.as_str() {
-                    "tdx-production" => Code::PlatformNotAllowed,
+                    "tdx-production" | "tdx-evaluation" | "nvidia-evaluation" => {
+                        Code::PlatformNotAllowed
+                    }
                     _ => Code::RootNotTrusted,
                 };
                 assert!(codes.contains(&expected), "{name}: {:#?}", report.findings);
@@ -498,8 +500,17 @@ fn lint_tells_whose_roots_are_trusted() {
     world.set("tdx", "mr_td", "any");
     assert_eq!(anchors(&world), ["anchors.tdx"], "Intel's own beside one of ours");
     world.policy.remove("tdx");
+    world.set("nvidia-switch", "count", 4);
+    assert_eq!(anchors(&world), ["anchors.nvidia-gpu"], "NVIDIA's own beside one of ours");
+    world.policy.remove("nvidia-switch");
     world.policy.remove("sev-snp");
     assert_eq!(anchors(&world), ["anchors.sev-snp"], "roots of nothing");
+    for key in ["sev-snp", "tdx", "nvidia-gpu"] {
+        world.policy.remove("anchors");
+        world.set("anchors", key, toml::Value::Array(Vec::new()));
+        let key = format!("anchors.{key}");
+        assert_eq!(anchors(&world), [key.as_str(), key.as_str()], "none, and of nothing");
+    }
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use core::time::Duration;
 use std::collections::BTreeSet;
 
-use attestation::UnixTime;
 use attestation::endorsements::{Endorsements, Kind};
+use attestation::{Sha256, UnixTime};
 use serde_json::Value;
 
 use super::{Accept, Ark, Policy, Purpose, ReadAnchor, TrustAnchors};
@@ -158,10 +158,6 @@ fn pinned(policy: &Policy, problems: &mut Vec<Problem>) {
     if needs_binding && is_empty(&policy.configs) {
         problems.push(Problem::error("config.digests", "is empty: no configuration is accepted"));
     }
-    if policy.anchors.kind() == super::AnchorKind::Untrusted && policy.anchors.sev_snp().is_empty()
-    {
-        problems.push(Problem::error("anchors.sev-snp", "is empty: no root is trusted"));
-    }
 }
 
 /// Roots of a policy's own are for the platforms that it names, all of them.
@@ -174,10 +170,20 @@ fn anchored(policy: &Policy, problems: &mut Vec<Problem>) {
     let of_intel = |anchors: &TrustAnchors| {
         anchors.tdx().all().iter().map(intel::Root::id).collect::<Vec<_>>()
     };
-    for (key, has_section, is_vendors) in [
-        ("anchors.sev-snp", policy.sev_snp.is_some(), of_amd(&policy.anchors) == of_amd(&vendors)),
-        ("anchors.tdx", policy.tdx.is_some(), of_intel(&policy.anchors) == of_intel(&vendors)),
+    let of_nvidia = |anchors: &TrustAnchors| {
+        anchors.nvidia().map(|der| Sha256::of(der).to_string()).collect::<Vec<_>>()
+    };
+    let has_devices = policy.nvidia_gpu.is_some() || policy.nvidia_switch.is_some();
+    for (key, has_section, roots) in [
+        ("anchors.sev-snp", policy.sev_snp.is_some(), [&policy.anchors, &vendors].map(of_amd)),
+        ("anchors.tdx", policy.tdx.is_some(), [&policy.anchors, &vendors].map(of_intel)),
+        ("anchors.nvidia-gpu", has_devices, [&policy.anchors, &vendors].map(of_nvidia)),
     ] {
+        let [own, vendors] = roots;
+        let is_vendors = own == vendors;
+        if own.is_empty() {
+            problems.push(Problem::error(key, "is empty: no root is trusted"));
+        }
         if has_section && is_vendors {
             let message = "names no root: the vendor's are trusted beside the policy's own";
             problems.push(Problem::warning(key, message));
