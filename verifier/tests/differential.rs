@@ -14,7 +14,7 @@ use attestation::{Endorsements, Evidence, UnixTime, Unverified};
 use sev::certs::snp::{Certificate, Chain, Verifiable as _, ca};
 use sev::firmware::guest::AttestationReport;
 use sev::parser::ByteParser as _;
-use verifier::{Code, Expectation, Policy, Severity, appraise};
+use verifier::{ChainCache, Code, Expectation, Policy, Severity, appraise, appraise_with};
 
 /// What we say of signature and chain; every other check may say what it likes.
 const COMPARED: [Code; 4] = [
@@ -43,6 +43,66 @@ fn both_verifiers_agree_on_signature_and_chain() {
         }
     }
     assert!(agreed > 0, "no case was refused by both");
+}
+
+/// Every octet of the report, and many of its key's certificate, changed: nothing is accepted here that is
+/// refused there. There is no difference of that kind to write down.
+#[test]
+fn nothing_is_accepted_here_that_is_refused_there() {
+    let Some(root) = vectors() else { return };
+    let chains = ChainCache::default();
+    let (mut accepted, mut refused) = (0, 0);
+    for (name, case) in real(&root) {
+        assert!(accepts(&chains, &case), "{name}: as it is");
+        let mut compare = |what: &str, at: usize, change: &dyn Fn(&mut Case)| {
+            let mut case =
+                Case { certificates: case.certificates.clone(), report: case.report.clone() };
+            change(&mut case);
+            if accepts(&chains, &case) {
+                accepted += 1;
+                assert!(theirs(&case), "{name}: {what}, octet {at}");
+            } else {
+                refused += 1;
+            }
+        };
+        for at in 0..case.report.len() {
+            compare("report", at, &|case| case.report[at] ^= 1 << (at % 8));
+        }
+        for at in (0..case.certificates[2].len()).step_by(3) {
+            compare("certificate", at, &|case| case.certificates[2][at] ^= 1 << (at % 8));
+        }
+        compare("nothing", 0, &|_| ());
+    }
+    assert_eq!((accepted, refused > 3 * 1184), (3, true), "what is signed is all that there is");
+}
+
+/// What is refused here and accepted there. One that is refused there, too, is to be struck off.
+#[test]
+fn what_only_this_crate_refuses() {
+    let Some(root) = vectors() else { return };
+    for (name, case) in real(&root) {
+        for (what, at) in [
+            ("a number of the signature that is longer than its curve", 0x2a0 + 48),
+            ("octets after the signature", 0x2a0 + 144),
+        ] {
+            let mut case =
+                Case { certificates: case.certificates.clone(), report: case.report.clone() };
+            case.report[at] = 1;
+            assert!(theirs(&case), "{name}: {what} is refused there, too");
+            assert!(!accepts(&ChainCache::default(), &case), "{name}: {what}");
+        }
+    }
+}
+
+/// Whether we accept it, with a policy that asks for as little as one may.
+fn accepts(chains: &ChainCache, case: &Case) -> bool {
+    let mut given = Endorsements::new();
+    let all = case.certificates.iter().try_for_each(|der| given.add_certificate(der));
+    let evidence = Unverified::new(Evidence::from_wire(case.report.clone()));
+    let policy = Policy::parse(POLICY, &|_| Err("no file is named".to_owned())).unwrap();
+    let (given, expectation) = (Unverified::new(given), Expectation::cached());
+    let now = UnixTime::from_secs(1_795_000_000);
+    all.is_ok() && appraise_with(chains, &policy, &evidence, &given, &expectation, now).is_ok()
 }
 
 /// Whether the other verifier accepts chain and signature.
