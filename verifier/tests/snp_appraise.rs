@@ -404,7 +404,6 @@ fn check_20_whose_chip_and_which_product() {
 
 /// Evidence of other makers' platforms, by its first octets: a verdict, and none that says that it is garbage.
 #[test]
-#[expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may fail anywhere")]
 fn a_platform_that_is_not_appraised_is_told() {
     let mut sgx = [vec![3, 0, 2, 0], vec![0; 8]].concat();
     sgx.extend(attestation::tdx::INTEL_QE_VENDOR);

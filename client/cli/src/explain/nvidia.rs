@@ -30,7 +30,7 @@ fn device(device: &DeviceEvidence) -> Sheet {
     out.octets("nonce", report.nonce());
     out.sheet("says", opaque(report.opaque()));
     let mut measurements = Sheet::new();
-    for (index, digest) in report.measurements() {
+    for (index, digest) in report.measurements().iter() {
         measurements.row(&index.to_string(), digest);
     }
     out.sheet("measurements", measurements);
