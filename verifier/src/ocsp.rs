@@ -23,6 +23,8 @@ const CERTIFICATES_MAX: usize = 4;
 /// A response, parsed and not yet believed.
 #[derive(Debug)]
 pub(crate) struct Response<'a> {
+    /// The digest of all of it.
+    pub(crate) digest: Sha256,
     /// The bytes that are signed.
     tbs: &'a [u8],
     signature: &'a [u8],
@@ -123,10 +125,11 @@ impl<'a> Response<'a> {
                 (certificates.len() <= CERTIFICATES_MAX).then_some(())?;
             }
         }
-        Self::read_tbs(tbs, (signed, signature), certificates)
+        Self::read_tbs(der, tbs, (signed, signature), certificates)
     }
 
     fn read_tbs(
+        der: &'a [u8],
         tbs: &'a [u8],
         (signed, signature): (&'a [u8], &'a [u8]),
         certificates: Vec<Certificate<'a>>,
@@ -155,7 +158,16 @@ impl<'a> Response<'a> {
             (answers.len() <= ITEMS_MAX).then_some(())?;
         }
         let produced = time(produced)?;
-        Some(Self { tbs: signed, signature, responder, produced, nonce, answers, certificates })
+        Some(Self {
+            digest: Sha256::of(der),
+            tbs: signed,
+            signature,
+            responder,
+            produced,
+            nonce,
+            answers,
+            certificates,
+        })
     }
 
     /// Whether the response says that this certificate's owner signed it.

@@ -121,7 +121,7 @@ impl Opaque {
 
     /// All fields by type, those too that have no name.
     pub fn fields(&self) -> impl Iterator<Item = (u16, &[u8])> {
-        self.fields.iter().filter_map(|(kind, at)| Some((*kind, self.bytes.get(at.clone())?)))
+        self.fields.keys().filter_map(|kind| Some((*kind, self.field(*kind)?)))
     }
 
     /// The value of a field, where it is there.

@@ -3,15 +3,12 @@
 
 use std::borrow::Cow;
 
-use attestation::endorsements::Kind;
 use attestation::gpu::{Architecture, DeviceEvidence, GpuReport, Pdi};
 use attestation::{Digest, Endorsements, Sha256, UnixTime};
 
 use super::Context;
 use super::given;
-use crate::crypto::P384_POINT_LEN;
 use crate::finding::{Code, Finding};
-use crate::ocsp::Response;
 use crate::policy::{DevicePolicy, Policy};
 use crate::result::Horizon;
 use crate::x509::Certificate;
@@ -83,18 +80,14 @@ struct Inputs<'a> {
     pool: &'a [Certificate<'a>],
     /// The policy's roots.
     anchors: &'a [Certificate<'a>],
-    responses: &'a [Given<'a>],
+    responses: &'a [crate::ocsp::Response<'a>],
     signatures: &'a Signatures<'a>,
+    /// What was said of certificates of devices before this one.
+    said: &'a ocsp::Known,
     /// What the device must have signed, where that is known.
     nonce: Option<&'a [u8; 32]>,
     /// The nonce that the OCSP responses must repeat, where that is known.
     ocsp_nonce: Option<&'a [u8; 32]>,
-}
-
-/// An OCSP response and its digest.
-struct Given<'a> {
-    response: Response<'a>,
-    digest: Sha256,
 }
 
 /// What is asked of all devices alike.
@@ -128,15 +121,13 @@ struct Found {
     horizon: Horizon,
 }
 
-/// What was good of the device before: others share the authorities above its chip, so that these are looked
-/// at once.
+/// The chain of the device before, and whether the authorities in it hold: others share them.
 struct Before<'a> {
     chain: chain::Chain<'a>,
     authorities_hold: bool,
-    /// Until when what is said of each role's certificate is good.
-    said: ocsp::Good,
 }
 
+/// What is found of each device, as far as they are looked at.
 fn verify(
     evidence: &[DeviceEvidence],
     asked: &Asked,
@@ -152,6 +143,7 @@ fn verify(
         context.policy.anchors.nvidia().filter_map(|der| Certificate::parse(der).ok()).collect();
     let responses = responses(context.endorsements, findings);
     let signatures = Signatures::new(&context.chains.nvidia);
+    let said = ocsp::Known::default();
     let mut names = Names::default();
     let mut before = None;
     let mut all = Vec::with_capacity(evidence.len());
@@ -163,6 +155,7 @@ fn verify(
             anchors: &anchors,
             responses: &responses,
             signatures: &signatures,
+            said: &said,
             nonce: asked.nonce.as_ref(),
             ocsp_nonce: asked.ocsp_nonce.as_ref(),
         };
@@ -209,10 +202,10 @@ fn device<'a>(
     let mut horizon = Horizon::default();
     let mut own = Vec::new();
     let chain = chain::resolve(inputs, before.as_ref().map(|before| &before.chain), findings)?;
-    let shared = before
+    let authorities_hold = before
         .as_ref()
-        .filter(|before| before.authorities_hold && before.chain.shares_authorities(&chain));
-    let verified = chain::verify(&chain, inputs, shared.is_some(), &mut own, findings);
+        .is_some_and(|before| before.authorities_hold && before.chain.shares_authorities(&chain));
+    let verified = chain::verify(&chain, inputs, authorities_hold, &mut own, findings);
     let chain_holds = !findings.iter().skip(first).any(super::fails);
     report::form(inputs, findings);
     report::signature(inputs, chain.leaf(), findings);
@@ -227,9 +220,8 @@ fn device<'a>(
     };
     // Who may answer for a chain that does not hold is nobody's to say.
     if chain_holds {
-        let known = shared.map(|before| &before.said);
-        let said = ocsp::check(&chain, section.revocation, inputs, known, &mut own, findings);
-        *before = Some(Before { chain, authorities_hold: verified.authorities_hold, said });
+        ocsp::check(&chain, section.revocation, inputs, &mut own, findings);
+        *before = Some(Before { chain, authorities_hold: verified.authorities_hold });
     }
     for (what, ends) in own {
         horizon.add_of(Cow::Owned(name.to_owned()), what, ends);
@@ -245,14 +237,12 @@ type Ends = Vec<(Cow<'static, str>, UnixTime)>;
 fn responses<'a>(
     endorsements: [&'a Endorsements; 2],
     findings: &mut Vec<Finding>,
-) -> Vec<Given<'a>> {
+) -> Vec<crate::ocsp::Response<'a>> {
     let mut parsed = Vec::new();
-    let [given, carried] =
-        endorsements.map(|all| all.ocsp_responses().iter().zip(all.digests(Kind::OcspResponse)));
-    let already = endorsements.map(|all| all.digests(Kind::OcspResponse))[0];
-    for (der, digest) in given.chain(carried.filter(|(_, digest)| !already.contains(digest))) {
-        match Response::parse(der) {
-            Ok(response) => parsed.push(Given { response, digest: *digest }),
+    let [given, carried] = endorsements.map(Endorsements::ocsp_responses);
+    for der in given.iter().chain(carried.iter().filter(|der| !given.contains(der))) {
+        match crate::ocsp::Response::parse(der) {
+            Ok(response) => parsed.push(response),
             Err(error) => {
                 findings.push(Finding::reject(Code::EndorsementsMalformed, error.to_string()));
             }
@@ -283,12 +273,7 @@ impl Names {
     }
 }
 
-/// The name of a fact: that the owner of `point` signed what has this digest, or, of an OCSP response, the
-/// certificate at a place beside it.
-fn signature_id(point: &[u8; P384_POINT_LEN], of: &Sha256, place: usize) -> Sha256 {
-    let place = u64::try_from(place).unwrap_or(u64::MAX).to_be_bytes();
-    Sha256::of_parts(&[point, of.as_bytes(), &place])
+/// The name of a fact: that the owner of `point` signed `bytes`, which hold their signature or are the digest of what does.
+fn signature_id(point: &[u8], bytes: &[u8]) -> Sha256 {
+    Sha256::of_parts(&[point, bytes])
 }
-
-/// The place of what was signed itself; certificates beside it count from one.
-const ITSELF: usize = 0;

@@ -13,7 +13,7 @@ use attestation::Sha256;
 use attestation::gpu::{Architecture, Pdi};
 
 use super::fwid::{self, NoFwid};
-use super::{Ends, ITSELF, Identity, Inputs, signature_id};
+use super::{Ends, Identity, Inputs, signature_id};
 use crate::anchors::NVIDIA_NAME;
 use crate::authenticate::validity;
 use crate::finding::{Code, Finding};
@@ -25,8 +25,9 @@ pub(super) struct Chain<'a> {
     leaf: Certificate<'a>,
     /// Chip, provisioner, identity and root.
     above: [Certificate<'a>; 4],
-    /// Of each of the five.
-    digests: [Sha256; 5],
+    /// Of the leaf, and of those above it.
+    digest: Sha256,
+    digests_above: [Sha256; 4],
 }
 
 impl<'a> Chain<'a> {
@@ -40,27 +41,30 @@ impl<'a> Chain<'a> {
         &self.above
     }
 
+    /// Of each of [`above`](Self::above).
+    pub(super) const fn digests_above(&self) -> &[Sha256] {
+        &self.digests_above
+    }
+
     fn of(certificates: Vec<(Certificate<'a>, Sha256)>) -> Option<Self> {
         let (certificates, digests): (Vec<_>, Vec<_>) = certificates.into_iter().unzip();
         let [leaf, chip, provisioner, identity, root] = certificates.try_into().ok()?;
-        let above = [chip, provisioner, identity, root];
-        Some(Self { leaf, above, digests: digests.try_into().ok()? })
+        let [digest, digests_above @ ..]: [Sha256; 5] = digests.try_into().ok()?;
+        Some(Self { leaf, above: [chip, provisioner, identity, root], digest, digests_above })
     }
 
     /// The certificate at a place, if it is the same there.
     fn same(&self, place: usize, der: &[u8]) -> Option<(Certificate<'a>, Sha256)> {
-        let certificate =
-            place.checked_sub(1).map_or(Some(&self.leaf), |place| self.above.get(place))?;
-        (certificate.der == der).then_some((certificate.clone(), *self.digests.get(place)?))
+        let (certificate, digest) = match place.checked_sub(1) {
+            None => (&self.leaf, &self.digest),
+            Some(place) => (self.above.get(place)?, self.digests_above.get(place)?),
+        };
+        (certificate.der == der).then(|| (certificate.clone(), *digest))
     }
 
     /// Whether those above the chip's are the same.
     pub(super) fn shares_authorities(&self, other: &Self) -> bool {
-        let [[_, own @ ..], [_, others @ ..]] = [&self.digests, &other.digests].map(|all| {
-            let [_leaf, above @ ..] = all;
-            above
-        });
-        own == others
+        self.digests_above.get(1..) == other.digests_above.get(1..)
     }
 }
 
@@ -159,7 +163,7 @@ pub(super) struct Verified {
     pub(super) authorities_hold: bool,
 }
 
-/// Checks the chain from its root down. What is known to hold of the certificates above the chip's is not
+/// Checks the chain from its root down. Certificates above the chip's that are known to hold are not
 /// looked up again.
 pub(super) fn verify(
     chain: &Chain<'_>,
@@ -168,9 +172,8 @@ pub(super) fn verify(
     ends: &mut Ends,
     findings: &mut Vec<Finding>,
 ) -> Verified {
-    let Chain { leaf, above, digests: [of_leaf, of_chip, of_provisioner, of_identity, of_root] } =
-        chain;
-    let [chip, provisioner, identity, root] = above;
+    let Chain { leaf, above: [chip, provisioner, identity, root], digest, digests_above } = chain;
+    let [of_chip, of_provisioner, of_identity, of_root] = digests_above;
     let is_anchored = inputs.anchors.iter().any(|anchor| anchor.der == root.der);
     if !is_anchored {
         findings.push(
@@ -182,25 +185,22 @@ pub(super) fn verify(
         );
     }
     let names = names(chain, findings);
-    let before = findings.len();
-    let authorities = [
-        ("root", root, of_root, root),
-        ("identity", identity, of_identity, root),
-        ("provisioner", provisioner, of_provisioner, identity),
-    ];
     let mut hangs = is_anchored;
-    for (role, certificate, digest, issuer) in authorities {
-        if !authorities_hold {
-            hangs &= link(role, (certificate, digest), issuer, hangs, inputs, findings);
-        }
-        dates(role, certificate, inputs, ends, findings);
+    let before = findings.len();
+    for (role, certificate, issuer) in [
+        ("root", (root, of_root), root),
+        ("identity", (identity, of_identity), root),
+        ("provisioner", (provisioner, of_provisioner), identity),
+    ] {
+        hangs &= authorities_hold || link(role, certificate, issuer, hangs, inputs, findings);
+        dates(role, certificate.0, inputs, ends, findings);
     }
-    let authorities_hold = is_anchored && findings.len() == before;
-    for (role, certificate, digest, issuer) in
-        [("chip", chip, of_chip, provisioner), ("signing key", leaf, of_leaf, chip)]
+    let authorities_hold = hangs && findings.len() == before;
+    for (role, certificate, issuer) in
+        [("chip", (chip, of_chip), provisioner), ("signing key", (leaf, digest), chip)]
     {
-        hangs &= link(role, (certificate, digest), issuer, hangs, inputs, findings);
-        dates(role, certificate, inputs, ends, findings);
+        hangs &= link(role, certificate, issuer, hangs, inputs, findings);
+        dates(role, certificate.0, inputs, ends, findings);
     }
     Verified { identity: names.map(|names| identify(names, chain, findings)), authorities_hold }
 }
@@ -342,7 +342,7 @@ fn link(
     let verify = || certificate.is_signed_by(issuer.key());
     let is_signed = match (issuer.key(), hangs) {
         (Key::P384(point), true) => {
-            inputs.signatures.holds(signature_id(point, digest, ITSELF), verify)
+            inputs.signatures.holds(signature_id(point, digest.as_bytes()), verify)
         }
         (Key::P384(_), false) => inputs.signatures.try_once(verify),
         _ => false,

@@ -1,78 +1,76 @@
 //! Revocation: what NVIDIA's OCSP service says of the certificates between the signing key's and the
 //! root. The signing key's own is made by the device at each boot, so that nobody could answer for it.
 
-use core::cell::OnceCell;
-use std::borrow::Cow;
+use core::cell::{OnceCell, RefCell};
+use std::collections::BTreeMap;
 
-use attestation::UnixTime;
+use attestation::Sha256;
 
 use super::chain::{Chain, ROLES};
-use super::{Ends, Given, ITSELF, Inputs, signature_id};
+use super::{Ends, Inputs, signature_id};
 use crate::finding::{Code, Finding, Severity};
 use crate::ocsp::{Answer, Issuer, Response, Status};
 use crate::policy::Presence;
 use crate::x509::{Algorithm, Certificate, Key};
 
-/// Until when what is said of each role's certificate is good; none where there is more to say.
-pub(super) type Good = [Option<UnixTime>; 3];
+/// What was said of a certificate, by a digest of it, of those above it and of whether an answer is demanded: devices of
+/// one kind share all certificates but two.
+#[derive(Debug, Default)]
+pub(super) struct Known(RefCell<BTreeMap<Sha256, (Vec<Finding>, Ends)>>);
 
 /// Checks what is said of the chip, the provisioner and the identity. Of each, one good and current
-/// answer is enough; what was revoked for good stays so, whatever another answer says. What is `known`
-/// of the last two is not looked up again.
+/// answer is enough; what was revoked for good stays so, whatever another answer says.
 pub(super) fn check(
     chain: &Chain<'_>,
     revocation: Presence,
     inputs: Inputs<'_>,
-    known: Option<&Good>,
     ends: &mut Ends,
     findings: &mut Vec<Finding>,
-) -> Good {
-    let above = chain.above();
-    let mut all = Good::default();
-    for ((index, role), good) in ROLES.iter().enumerate().zip(&mut all) {
-        let (Some(certificate), Some(cas @ [issuer, ..])) =
-            (above.get(index), above.get(index.saturating_add(1)..))
-        else {
-            break;
-        };
-        let known = known.filter(|_| index > 0).and_then(|known| *known.get(index)?);
-        if let Some(end) = known {
-            ends.push((of(role), end));
-            *good = known;
-            continue;
-        }
-        let said = said(role, certificate, issuer, cas, inputs);
-        let before = findings.len();
-        let end = said.conclude(role, certificate, revocation, ends, findings);
-        *good = end.filter(|_| findings.len() == before);
+) {
+    let mut above = chain.above().as_slice();
+    let mut digests = chain.digests_above();
+    for role in ROLES {
+        let Some((certificate, cas)) = above.split_first() else { return };
+        let Some(issuer) = cas.first() else { return };
+        let mut key: Vec<&[u8]> =
+            digests.iter().map(|digest| digest.as_bytes().as_slice()).collect();
+        key.push(if revocation == Presence::Required { b"required" } else { b"if present" });
+        let key = Sha256::of_parts(&key);
+        let known = inputs.said.0.borrow().get(&key).cloned();
+        let (own, own_ends) = known.unwrap_or_else(|| {
+            let said = one(role, certificate, issuer, cas, revocation, inputs);
+            inputs.said.0.borrow_mut().insert(key, said.clone());
+            said
+        });
+        findings.extend(own);
+        ends.extend(own_ends);
+        above = cas;
+        digests = digests.get(1..).unwrap_or_default();
     }
-    all
 }
 
-/// What ends with an answer.
-fn of(role: &str) -> Cow<'static, str> {
-    format!("OCSP response about the {role}").into()
-}
-
-/// What is said of one certificate. Who signed a response is looked up once, however much it says.
-fn said(
+/// Checks what is said of one certificate.
+fn one(
     role: &str,
     certificate: &Certificate<'_>,
     issuer: &Certificate<'_>,
     cas: &[Certificate<'_>],
+    revocation: Presence,
     inputs: Inputs<'_>,
-) -> Said {
+) -> (Vec<Finding>, Ends) {
+    let (mut findings, mut ends) = (Vec::new(), Ends::new());
     let mut said = Said::default();
-    let Some(issuer) = Issuer::of(issuer) else { return said };
-    for given in inputs.responses {
-        let may_answer = OnceCell::new();
-        let answers = given.response.answers.iter();
-        for answer in answers.filter(|answer| answer.is_about(certificate, &issuer)) {
-            let may_answer = *may_answer.get_or_init(|| authority(given, cas, inputs));
-            said.add(&given.response, answer, may_answer, inputs, role);
+    if let Some(issuer) = Issuer::of(issuer) {
+        for response in inputs.responses {
+            let may_answer = OnceCell::new();
+            for answer in response.answers.iter().filter(|it| it.is_about(certificate, &issuer)) {
+                let may_answer = *may_answer.get_or_init(|| authority(response, cas, inputs));
+                said.add(response, answer, may_answer, inputs, role);
+            }
         }
     }
-    said
+    said.conclude(role, certificate, revocation, &mut ends, &mut findings);
+    (findings, ends)
 }
 
 /// What all answers about one certificate add up to.
@@ -80,10 +78,10 @@ fn said(
 struct Said {
     any: bool,
     /// The authentic answer that is the newest, and whether it is current.
-    newest: Option<(UnixTime, Status)>,
+    newest: Option<(attestation::UnixTime, Status)>,
     revoked: bool,
     /// The latest end of a good and current answer.
-    good: Option<UnixTime>,
+    good: Option<attestation::UnixTime>,
     wrong: Vec<Finding>,
 }
 
@@ -138,7 +136,6 @@ impl Said {
         }
     }
 
-    /// Yields the end of what is good.
     fn conclude(
         mut self,
         role: &str,
@@ -146,7 +143,7 @@ impl Said {
         revocation: Presence,
         ends: &mut Ends,
         findings: &mut Vec<Finding>,
-    ) -> Option<UnixTime> {
+    ) {
         let newest = self.newest.map(|(_, status)| status);
         let held = newest == Some(Status::Held);
         let stands = if self.revoked {
@@ -163,9 +160,8 @@ impl Said {
             let serial = format!("serial number {}", hex::encode(certificate.serial()));
             findings.push(Finding::reject(code, message).actual(serial));
         }
-        let good = self.good.filter(|_| stands.is_none());
-        if let Some(end) = good {
-            ends.push((of(role), end));
+        if let (Some(end), None) = (self.good, stands) {
+            ends.push((format!("OCSP response about the {role}").into(), end));
             for finding in &mut self.wrong {
                 finding.severity = Severity::Info;
             }
@@ -178,21 +174,24 @@ impl Said {
                 Presence::IfPresent => Finding::warn(Code::OcspMissing, message),
             });
         }
-        good
     }
 }
 
 /// Whether a response is signed by one who may answer: the certificate's issuer, a CA above that, or
 /// whom one of these named for it (RFC 6960 §4.2.2.2). The chip's issuer is a line in a factory, and
 /// NVIDIA answers for what that made; so those above it may answer too.
-fn authority(given: &Given<'_>, cas: &[Certificate<'_>], inputs: Inputs<'_>) -> Result<(), Code> {
-    let Given { response, digest } = given;
+fn authority(
+    response: &Response<'_>,
+    cas: &[Certificate<'_>],
+    inputs: Inputs<'_>,
+) -> Result<(), Code> {
     let signatures = inputs.signatures;
     let signs = |key: Key<'_>| {
         let Key::P384(point) = key else { return false };
-        signatures.holds(signature_id(point, digest, ITSELF), || response.is_signed_by(key))
+        let fact = signature_id(point, response.digest.as_bytes());
+        signatures.holds(fact, || response.is_signed_by(key))
     };
-    let is_delegate = |(place, certificate): &(usize, &Certificate<'_>)| {
+    let is_delegate = |certificate: &&Certificate<'_>| {
         let (from, to) = certificate.validity();
         certificate.is_for_ocsp()
             && certificate.algorithm() == Some(Algorithm::EcdsaP384)
@@ -201,20 +200,15 @@ fn authority(given: &Given<'_>, cas: &[Certificate<'_>], inputs: Inputs<'_>) -> 
             && cas.iter().any(|ca| {
                 let Key::P384(point) = ca.key() else { return false };
                 certificate.names_issuer(ca)
-                    && signatures
-                        .holds(signature_id(point, digest, place.saturating_add(1)), || {
-                            certificate.is_signed_by(ca.key())
-                        })
+                    && signatures.holds(signature_id(point, certificate.der), || {
+                        certificate.is_signed_by(ca.key())
+                    })
             })
     };
     // Names first: they cost nothing.
-    let beside = response.certificates.iter().enumerate();
-    let delegates = beside
-        .filter(|(_, certificate)| response.names(certificate))
-        .filter(is_delegate)
-        .map(|(_, certificate)| certificate);
-    let named = cas.iter().filter(|certificate| response.names(certificate));
-    let mut may_answer = named.chain(delegates).peekable();
+    let is_named = |certificate: &&Certificate<'_>| response.names(certificate);
+    let delegates = response.certificates.iter().filter(is_named).filter(is_delegate);
+    let mut may_answer = cas.iter().filter(is_named).chain(delegates).peekable();
     if may_answer.peek().is_none() {
         return Err(Code::OcspResponderNotAuthorised);
     }
