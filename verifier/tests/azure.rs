@@ -237,6 +237,14 @@ fn each_check_of_the_machine_refuses_alone() {
 }
 
 #[test]
+fn a_paravisor_that_does_not_say_keeps_no_state() {
+    let mut azure = Azure::new();
+    let vm = azure.runtime["vm-configuration"].as_object_mut().unwrap();
+    assert!(vm.remove("tpm-persisted").is_some());
+    assert!(azure.judge().is_ok());
+}
+
+#[test]
 fn what_a_policy_relaxes_is_accepted_with_a_warning() {
     let changes: &[Defect<'_>] = &[
         ("no quote", &[Code::TpmQuoteMissing, Code::NotChallenged], &|it| {

@@ -113,6 +113,24 @@ fn check_6_measurements_are_those_of_driver_and_vbios() {
             ("a family of chips", &[], &|f| f.reference[0].chip = "GH10X".to_owned()),
         ],
     );
+    let missing: &[Code] = &[Code::DeviceReferenceMissing];
+    each_is_refused(
+        Fabric::hopper,
+        &[
+            ("a VBIOS of the driver's version", missing, &|f| {
+                let [driver, vbios] = &mut f.reference[..] else { panic!("two") };
+                driver.kind = ReferenceKind::Vbios;
+                driver.project.clone_from(&vbios.project);
+                driver.project_sku.clone_from(&vbios.project_sku);
+                driver.chip_sku.clone_from(&vbios.chip_sku);
+            }),
+            ("an index that no report has", &[Code::DeviceMeasurementMissing], &|f| {
+                let mut beyond = f.reference[0].measurements[0].clone();
+                beyond.index = 64;
+                f.reference[0].measurements.push(beyond);
+            }),
+        ],
+    );
     let mut fabric = Fabric::hopper();
     fabric.reference[0].not_after = Some(NOW.saturating_add(HOUR));
     let end = fabric.judge().unwrap().not_after();
@@ -135,6 +153,47 @@ fn check_6_a_switch_has_a_vbios_alone() {
             }),
         ],
     );
+}
+
+#[test]
+fn check_6_what_reference_values_may_say() {
+    each_is_accepted(
+        || Fabric::hgx(1, 1),
+        &[
+            ("values that are good to this moment", &[], &|f| {
+                for values in &mut f.reference {
+                    values.not_after = Some(NOW);
+                }
+            }),
+            ("a board, which the report of a switch does not name", &[], &|f| {
+                let switch = f.reference.iter_mut().find(|values| values.chip == "LS10").unwrap();
+                switch.project = Some("1010".to_owned());
+            }),
+        ],
+    );
+    let missing: &[Code] = &[Code::DeviceReferenceMissing];
+    each_is_refused(
+        Fabric::hopper,
+        &[
+            ("a VBIOS of the driver's version", missing, &|f| {
+                let [driver, vbios] = &mut f.reference[..] else { panic!("two") };
+                driver.kind = ReferenceKind::Vbios;
+                driver.project.clone_from(&vbios.project);
+                driver.project_sku.clone_from(&vbios.project_sku);
+                driver.chip_sku.clone_from(&vbios.chip_sku);
+            }),
+            ("an index that no report has", &[Code::DeviceMeasurementMissing], &|f| {
+                let mut beyond = f.reference[0].measurements[0].clone();
+                beyond.index = 64;
+                f.reference[0].measurements.push(beyond);
+            }),
+        ],
+    );
+    let mut fabric = Fabric::hopper();
+    fabric.reference[0].not_after = Some(NOW);
+    let outcome = fabric.judge().unwrap();
+    let ends = outcome.report().horizon.deadlines().iter().find(|deadline| deadline.ends == NOW);
+    assert_eq!(ends.unwrap().what, "reference values NV_GPU_DRIVER_SIMULATED");
 }
 
 #[test]
@@ -277,6 +336,11 @@ fn check_10_a_fabric_is_closed() {
             ("a GPU less", open, &|f| drop(f.devices.remove(0))),
             ("a switch less", open, &|f| drop(f.devices.remove(3))),
             ("no switches", open, &|f| f.devices.truncate(2)),
+            ("no switches, and a GPU that is not protected", open, &|f| {
+                f.devices.truncate(2);
+                f.devices[0].report.set(field::MODE, &[1, 0]);
+                f.devices[0].report.set(field::PROTECTED_PCIE, &[0x55]);
+            }),
             ("no GPUs", open, &|f| drop(f.devices.drain(..2))),
             ("a GPU that is not protected", open, &|f| {
                 f.devices[0].report.set(field::MODE, &[1, 0]);
@@ -360,7 +424,10 @@ fn one_device_that_is_not_authentic_refuses_all() {
     assert_eq!(codes(report, Severity::Reject), [Code::SignatureInvalid]);
     let refused = report.findings.iter().find(|f| f.severity == Severity::Reject).unwrap();
     assert_eq!(refused.component, "gpu1");
-    assert!(codes(report, Severity::Info).contains(&Code::NotEvaluated));
+    let skipped = report.findings.iter().filter(|f| f.code == Code::NotEvaluated);
+    let mut skipped: Vec<_> = skipped.map(|f| f.component.to_string()).collect();
+    skipped.sort_unstable();
+    assert_eq!(skipped, ["bundle", "gpu1", "gpu1", "gpu1", "gpu1", "gpu1"]);
     assert!(!report.claims.contains_key("gpu1"), "what is not authentic is not shown");
     assert!(report.claims.contains_key("gpu0"));
 }

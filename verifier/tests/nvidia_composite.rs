@@ -20,6 +20,8 @@ struct Change {
     carried: Option<Vec<u8>>,
     /// The evidence that the statement names.
     named: Option<Option<Vec<u8>>>,
+    /// Whether the bundle carries what its vendors say, and nothing is given.
+    endorsed: bool,
 }
 
 /// An enclave on SEV-SNP with the devices of a fabric; yields what refuses it.
@@ -27,7 +29,7 @@ fn judge(fabric: &Fabric, change: impl Fn(&Fabric, [u8; 32]) -> Change) -> Vec<C
     let mut world = World::new(Product::Genoa);
     let nonce = world.statement.accelerator_nonce().0;
     let json = fabric.json(&nonce);
-    let Change { carried, named } = change(fabric, nonce);
+    let Change { carried, named, endorsed } = change(fabric, nonce);
     let carried = carried.unwrap_or_else(|| json.clone());
     world.accel = (!carried.is_empty()).then_some(carried);
     let named = named.unwrap_or(Some(json));
@@ -53,6 +55,9 @@ fn judge(fabric: &Fabric, change: impl Fn(&Fabric, [u8; 32]) -> Change) -> Vec<C
     .unwrap();
     let mut endorsements: Endorsements = world.endorsements().inspect_untrusted().clone();
     endorsements.extend(&fabric.endorsements()).unwrap();
+    if endorsed {
+        world.carried = core::mem::take(&mut endorsements);
+    }
     let outcome = appraise(
         &policy,
         &world.evidence(),
@@ -94,11 +99,17 @@ fn a_cpu_and_its_devices_are_accepted_together() {
 }
 
 #[test]
+fn what_vendors_say_may_be_carried() {
+    let carried = |_: &Fabric, _| Change { endorsed: true, ..Change::default() };
+    assert_eq!(judge(&Fabric::hopper(), carried), []);
+}
+
+#[test]
 fn what_is_missing_is_refused() {
     let fabric = Fabric::hopper();
-    let none = || Change { carried: Some(Vec::new()), named: Some(None) };
+    let none = || Change { carried: Some(Vec::new()), named: Some(None), endorsed: false };
     assert_eq!(judge(&fabric, |_, _| none()), [Code::AcceleratorsMissing]);
-    let left_out = || Change { carried: Some(Vec::new()), named: None };
+    let left_out = || Change { carried: Some(Vec::new()), named: None, endorsed: false };
     let expected = [Code::AcceleratorsMissing, Code::MemberMismatch];
     assert_eq!(sorted(judge(&fabric, |_, _| left_out())), sorted(expected.to_vec()));
     // Switches alone compute nothing, whatever the policy says of the fabric.
@@ -112,14 +123,18 @@ fn what_is_missing_is_refused() {
 fn what_is_foreign_is_refused() {
     let fabric = Fabric::hopper();
     // Another machine's devices, over this one's nonce, which the CPU did not vouch for.
-    let foreign =
-        |_: &Fabric, nonce| Change { carried: Some(Fabric::hopper().json(&nonce)), named: None };
+    let foreign = |_: &Fabric, nonce| Change {
+        carried: Some(Fabric::hopper().json(&nonce)),
+        named: None,
+        endorsed: false,
+    };
     assert_eq!(judge(&fabric, foreign), [Code::MemberMismatch]);
-    let unnamed = |_: &Fabric, _| Change { carried: None, named: Some(None) };
+    let unnamed = |_: &Fabric, _| Change { carried: None, named: Some(None), endorsed: false };
     assert_eq!(judge(&fabric, unnamed), [Code::MemberMismatch]);
     let with_a_space = |fabric: &Fabric, nonce: [u8; 32]| Change {
         carried: Some([fabric.json(&nonce).as_slice(), b" "].concat()),
         named: None,
+        endorsed: false,
     };
     assert_eq!(judge(&fabric, with_a_space), [Code::MemberMismatch], "exact bytes");
 }
@@ -129,7 +144,7 @@ fn what_is_replayed_is_refused() {
     // Vouched for by the CPU, and yet of another epoch: the nonce is another.
     let replayed = |fabric: &Fabric, _| {
         let old = fabric.json(&[1; 32]);
-        Change { carried: Some(old.clone()), named: Some(Some(old)) }
+        Change { carried: Some(old.clone()), named: Some(Some(old)), endorsed: false }
     };
     assert_eq!(judge(&Fabric::hopper(), replayed), [Code::DeviceNonceMismatch]);
 }

@@ -446,6 +446,27 @@ fn a_platform_without_a_section_is_refused() {
 }
 
 #[test]
+fn there_is_nothing_that_an_event_log_could_replay_to() {
+    let world = genoa();
+    let wire = world.evidence().inspect_untrusted().as_wire().to_vec();
+    for (log, expected) in [(None, &[][..]), (Some(vec![0; 64]), &[Code::EventLogNotApplicable])] {
+        let evidence = attestation::Evidence::from_wire(wire.clone());
+        let evidence = match log {
+            Some(log) => evidence.with_event_log(log),
+            None => evidence,
+        };
+        let outcome = verifier::appraise(
+            &world.parsed_policy(),
+            &attestation::Unverified::new(evidence),
+            &world.endorsements(),
+            &world.expectation,
+            world.now,
+        );
+        assert_eq!(world::codes(world::report(&outcome), Severity::Reject), expected);
+    }
+}
+
+#[test]
 fn all_findings_are_reported_together() {
     each_is_refused(
         genoa,

@@ -433,6 +433,21 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_is_of_its_register_alone() {
+        let entry = |register: &str, text: &str| {
+            format!(
+                "[[tdx.event_log.events]]\nname = \"{text}\"\nregister = \"{register}\"\ntext = [\"{text}\"]\n"
+            )
+        };
+        let section = entry("rtmr2", "kernel") + &entry("rtmr3", "layer");
+        let start = LogRecipe::default;
+        let good = start().event(3, IPL, b"kernel").event(4, IPL, b"layer");
+        assert_eq!(refused(&good, &section), []);
+        let both = good.event(3, IPL, b"layer");
+        assert_eq!(refused(&both, &section), [Code::EventNotAllowed]);
+    }
+
+    #[test]
     fn any_digest_is_for_given_places() {
         let section = "[[tdx.event_log.events]]\nname = \"tables\"\nregister = \"rtmr0\"\nat = [1, 2]\ndigests = \"any\"";
         assert_eq!(refused(&log(), section), []);

@@ -60,6 +60,8 @@ pub(crate) struct World {
     pub(crate) expectation: Expectation,
     /// The accelerators' evidence that the bundle carries.
     pub(crate) accel: Option<Vec<u8>>,
+    /// What the bundle carries beside its evidence.
+    pub(crate) carried: Endorsements,
 }
 
 /// The chains of every world that any test judged.
@@ -149,6 +151,7 @@ impl World {
         let policy = policy(product, tcb, &statement);
         Self {
             accel: None,
+            carried: Endorsements::new(),
             now: NOW,
             report,
             form: SignatureForm::Genuine,
@@ -250,7 +253,7 @@ impl World {
             cpu0: CpuEvidence::sev_snp(report),
             event_log: None,
             accel: self.accel.clone(),
-            endorsements: Vec::new(),
+            endorsements: self.carried.to_pem().into_bytes(),
         }
     }
 

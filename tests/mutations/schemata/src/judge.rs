@@ -180,7 +180,7 @@ impl<'a> Judge<'a> {
         for (tried, (_, number)) in order.iter().enumerate() {
             let test = self.tests.get(*number).context("no such test")?;
             took = took.saturating_add(test.took);
-            if took > self.budget {
+            if tried >= TRIED_MIN && took > self.budget {
                 return Ok((Outcome::Open, format!("{tried} of {} tests tried", order.len())));
             }
             let ended = self.run(test, point.number, None)?;
@@ -290,6 +290,9 @@ fn now() -> Instant {
 
 /// Runs at once.
 const THREADS: usize = 2;
+
+/// How many of a mutant's tests are tried whatever they take.
+const TRIED_MIN: usize = 12;
 
 /// How many times as long as without a mutant a test may take.
 const PATIENCE: u32 = 10;

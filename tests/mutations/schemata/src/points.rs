@@ -55,6 +55,9 @@ impl Finder {
     }
 
     fn forced(&mut self, expr: &Expr, value: bool) {
+        if matches!(expr, Expr::Lit(_)) && text(expr) == value.to_string() {
+            return;
+        }
         let what = format!("{} is {value}", text(expr));
         let before = if value { "({m} || (" } else { "(!{m} && (" };
         self.point(expr.span(), expr.span().byte_range(), what, before, "))");
