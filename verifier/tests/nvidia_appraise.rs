@@ -113,24 +113,6 @@ fn check_6_measurements_are_those_of_driver_and_vbios() {
             ("a family of chips", &[], &|f| f.reference[0].chip = "GH10X".to_owned()),
         ],
     );
-    let missing: &[Code] = &[Code::DeviceReferenceMissing];
-    each_is_refused(
-        Fabric::hopper,
-        &[
-            ("a VBIOS of the driver's version", missing, &|f| {
-                let [driver, vbios] = &mut f.reference[..] else { panic!("two") };
-                driver.kind = ReferenceKind::Vbios;
-                driver.project.clone_from(&vbios.project);
-                driver.project_sku.clone_from(&vbios.project_sku);
-                driver.chip_sku.clone_from(&vbios.chip_sku);
-            }),
-            ("an index that no report has", &[Code::DeviceMeasurementMissing], &|f| {
-                let mut beyond = f.reference[0].measurements[0].clone();
-                beyond.index = 64;
-                f.reference[0].measurements.push(beyond);
-            }),
-        ],
-    );
     let mut fabric = Fabric::hopper();
     fabric.reference[0].not_after = Some(NOW.saturating_add(HOUR));
     let end = fabric.judge().unwrap().not_after();

@@ -51,6 +51,9 @@ fn check_11_tcb_order_and_minima() {
                 w.report.current_version = [66, 55, 1];
                 w.set("sev-snp", "provisional_firmware", "refused");
             }),
+            ("firmware that cannot be rolled back", &[Code::FirmwareProvisional], &|w| {
+                w.set("sev-snp", "provisional_firmware", "required");
+            }),
             ("a TCB that can be rolled back", &[Code::FirmwareProvisional], &|w| {
                 w.report.current_tcb.microcode = 99;
                 w.set("sev-snp", "provisional_firmware", "refused");
