@@ -380,6 +380,47 @@ fn a_grace_is_dated_and_ends_the_acceptance() {
 }
 
 #[test]
+fn a_grace_is_for_the_oldest_of_what_makes_the_tcb() {
+    let start = || {
+        let mut world = World::new(Form::Td15);
+        set_level(&mut world, "OutOfDate", &[]);
+        // At launch the first level, now the second.
+        world.tdx.quote.report.td15.as_mut().unwrap().tee_tcb_svn2 = lower(&TEE_TCB_SVN, 2);
+        world.set("advisories_allowed", values(&["INTEL-SA-00002"]));
+        let mut grace = toml::Table::new();
+        grace.insert("statuses".to_owned(), values(&["out-of-date"]));
+        grace.insert("until".to_owned(), NOW.saturating_add(SECOND).to_string().into());
+        grace.insert("tcb_date_min".to_owned(), "2026-08-13T00:00:00Z".into());
+        world.set("grace", grace);
+        world
+    };
+    assert_eq!(start().refusals(), []);
+    let older: [(&str, fn(&mut World) -> &mut serde_json::Value); 4] = [
+        ("launch", |w| &mut w.tdx.tcb_info.as_mut().unwrap()["tcbLevels"][0]),
+        ("now", |w| &mut w.tdx.tcb_info.as_mut().unwrap()["tcbLevels"][1]),
+        ("module", |w| {
+            &mut w.tdx.tcb_info.as_mut().unwrap()["tdxModuleIdentities"][1]["tcbLevels"][0]
+        }),
+        ("enclave", |w| &mut w.tdx.qe_identity.as_mut().unwrap()["tcbLevels"][0]),
+    ];
+    for (what, level) in older {
+        let mut world = start();
+        level(&mut world)["tcbDate"] = "2026-08-12T23:59:59Z".into();
+        assert_eq!(world.refusals(), [Code::TcbStatusNotAllowed], "{what}");
+    }
+}
+
+#[test]
+fn advisories_about_what_runs_now_count_too() {
+    let mut world = World::new(Form::Td15);
+    world.tdx.quote.report.td15.as_mut().unwrap().tee_tcb_svn2 = lower(&TEE_TCB_SVN, 2);
+    world.set("tcb_status", values(&["out-of-date"]));
+    assert_eq!(world.refusals(), [Code::AdvisoryNotAllowed]);
+    world.set("advisories_allowed", values(&["INTEL-SA-00002"]));
+    assert_eq!(world.refusals(), []);
+}
+
+#[test]
 fn a_td_that_was_launched_before_an_update_should_be_launched_anew() {
     let mut world = World::new(Form::Td15);
     world.tdx.quote.report.tee_tcb_svn = lower(&TEE_TCB_SVN, 2);
