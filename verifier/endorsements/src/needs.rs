@@ -4,6 +4,7 @@
 //! has no good answer.
 
 use attestation::azure::{AzureEvidence, Hardware};
+use attestation::endorsements::ITEMS_MAX;
 use attestation::snp::{Product, SigningKey, SnpReport, TcbVersion};
 use attestation::tdx::{Certification, TdxQuote};
 use attestation::{Bundle, CpuEvidence, CpuPlatform, Endorsements, EvidenceKind, Malformed, gpu};
@@ -178,9 +179,16 @@ impl Needs {
         self.add(Item::IntelQeIdentity { update });
     }
 
+    /// Evidence is whoever's: it must not make us ask without end. No more than this fits into one pool.
     fn add(&mut self, item: Item) {
-        if !self.items.contains(&item) {
+        const TOO_MANY: &str = "that is more than any machine needs: the rest is not asked for";
+        if self.items.contains(&item) {
+            return;
+        }
+        if self.items.len() < ITEMS_MAX {
             self.items.push(item);
+        } else if self.notes.last().is_none_or(|note| note != TOO_MANY) {
+            self.note(TOO_MANY);
         }
     }
 

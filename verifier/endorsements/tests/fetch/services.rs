@@ -6,6 +6,7 @@ use attestation::snp::{Product, TcbVersion};
 use endorsements::{AmdKey, Item, Kind, Needs, Origin, PckCa, Update, pool};
 
 use sim::ReportBuilder;
+use sim::nvidia::{self, DeviceRecipe, NvidiaPki};
 
 use crate::papers::{
     Authority, DAY, FMSPC, Response, TCB, amd_crl, nonce_of, pem, pki, qe_identity, serial,
@@ -382,6 +383,34 @@ async fn a_report_says_what_it_needs() {
         Needs::of(&old, &Endorsements::new(), Some(Product::Milan), Update::Standard).unwrap();
     assert_eq!(needs.items.len(), 3);
     assert!(Needs::of(b"text", &Endorsements::new(), None, Update::Standard).is_err());
+}
+
+/// Nobody vouches for evidence when it says what to ask for.
+#[test]
+fn evidence_makes_nobody_ask_without_end() {
+    let pki = NvidiaPki::shared().unwrap();
+    let shared = DeviceRecipe::hopper(&pki, 0).unwrap().sign_chain().unwrap();
+    let device = |number: u8| {
+        let device = DeviceRecipe::hopper(&pki, number).unwrap();
+        let mut chain = device.sign_chain().unwrap();
+        chain.splice(2.., shared.iter().skip(2).cloned());
+        serde_json::json!({
+            "arch": "HOPPER",
+            "evidence": nvidia::base64(&device.sign_report(&[7; 32]).unwrap()),
+            "certificate": nvidia::base64(nvidia::pem(&chain).as_bytes()),
+        })
+    };
+    let devices: Vec<_> = (0..70).map(device).collect();
+    let needs = |count: usize| {
+        let json = serde_json::Value::from(&devices[..count]).to_string();
+        Needs::of(json.as_bytes(), &Endorsements::new(), None, Update::Standard).unwrap()
+    };
+    // A certificate of each chip's own, and two that all share.
+    let most = needs(62);
+    assert_eq!((most.items.len(), most.notes.len()), (64, 0));
+    let more = needs(70);
+    assert_eq!((more.items.len(), more.notes.len()), (64, 1), "{:?}", more.notes);
+    assert_eq!(more.items, most.items);
 }
 
 fn names_of(needs: &Needs) -> Vec<String> {
