@@ -1,11 +1,14 @@
 //! Evidence and endorsements from files, folders and standard input, bounded.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use attestation::{Endorsements, Secret, endorsements, eventlog, evidence};
+use attestation::{Endorsements, Secret, Sha256, endorsements, eventlog, evidence};
 use client::{Access, Authorities, Family, Timeouts};
+use serde::Serialize;
+use verifier::Policy;
 
 use crate::failure::Failure;
 
@@ -24,11 +27,39 @@ pub(crate) fn event_log(path: &Path) -> Result<Vec<u8>, Failure> {
     read(open(path)?, eventlog::LEN_MAX, &path.display().to_string())
 }
 
+/// Something that a verdict was made of, so that somebody else can tell whether they have the same.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Input {
+    /// What it is.
+    pub(crate) what: &'static str,
+    /// What it was called: a file, `-`, or a URL.
+    pub(crate) name: String,
+    pub(crate) octets: usize,
+    pub(crate) sha256: Sha256,
+}
+
+impl Input {
+    pub(crate) fn of(what: &'static str, name: impl Into<String>, bytes: &[u8]) -> Self {
+        Self { what, name: name.into(), octets: bytes.len(), sha256: Sha256::of(bytes) }
+    }
+}
+
 /// Reads everything that `paths` name: files, and the files of folders.
 ///
 /// A file that is named must be endorsements. A folder may hold other things, which are passed over.
 pub(crate) fn endorsements(paths: &[PathBuf]) -> Result<Endorsements, Failure> {
+    listed_endorsements(paths).map(|(endorsements, _)| endorsements)
+}
+
+/// The same, with the files that it came from.
+pub(crate) fn listed_endorsements(
+    paths: &[PathBuf],
+) -> Result<(Endorsements, Vec<Input>), Failure> {
     let mut all = Endorsements::new();
+    let mut inputs = Vec::new();
+    let mut list = |path: &Path, bytes: &[u8]| {
+        inputs.push(Input::of("endorsements", path.display().to_string(), bytes));
+    };
     for path in paths {
         if path.is_dir() {
             for file in files(path)? {
@@ -36,17 +67,46 @@ pub(crate) fn endorsements(paths: &[PathBuf]) -> Result<Endorsements, Failure> {
                 let mut found = Endorsements::new();
                 if found.add(&bytes).is_ok() {
                     all.extend(&found).map_err(|error| malformed(&file, &error))?;
+                    list(&file, &bytes);
                 }
             }
         } else {
             let bytes = read_file(path)?;
             match all.add(&bytes) {
                 Err(_) if is_of_no_use(&bytes) => {}
-                added => added.map_err(|error| malformed(path, &error))?,
+                added => {
+                    added.map_err(|error| malformed(path, &error))?;
+                    list(path, &bytes);
+                }
             }
         }
     }
-    Ok(all)
+    Ok((all, inputs))
+}
+
+/// A policy, the files that it names, and the key that it must be signed with.
+pub(crate) fn policy_inputs(path: &Path, key: Option<&Path>) -> Result<Vec<Input>, Failure> {
+    let text = client::read_policy(path)?;
+    let mut inputs = vec![Input::of("policy", path.display().to_string(), text.as_bytes())];
+    let named = RefCell::new(Vec::new());
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let reader = client::anchor_reader(path);
+    // Read once more, for their names and digests alone: what counts was read before.
+    let again = Policy::parse(&text, &|name: &str| {
+        let bytes = reader(name)?;
+        let name = folder.join(name).display().to_string();
+        named.borrow_mut().push(Input::of("file of the policy", name, &bytes));
+        Ok(bytes)
+    });
+    again.map_err(|error| {
+        let message = format!("{}: {error}", path.display());
+        Failure::unavailable("policy-changed", message, "try again")
+    })?;
+    inputs.extend(named.into_inner());
+    if let Some(key) = key {
+        inputs.push(Input::of("key of policies", key.display().to_string(), &read_file(key)?));
+    }
+    Ok(inputs)
 }
 
 /// What auditors have beside endorsements, told by content: NVIDIA's manifests, whose values policies

@@ -6,13 +6,13 @@
 
 use std::fmt::{self, Write as _};
 
-use attestation::endorsements::Kind;
-use attestation::{Challenge, Endorsements, ReportData, Sha256};
+use attestation::{Bundle, Challenge, Endorsements, ReportData, Sha256};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use verifier::{AnchorKind, Code, Finding, Policy, Report, Severity, Verdict};
 
 use crate::forecast::{self, Break};
+use crate::input::Input;
 
 mod checks;
 mod html;
@@ -30,8 +30,12 @@ pub(crate) struct Page<'a> {
     pub(crate) policy_text: &'a str,
     /// The evidence as it was judged.
     pub(crate) evidence: &'a [u8],
+    /// The boot's event log, where it came beside the evidence.
+    pub(crate) event_log: Option<&'a [u8]>,
     /// What it was called: a file, or the URL that it came from.
     pub(crate) source: &'a str,
+    /// Everything that the verdict was made of.
+    pub(crate) inputs: &'a [Input],
     pub(crate) endorsements: &'a Endorsements,
     pub(crate) challenge: Option<Challenge>,
     pub(crate) report_data: Option<ReportData>,
@@ -128,6 +132,9 @@ impl Page<'_> {
         }
         row(out, "evidence", self.source)?;
         row(out, "evidence SHA-256", &Sha256::of(self.evidence).to_string())?;
+        if let Some(log) = self.event_log {
+            row(out, "event log SHA-256", &Sha256::of(log).to_string())?;
+        }
         row(out, "policy SHA-256", &policy.digest.to_string())?;
         row(
             out,
@@ -197,7 +204,8 @@ impl Page<'_> {
 
     /// Every rule that counts for this evidence, with what it found.
     fn checks(&self, out: &mut String) -> fmt::Result {
-        let groups = checks::groups(self.report);
+        let carries_log = || Bundle::parse(self.evidence).is_ok_and(|it| it.event_log.is_some());
+        let groups = checks::groups(self.report, self.event_log.is_some() || carries_log());
         if self.report.claims.is_empty() {
             return Ok(());
         }
@@ -274,7 +282,13 @@ impl Page<'_> {
                 continue;
             };
             for (inner, value) in members {
-                mono(out, &format!("{name}.{inner}"), &checks::plain(value))?;
+                // Measurements of a device, each on a line of its own.
+                let lines = value.as_object().filter(|list| list.len() > 6).map(|list| {
+                    let lines = list.iter().map(|(key, it)| format!("{key} {}", checks::plain(it)));
+                    lines.collect::<Vec<_>>().join("\n")
+                });
+                let text = lines.unwrap_or_else(|| checks::plain(value));
+                mono(out, &format!("{name}.{inner}"), &text)?;
             }
         }
         out.push_str("</dl>\n");
@@ -368,18 +382,22 @@ impl Page<'_> {
             out,
             "<h2>How to reproduce it</h2>\n\
              <p>With the same program and the same files, the command says the same, on any machine and without a network:</p>\n<pre>{}</pre>\n\
-             <p>It exits with {}. The files, by their SHA-256:</p>\n<table><thead><tr><th>what</th><th>octets</th><th>SHA-256</th></tr></thead><tbody>\n",
+             <p>It exits with {}. What goes into it, by SHA-256 (<code>sha256sum FILE</code>):</p>\n<table class=\"files\"><thead><tr><th>what</th><th>name</th><th>octets</th><th>SHA-256</th></tr></thead><tbody>\n",
             Escaped(self.command),
             self.report.verdict.exit_code(),
         )?;
-        file_row(out, "evidence", self.evidence.len(), &Sha256::of(self.evidence))?;
-        file_row(out, "policy", self.policy_text.len(), self.policy.digest())?;
-        for kind in Kind::ALL {
-            for item in self.endorsements.items(kind) {
-                file_row(out, &kind.label().to_lowercase(), item.len(), &Sha256::of(item))?;
-            }
+        for Input { what, name, octets, sha256 } in self.inputs {
+            writeln!(
+                out,
+                "<tr><td>{}</td><td class=\"mono\" data-label=\"name\">{}</td><td data-label=\"octets\">{octets}</td><td class=\"mono\" data-label=\"SHA-256\">{sha256}</td></tr>",
+                Escaped(what),
+                Escaped(name),
+            )?;
         }
         out.push_str("</tbody></table>\n");
+        out.push_str(
+            "<p class=\"paper soft\">On paper the octets are left out. The file of this page carries them.</p>\n",
+        );
         let evidence = STANDARD.encode(self.evidence);
         carried(
             out,
@@ -387,6 +405,14 @@ impl Page<'_> {
             "base64 -d evidence.b64 > evidence",
             &evidence,
         )?;
+        if let Some(log) = self.event_log {
+            carried(
+                out,
+                "The event log, in base64 (event-log.b64)",
+                "base64 -d event-log.b64 > event-log",
+                &STANDARD.encode(log),
+            )?;
+        }
         let pem = self.endorsements.to_pem();
         if !pem.is_empty() {
             carried(
@@ -425,14 +451,6 @@ fn check_row(
         Escaped(&expected.unwrap_or_default()),
         Escaped(&actual.unwrap_or_default()),
         Escaped(code.reference()),
-    )
-}
-
-fn file_row(out: &mut String, what: &str, len: usize, digest: &Sha256) -> fmt::Result {
-    writeln!(
-        out,
-        "<tr><td>{}</td><td data-label=\"octets\">{len}</td><td class=\"mono\" data-label=\"SHA-256\">{digest}</td></tr>",
-        Escaped(what)
     )
 }
 

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use attestation::endorsements::Kind;
 use attestation::{Challenge, Endorsements, Evidence, Sha256, UnixTime, Unverified};
 use client::{Access, Family, Unendorsed, fetch_evidence};
 use serde_json::{Value, json};
@@ -11,6 +12,7 @@ use crate::arguments::Verify;
 use crate::endorse::{Online, marks_unusable};
 use crate::failure::Failure;
 use crate::forecast::{forecast, render};
+use crate::input::Input;
 use crate::output::Out;
 use crate::report::{Page, quoted};
 use crate::world::World;
@@ -41,6 +43,8 @@ pub(crate) async fn run(verify: Verify, world: &World, out: &Out) -> Result<Exit
     } else {
         Vec::new()
     };
+    let inputs =
+        if verify.json || verify.html.is_some() { case.inputs(&verify)? } else { Vec::new() };
     if let Some(path) = &verify.html {
         let text = client::read_policy(&verify.policy)?;
         if Sha256::of(text.as_bytes()) != *policy.digest() {
@@ -53,7 +57,9 @@ pub(crate) async fn run(verify: Verify, world: &World, out: &Out) -> Result<Exit
             policy: &policy,
             policy_text: &text,
             evidence: case.evidence.inspect_untrusted().as_wire(),
+            event_log: case.evidence.inspect_untrusted().event_log_as_wire(),
             source: &verify.evidence,
+            inputs: &inputs,
             endorsements: &case.endorsements,
             challenge: case.challenge,
             report_data: verify.report_data,
@@ -62,8 +68,15 @@ pub(crate) async fn run(verify: Verify, world: &World, out: &Out) -> Result<Exit
         files::replace(path, page.render().as_bytes())?;
     }
     if verify.json {
-        let json = serde_json::to_string(&report);
-        out.json(json.map_err(|error| Failure::bug(format!("a report is not JSON: {error}")))?)?;
+        let json = serde_json::to_value(&report)
+            .and_then(|mut json| {
+                if let Some(members) = json.as_object_mut() {
+                    members.insert("inputs".to_owned(), serde_json::to_value(&inputs)?);
+                }
+                Ok(json)
+            })
+            .map_err(|error| Failure::bug(format!("a report is not JSON: {error}")))?;
+        out.json(json)?;
     } else {
         out.text(table::render(&report))?;
         if verify.forecast {
@@ -79,13 +92,15 @@ struct Case {
     endorsements: Endorsements,
     challenge: Option<Challenge>,
     expectation: Expectation,
-    /// Whether some of the endorsements came over the network.
-    fetched: bool,
+    /// The files that the endorsements came from.
+    given: Vec<Input>,
+    /// Those that came over the network, kind by kind.
+    fetched: Endorsements,
 }
 
 impl Case {
     fn judge(&self, policy: &Policy, now: UnixTime) -> Report {
-        let Self { evidence, endorsements, challenge: _, expectation, fetched: _ } = self;
+        let Self { evidence, endorsements, expectation, .. } = self;
         let endorsements = Unverified::new(endorsements.clone());
         match appraise(policy, evidence, &endorsements, expectation, now) {
             Ok(result) => result.report().clone(),
@@ -117,16 +132,33 @@ impl Case {
                 let next = "give fewer with --endorsements";
                 Failure::new(Family::Malformed, "endorsements-malformed", error.to_string(), next)
             })?;
-            self.fetched = true;
+            self.fetched = fetched;
             report = self.judge(policy, now);
         }
         hunt.remember(&report).map_err(|error| marks_unusable(&error))?;
         Ok(report)
     }
+
+    /// Everything that the verdict was made of.
+    fn inputs(&self, verify: &Verify) -> Result<Vec<Input>, Failure> {
+        let evidence = self.evidence.inspect_untrusted();
+        let mut inputs = vec![Input::of("evidence", &verify.evidence, evidence.as_wire())];
+        if let (Some(path), Some(log)) = (&verify.event_log, evidence.event_log_as_wire()) {
+            inputs.push(Input::of("event log", path.display().to_string(), log));
+        }
+        inputs.extend(input::policy_inputs(&verify.policy, verify.policy_key.as_deref())?);
+        inputs.extend(self.given.iter().cloned());
+        for kind in Kind::ALL {
+            for item in self.fetched.items(kind) {
+                inputs.push(Input::of("endorsement, fetched", kind.label().to_lowercase(), item));
+            }
+        }
+        Ok(inputs)
+    }
 }
 
 async fn gather(verify: &Verify, out: &Out) -> Result<Case, Failure> {
-    let endorsements = input::endorsements(&verify.endorsements)?;
+    let (endorsements, given) = input::listed_endorsements(&verify.endorsements)?;
     let (evidence, challenge) = if is_url(&verify.evidence) {
         if verify.offline {
             let message =
@@ -149,7 +181,8 @@ async fn gather(verify: &Verify, out: &Out) -> Result<Case, Failure> {
         Some(path) => evidence.with_event_log(input::event_log(path)?),
         None => evidence,
     });
-    Ok(Case { evidence, endorsements, challenge, expectation, fetched: false })
+    let fetched = Endorsements::new();
+    Ok(Case { evidence, endorsements, challenge, expectation, given, fetched })
 }
 
 /// The command that comes to the same verdict. What came from elsewhere is in the page, as a file
@@ -166,7 +199,7 @@ fn command(verify: &Verify, case: &Case, now: UnixTime) -> String {
     for path in &verify.endorsements {
         option("--endorsements", path.display().to_string());
     }
-    if case.fetched {
+    if !case.fetched.is_empty() {
         option("--endorsements", "endorsements.pem".to_owned());
     }
     if let Some(path) = &verify.event_log {

@@ -311,7 +311,8 @@ fn real_evidence_gets_its_verdict_and_the_exact_object() {
                 "not_after",
                 "policy",
                 "anchors",
-                "horizon"
+                "horizon",
+                "inputs"
             ]
         );
         assert_eq!(value.get("appraised_at").unwrap(), at);
