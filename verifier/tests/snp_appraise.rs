@@ -8,7 +8,7 @@ use attestation::{Evidence, Unverified};
 use sim::report::KEY_AUTHOR;
 use toml::Value;
 use verifier::{Code, Severity, Verdict, appraise};
-use world::{World, codes, each_is_accepted, each_is_refused};
+use world::{World, codes, each_is_accepted, each_is_refused, report};
 
 fn genoa() -> World {
     World::new(Product::Genoa)
@@ -453,19 +453,19 @@ fn there_is_nothing_that_an_event_log_could_replay_to() {
     let world = genoa();
     let wire = world.evidence().inspect_untrusted().as_wire().to_vec();
     for (log, expected) in [(None, &[][..]), (Some(vec![0; 64]), &[Code::EventLogNotApplicable])] {
-        let evidence = attestation::Evidence::from_wire(wire.clone());
+        let evidence = Evidence::from_wire(wire.clone());
         let evidence = match log {
             Some(log) => evidence.with_event_log(log),
             None => evidence,
         };
-        let outcome = verifier::appraise(
+        let outcome = appraise(
             &world.parsed_policy(),
-            &attestation::Unverified::new(evidence),
+            &Unverified::new(evidence),
             &world.endorsements(),
             &world.expectation,
             world.now,
         );
-        assert_eq!(world::codes(world::report(&outcome), Severity::Reject), expected);
+        assert_eq!(codes(report(&outcome), Severity::Reject), expected);
     }
 }
 
