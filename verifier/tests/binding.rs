@@ -157,6 +157,13 @@ fn the_window_is_open() {
         &[
             ("at its start", &[], &|w| w.now = start),
             ("in its last second", &[], &|w| w.now = at(end.as_secs() - 1)),
+            ("cached for as long as it may be", &[], &|w| {
+                w.freshness = FreshnessProof::None;
+                w.expectation = Expectation::cached();
+                w.set("freshness", "evidence", "cached");
+                w.set("freshness", "max_age", "9m");
+                w.now = at(start.as_secs() + 540);
+            }),
         ],
     );
 }
