@@ -397,6 +397,8 @@ codes! {
     TdPerfmon, "td-perfmon", Rejected, "Intel 348551 TDATTRIBUTES bit 63", "launch the TD with the bit as the policy wants it";
     /// The TD's `XFAM` lacks a bit that is always set, or has one that never is.
     XfamInvalid, "xfam-invalid", Rejected, "Intel 348551 XFAM", "refuse the enclave: a genuine TDX module makes no such TD";
+    /// A virtual machine inside the TD asked for the report, and not the TD itself: what runs in it was not measured.
+    TdVmNotPrimary, "td-vm-not-primary", Rejected, "Intel TDX module TD partitioning architecture specification, VM index", "refuse the enclave: its keys must be the TD's own";
     /// A service TD is bound to the TD, and it is none of the policy's.
     ServiceTdNotAllowed, "service-td-not-allowed", Rejected, "docs/policy.md service_td", "launch the TD without a service TD, or add its hash if you know it";
     /// `MRCONFIGID` is none of the policy's.

@@ -93,6 +93,9 @@ const DEFECTS: &[Defect] = &[
     ("XFAM with a bit that no TD has", Form::Td10, &[Code::XfamInvalid], |w| {
         w.tdx.quote.report.xfam |= 1 << 3;
     }),
+    ("a machine inside the TD", Form::Td15Ex, &[Code::TdVmNotPrimary], |w| {
+        w.tdx.quote.report.td15_ex.as_mut().unwrap().vm_id = 1;
+    }),
     // Service TDs.
     ("MRSERVICETD", Form::Td15, &[Code::ServiceTdNotAllowed], |w| {
         w.tdx.quote.report.td15.as_mut().unwrap().mr_service_td.0[0] = 1;

@@ -18,6 +18,7 @@ pub(super) const CHECKS: &[&str] = &[
     "measurements",
     "owner",
     "attributes",
+    "partition",
     "service TD",
     "TDX module",
     "TCB level",
@@ -38,6 +39,7 @@ pub(super) fn judge(
     measurements::judge(&claims.report, tdx, findings);
     measurements::owner(&claims.report, tdx, findings);
     attributes::judge(&claims.report, tdx, findings);
+    attributes::partition(&claims.report, findings);
     attributes::service_td(&claims.report, tdx, findings);
     if let Some(info) = &claims.endorsed.tcb_info {
         module::judge(&claims.report, info, findings);

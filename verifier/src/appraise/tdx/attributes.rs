@@ -43,6 +43,23 @@ pub(super) fn judge(report: &TdReport, tdx: &TdxPolicy, findings: &mut Vec<Findi
     }
 }
 
+/// A TD may be partitioned: it then runs virtual machines of its own, which share its measurements and are in none of them.
+/// Index 0 is the TD itself. A report before the extended one does not say.
+pub(super) fn partition(report: &TdReport, findings: &mut Vec<Finding>) {
+    if let Some(ex) = &report.td15_ex
+        && ex.vm_id != 0
+    {
+        findings.push(
+            Finding::reject(
+                Code::TdVmNotPrimary,
+                "a virtual machine inside the TD asked for the report",
+            )
+            .expected("VM 0, the TD itself")
+            .actual(format!("VM {}", ex.vm_id)),
+        );
+    }
+}
+
 /// A service TD can change the TD that it is bound to, so its measurement counts like the TD's own:
 /// the one at creation, and, in the extended report, the one now.
 pub(super) fn service_td(report: &TdReport, tdx: &TdxPolicy, findings: &mut Vec<Finding>) {
