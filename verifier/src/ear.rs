@@ -31,7 +31,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::bind::{Expectation, Freshness};
-use crate::finding::{Finding, Severity};
+use crate::finding::{Code, Finding, Severity};
 use crate::result::{AnchorKind, AttestationResult, AttestedKeys, Refused, Report, Verdict};
 
 mod vector;
@@ -314,7 +314,7 @@ fn is_of_cpu(key: &str) -> bool {
 
 /// Whether a finding stands for something that was not looked at because of another.
 fn not_evaluated(finding: &Finding) -> bool {
-    finding.code.as_str() == "not-evaluated"
+    finding.code == Code::NotEvaluated
 }
 
 /// Whether the policy's roots are its own.

@@ -343,12 +343,9 @@ impl<'a> Appraisal<'a> {
     fn accelerators(&mut self, accelerators: Accelerators, context: Context<'_>) -> Devices {
         let Accelerators { devices, asked } = accelerators;
         let presented = appraise::nvidia::Presented::of(&devices);
-        let authentic = nvidia::authenticate(devices, &asked, context, &mut self.findings);
+        let (authentic, mut horizon) =
+            nvidia::authenticate(devices, &asked, context, &mut self.findings);
         appraise::nvidia::not_evaluated(&authentic, presented, &mut self.findings);
-        let mut horizon = Horizon::default();
-        for device in &authentic {
-            horizon.extend(device.device().horizon.clone());
-        }
         let findings = &mut self.findings;
         let judged_by =
             appraise::nvidia::judge(&authentic, presented, self.policy, self.now, findings);

@@ -37,8 +37,6 @@ pub(crate) struct Device {
     pub(crate) report: GpuReport,
     /// The certificates' names of it.
     pub(crate) identity: Identity,
-    /// When what it rests on ends.
-    pub(crate) horizon: Horizon,
 }
 
 /// Who a device is, by its certificates.
@@ -99,19 +97,21 @@ pub(crate) struct Asked {
     pub(crate) ocsp_nonce: Option<[u8; 32]>,
 }
 
-/// The devices that are authentic. All checks of each run.
+/// The devices that are authentic, and when what they rest on ends. All checks of each run.
 pub(crate) fn authenticate(
     evidence: Vec<DeviceEvidence>,
     asked: &Asked,
     context: Context<'_>,
     findings: &mut Vec<Finding>,
-) -> Vec<AuthenticDevice> {
+) -> (Vec<AuthenticDevice>, Horizon) {
+    let mut ends = Horizon::default();
     let found = verify(&evidence, asked, context, findings);
     let devices = evidence.into_iter().zip(found).filter_map(|(evidence, found)| {
         let Found { name, identity, horizon } = found?;
-        Some(AuthenticDevice(Device { name, report: evidence.report, identity, horizon }))
+        ends.extend(horizon);
+        Some(AuthenticDevice(Device { name, report: evidence.report, identity }))
     });
-    devices.collect()
+    (devices.collect(), ends)
 }
 
 /// What is known of a device that is authentic, beside its report.

@@ -14,7 +14,7 @@ pub(super) fn to_json(devices: &[AuthenticDevice]) -> Map<String, Value> {
 }
 
 fn one(device: &Device) -> Map<String, Value> {
-    let Device { name: _, report, identity, horizon: _ } = device;
+    let Device { name: _, report, identity } = device;
     let opaque = report.opaque();
     let mut map = Map::new();
     let mut put = |key: &str, value: Option<Value>| {

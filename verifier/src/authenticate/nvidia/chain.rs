@@ -187,34 +187,34 @@ pub(super) fn verify(
     let names = names(chain, findings);
     let mut hangs = is_anchored;
     let before = findings.len();
-    for (role, certificate, issuer) in [
-        ("root", (root, of_root), root),
-        ("identity", (identity, of_identity), root),
-        ("provisioner", (provisioner, of_provisioner), identity),
+    for (role, what, certificate, issuer) in [
+        ("root", "root certificate", (root, of_root), root),
+        ("identity", "identity certificate", (identity, of_identity), root),
+        ("provisioner", "provisioner certificate", (provisioner, of_provisioner), identity),
     ] {
         hangs &= authorities_hold || link(role, certificate, issuer, hangs, inputs, findings);
-        dates(role, certificate.0, inputs, ends, findings);
+        dates(what, certificate.0, inputs, ends, findings);
     }
     let authorities_hold = hangs && findings.len() == before;
-    for (role, certificate, issuer) in
-        [("chip", (chip, of_chip), provisioner), ("signing key", (leaf, digest), chip)]
-    {
+    for (role, what, certificate, issuer) in [
+        ("chip", "chip certificate", (chip, of_chip), provisioner),
+        ("signing key", "signing key certificate", (leaf, digest), chip),
+    ] {
         hangs &= link(role, certificate, issuer, hangs, inputs, findings);
-        dates(role, certificate.0, inputs, ends, findings);
+        dates(what, certificate.0, inputs, ends, findings);
     }
     Verified { identity: names.map(|names| identify(names, chain, findings)), authorities_hold }
 }
 
 fn dates(
-    role: &str,
+    what: &'static str,
     certificate: &Certificate<'_>,
     inputs: Inputs<'_>,
     ends: &mut Ends,
     findings: &mut Vec<Finding>,
 ) {
-    let role = format!("{role} certificate");
-    let end = validity::dates(certificate, &role, inputs.context.now, findings);
-    ends.push((role.into(), end));
+    let end = validity::dates(certificate, what, inputs.context.now, findings);
+    ends.push((what.into(), end));
 }
 
 /// Who the device is by its certificates.
