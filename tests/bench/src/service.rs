@@ -36,7 +36,7 @@ pub(crate) fn figures(bench: &mut Bench) -> Outcome {
     folder.write("policies/ark.pem", enclave.pki.ark())?;
     folder.write("policies/snp.toml", &enclave.policy_text)?;
     folder.write("policies/root.der", &quote.root)?;
-    folder.write("policies/tdx.toml", tdx::POLICY)?;
+    folder.write("policies/tdx.toml", &quote.policy_text)?;
     folder.write("intel.pem", quote.endorsements.inspect_untrusted().to_pem())?;
     let program = Program::start(
         "veritee-verifier",

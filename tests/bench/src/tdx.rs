@@ -10,6 +10,7 @@ use aws_lc_rs::signature::{
 };
 use dcap_qvl::QuoteCollateralV3;
 use dcap_qvl::verify::QuoteVerifier;
+use sim::policy::Section;
 use sim::tdx::{
     Collateral, EventLogRecipe, IntelKeys, IntelPki, PckPlatform, QuoteRecipe, TdReportRecipe,
 };
@@ -81,6 +82,8 @@ fn listed<'a>(contest: Contest<'a>, needed: &[Signature]) -> Contest<'a> {
 pub(crate) struct Case {
     now: UnixTime,
     policy: Policy,
+    /// The policy as a file says it; the root that it names is Intel's.
+    pub(crate) policy_text: String,
     pub(crate) quote: Vec<u8>,
     evidence: Unverified<Evidence>,
     pub(crate) endorsements: Unverified<Endorsements>,
@@ -96,16 +99,19 @@ impl Case {
         let validity = sim::validity_from(now, sim::VALIDITY_SECS_MAX);
         let pki = IntelPki::new(Arc::new(IntelKeys::generate()?), validity)?;
         let registers = EventLogRecipe::boot(b"guest").registers()?;
-        let recipe = QuoteRecipe::healthy(TdReportRecipe::healthy([0x42; 48], registers));
+        let recipe = QuoteRecipe::healthy(TdReportRecipe::healthy(MEASUREMENT, registers));
         let platform = PckPlatform::default();
         let data = REPORT_DATA;
         let quote = pki.quote(&recipe, &platform, &data)?;
         let given = pki.endorse(&Collateral::up_to_date(validity, &platform, &recipe), 1)?;
+        let section = Section::tdx(&MEASUREMENT, &registers);
+        let policy_text = format!("{POLICY}{}", section.keys);
         let root = pki.root().to_vec();
         let needed = needed(&pki, &quote, &given)?;
         Ok(Self {
             now,
-            policy: Policy::parse(POLICY, &|_| Ok(root.clone()))?,
+            policy: Policy::parse(&policy_text, &|_| Ok(root.clone()))?,
+            policy_text,
             evidence: Unverified::new(Evidence::from_wire(quote.clone())),
             quote,
             endorsements: Unverified::new(given),
@@ -234,11 +240,14 @@ impl Theirs {
     }
 }
 
+/// What the TD measures.
+const MEASUREMENT: [u8; 48] = [0x42; 48];
+
 /// What the quote is over.
 pub(crate) const REPORT_DATA: ReportData = ReportData([0x5d; 64]);
 
-/// The policy that accepts it.
-pub(crate) const POLICY: &str = r#"
+/// The policy that accepts it, up to the keys of its section.
+const POLICY: &str = r#"
 schema = 1
 name = "bench"
 version = 1
@@ -246,11 +255,4 @@ purpose = "evaluation"
 freshness = { evidence = "cached", binding = "if-present" }
 anchors = { tdx = ["root.der"] }
 [tdx]
-mr_td = "any"
-rtmr0 = "any"
-rtmr1 = "any"
-rtmr2 = "any"
-rtmr3 = "any"
-mr_config_id = "any"
-mr_owner = "any"
 "#;
