@@ -52,7 +52,11 @@ async fn lay_out(explain: &Explain, out: &Out) -> Result<Laid, Failure> {
         input::evidence(&explain.evidence)?
     };
     let (kind, sheet) = decode(&bytes).map_err(|error| {
-        let next = "give a file as it was fetched; `veritee explain --help` lists the kinds";
+        let next = if bytes.trim_ascii_start().starts_with(b"<") {
+            "NVIDIA's manifests are verified and read by `veritee policy import-rim`"
+        } else {
+            "give a file as it was fetched; `veritee explain --help` lists the kinds"
+        };
         Failure::new(Family::Malformed, "evidence-malformed", error.to_string(), next)
     })?;
     let event_log = explain.event_log.as_deref().map(|path| {

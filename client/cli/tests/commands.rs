@@ -241,6 +241,8 @@ fn garbage_is_malformed_in_both_forms() {
         assert_eq!(exit(&veritee(&["verify", &evidence, "--policy", &policy])), 30, "{name}");
         assert_eq!(exit(&veritee(&["explain", &evidence])), 30, "{name}");
     }
+    let manifest = veritee(&["explain", &folder.file("rim.xml", "<SoftwareIdentity/>")]);
+    assert_eq!((exit(&manifest), said(&manifest).contains("import-rim")), (30, true));
     let evidence = folder.file("e", [0; 99]);
     let endorsement = folder.file("endorsement", "hello");
     let output =

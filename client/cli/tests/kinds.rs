@@ -496,8 +496,15 @@ fn responder(device: DeviceRecipe, now: UnixTime) -> String {
             let at = question.windows(NONCE.len()).position(|it| it == NONCE).unwrap();
             // OCTET STRING in OCTET STRING.
             let nonce = question[at + NONCE.len() + 4..].to_vec();
-            let has = |serial: &[u8]| question.windows(serial.len()).any(|it| it == serial);
-            let place = (1..=3).rev().find(|place| has(&device.chain[*place].serial)).unwrap();
+            // The INTEGER that ends the request's one CertID, before the extensions; a number by itself may be anywhere in digests.
+            let is_asked = |place: &usize| {
+                let serial = &device.chain[*place].serial;
+                let zero: &[u8] = if serial[0] < 0x80 { &[] } else { &[0] };
+                let len = u8::try_from(serial.len() + zero.len()).unwrap();
+                let id = [&[2, len], zero, serial, &[0xa2]].concat();
+                question.windows(id.len()).any(|it| it == id)
+            };
+            let place = (1..=3).find(is_asked).unwrap();
             let mut answer = OcspRecipe::about(&device, place, now);
             answer.nonce = Some(nonce);
             let body = answer.sign(&device).unwrap();
