@@ -384,6 +384,7 @@ fn a_grace_is_dated_and_ends_the_acceptance() {
 
 #[test]
 fn a_grace_is_for_the_oldest_of_what_makes_the_tcb() {
+    type Level = fn(&mut World) -> &mut serde_json::Value;
     let start = || {
         let mut world = World::new(Form::Td15);
         set_level(&mut world, "OutOfDate", &[]);
@@ -398,7 +399,7 @@ fn a_grace_is_for_the_oldest_of_what_makes_the_tcb() {
         world
     };
     assert_eq!(start().refusals(), []);
-    let older: [(&str, fn(&mut World) -> &mut serde_json::Value); 4] = [
+    let older: [(&str, Level); 4] = [
         ("launch", |w| &mut w.tdx.tcb_info.as_mut().unwrap()["tcbLevels"][0]),
         ("now", |w| &mut w.tdx.tcb_info.as_mut().unwrap()["tcbLevels"][1]),
         ("module", |w| {

@@ -100,6 +100,8 @@ fn run() -> Result<bool> {
     fs::create_dir_all(&places.tree)?;
     fs::create_dir_all(places.about("record"))?;
 
+    // Before anything is copied: what changes while this runs is not what is judged.
+    let (code, tests) = digests(&places.root.join(&asked.package))?;
     let compiled = compile::compile(&places)?;
     println!("{} mutants, and {} that do not compile", compiled.points.len(), compiled.unviable);
     let chosen = compiled.points.iter().filter(|point| point.file.starts_with(&asked.only));
@@ -114,7 +116,6 @@ fn run() -> Result<bool> {
     let mut known = known(&results)?;
     let text = fs::read_to_string(&results).unwrap_or_default();
     let before = text.lines().next().and_then(|line| line.strip_prefix("# ")?.split_once(' '));
-    let (code, tests) = digests(&places.root.join(&asked.package))?;
     let is_other = before.is_some_and(|(before, _)| before != code);
     if asked.fresh || is_other && !asked.keep {
         known.clear();
