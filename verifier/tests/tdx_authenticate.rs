@@ -376,6 +376,32 @@ fn a_quote_without_a_chain_takes_the_pck_that_signed_it() {
 }
 
 #[test]
+fn a_quote_without_a_chain_is_followed_by_names() {
+    let mut world = World::new(Form::Td15);
+    world.tdx.quote.certification_type = 3;
+    let mut given = world.tdx.endorsements().unwrap();
+    // However many others there are, they are no PCKs.
+    for number in 0..10 {
+        let mut other = world.tdx.authority.clone();
+        other.subject = pki::name(&format!("Stranger {number}"));
+        given.add_certificate(&other.sign(&world.tdx.keys.root).unwrap()).unwrap();
+    }
+    let [pck, authority, _] = world.tdx.chain().unwrap();
+    given.add_certificate(&pck).unwrap();
+    given.add_certificate(&authority).unwrap();
+    world.given = Some(given);
+    assert_eq!(world.refusals(), []);
+    // An authority of another root, by its name.
+    world.tdx.authority.issuer = pki::name("Another Root CA");
+    let mut given = world.tdx.endorsements().unwrap();
+    for certificate in &world.tdx.chain().unwrap()[..2] {
+        given.add_certificate(certificate).unwrap();
+    }
+    world.given = Some(given);
+    assert_eq!(world.refusals(), [Code::RootNotTrusted]);
+}
+
+#[test]
 fn of_several_documents_the_latest_that_is_good_counts() {
     let mut world = World::new(Form::Td15);
     let good = world.tdx.endorsements().unwrap();
