@@ -540,6 +540,33 @@ fn a_known_platform_is_judged_anew_where_anything_differs() {
 }
 
 #[test]
+fn what_is_known_ends_with_the_first_of_its_parts() {
+    type End = fn(&mut World, attestation::UnixTime);
+    let end = NOW.saturating_add(SECOND * 60);
+    let ends: [(Code, End); 5] = [
+        (Code::CertificateExpired, |w, end| w.tdx.pck.not_after = end),
+        (Code::CertificateExpired, |w, end| w.tdx.tcb_signer.as_mut().unwrap().not_after = end),
+        (Code::CrlExpired, |w, end| w.tdx.pck_list.as_mut().unwrap().next_update = Some(end)),
+        (Code::TcbInfoExpired, |w, end| {
+            w.tdx.tcb_info.as_mut().unwrap()["nextUpdate"] = end.to_string().into();
+        }),
+        (Code::QeIdentityExpired, |w, end| {
+            w.tdx.qe_identity.as_mut().unwrap()["nextUpdate"] = end.to_string().into();
+        }),
+    ];
+    for (place, (code, set)) in ends.into_iter().enumerate() {
+        let mut world = World::new(Form::Td15);
+        set(&mut world, end);
+        let (mut case, chains) = (world.case(), ChainCache::default());
+        assert!(case.warm(&chains).is_ok(), "{place}");
+        assert_eq!(chains.len(), 1, "{place}");
+        case.now = end.saturating_add(SECOND);
+        let outcome = case.warm(&chains);
+        assert_eq!(codes(report(&outcome), Severity::Reject), [code], "{place}");
+    }
+}
+
+#[test]
 fn no_bit_of_a_quote_can_change() {
     let world = World::new(Form::Td15Ex);
     let case = world.case();
