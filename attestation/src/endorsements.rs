@@ -278,13 +278,25 @@ pub(crate) fn blocks(text: &str) -> impl Iterator<Item = Result<(&str, Vec<u8>),
             let (label, body) = block.split_once("-----")?;
             let (body, after) = body.split_once("-----END ")?;
             let after = after.strip_prefix(label)?.strip_prefix("-----")?;
-            let body: String = body.split_ascii_whitespace().collect();
-            Some((label, STANDARD.decode(body).ok()?, after))
+            Some((label, STANDARD.decode(compact(body)).ok()?, after))
         };
         let Some((label, item, after)) = parse() else { return Some(Err(BAD)) };
         rest = after;
         Some(Ok((label, item)))
     })
+}
+
+/// The base64 of a block without its line ends, and without any other blanks.
+fn compact(body: &str) -> Vec<u8> {
+    let mut base64 = Vec::with_capacity(body.len());
+    for line in body.as_bytes().split(|byte| *byte == b'\n') {
+        base64.extend_from_slice(line.trim_ascii());
+    }
+    // Few writers leave blanks inside a line.
+    if base64.iter().any(u8::is_ascii_whitespace) {
+        base64.retain(|byte| !byte.is_ascii_whitespace());
+    }
+    base64
 }
 
 const WHAT: &str = "endorsements";
@@ -352,9 +364,13 @@ mod tests {
         assert_eq!(all.digests(Kind::Crl), [Sha256::of(LIST)]);
         all.add(hex::encode(LIST).as_bytes()).unwrap();
         assert_eq!(all.crls().len(), 1, "the same list in hex");
-        let mut again = Endorsements::new();
-        again.add(all.to_pem().as_bytes()).unwrap();
-        assert_eq!(again, all);
+        // Whatever blanks a writer puts between the letters.
+        let pem = all.to_pem();
+        for text in [pem.clone(), pem.replace('\n', "\r\n"), pem.replace("MA", " M\tA\n")] {
+            let mut again = Endorsements::new();
+            again.add(text.as_bytes()).unwrap();
+            assert_eq!(again, all);
+        }
     }
 
     #[test]

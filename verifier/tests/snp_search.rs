@@ -124,6 +124,34 @@ fn a_key_that_was_disowned_under_one_certificate_is_not_good_under_another() {
     assert!(judge_with(&world, &[again, issuer.clone(), ark.clone()], crls).is_ok());
 }
 
+/// Each key that is tried costs a verification, and anybody can write certificates of keys.
+#[test]
+fn the_key_whose_certificate_names_chip_and_tcb_is_tried_first_and_few_others() {
+    let world = genoa();
+    let given = world.endorsements();
+    let [vek, issuer, ark] = given.inspect_untrusted().certificates() else { panic!("three") };
+    let crls = given.inspect_untrusted().crls();
+    let tcb = sim::report::healthy_tcb(Product::Genoa);
+    let other = |chip: u8, microcode: u8| {
+        let tcb = attestation::snp::TcbVersion { microcode, ..tcb };
+        let chip = sim::ChipId::of(Product::Genoa, chip);
+        world.pki.issue_vcek(tcb, &chip).unwrap().certificate
+    };
+    let judge = |others: Vec<Vec<u8>>| {
+        let own = [vek.clone(), issuer.clone(), ark.clone()];
+        judge_with(&world, &[others, own.to_vec()].concat(), crls)
+    };
+    // Of other chips, and of this one's other firmware, there may be as many as there are.
+    let strangers = (100..130).map(|chip| other(chip, tcb.microcode));
+    let outdated = (1..30).map(|microcode| other(1, microcode));
+    let outcome = judge(strangers.chain(outdated).collect());
+    assert!(outcome.is_ok(), "{:#?}", report(&outcome).findings);
+    let twins = |count: usize| (0..count).map(|_| other(1, tcb.microcode)).collect::<Vec<_>>();
+    assert!(judge(twins(15)).is_ok());
+    let outcome = judge(twins(16));
+    assert!(world::codes(report(&outcome), Severity::Reject).contains(&Code::SignatureInvalid));
+}
+
 /// Each certificate that is looked at costs signatures to verify.
 #[test]
 fn the_search_for_a_chain_is_bounded() {

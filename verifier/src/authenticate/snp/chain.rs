@@ -2,6 +2,7 @@
 //! (AMD 57230, VCEK certificate and KDS interface specification, §3).
 
 use attestation::Sha256;
+use attestation::endorsements::Kind as Item;
 use attestation::snp::{Product, SigningKey};
 
 use super::super::cache::{ChainCache, Window, push_len};
@@ -10,7 +11,7 @@ use super::super::validity::dates;
 use super::super::{fails, revocation};
 use super::Inputs;
 use super::pool::{Pool, built_in, periods};
-use super::vek::{Kind, Vek};
+use super::vek::{self, Kind, Vek};
 use crate::anchors::{Ark, ark_name};
 use crate::finding::{Code, Finding};
 use crate::policy::Presence;
@@ -196,23 +197,17 @@ fn rooted(
 /// A digest of everything but the time that following a chain depends on.
 fn key(inputs: Inputs<'_>) -> Sha256 {
     let Inputs { report: _, endorsements, anchors, revocation, now: _ } = inputs;
-    let lists = endorsements.map(|from| [from.certificates(), from.crls()]);
-    let mut all = Vec::with_capacity(
-        lists.iter().flatten().flat_map(|ders| *ders).fold(LENS_ROOM, |sum, der| {
-            sum.saturating_add(der.len()).saturating_add(size_of::<u64>())
-        }),
-    );
+    let lists =
+        endorsements.map(|from| [Item::Certificate, Item::Crl].map(|kind| from.digests(kind)));
+    let mut all = Vec::with_capacity(1024);
     all.extend_from_slice(anchors.digest().as_bytes());
     all.push(match revocation {
         Presence::Required => 1,
         Presence::IfPresent => 0,
     });
-    for ders in lists.iter().flatten() {
-        push_len(ders.len(), &mut all);
-        for der in *ders {
-            push_len(der.len(), &mut all);
-            all.extend_from_slice(der);
-        }
+    for digests in lists.iter().flatten() {
+        push_len(digests.len(), &mut all);
+        digests.iter().for_each(|digest| all.extend_from_slice(digest.as_bytes()));
     }
     Sha256::of(&all)
 }
@@ -249,10 +244,21 @@ fn signing_keys<'a, 'b>(
         Key::P384(point) => super::report::is_signed_by(inputs.report, point),
         Key::Rsa4096(_) | Key::P256(_) | Key::Other => false,
     };
-    let signer = given.iter().filter(|given| is_vek(given)).find(signs);
-    let Some(signer) = signer else { return Some((vec![first], false)) };
+    let veks = given.iter().filter(|given| is_vek(given));
+    let (made_for_it, others): (Vec<_>, Vec<_>) = veks.partition(|vek| is_made_for(vek, inputs));
+    let mut likely = made_for_it.into_iter().chain(others).take(SIGNERS_MAX);
+    let Some(signer) = likely.find(signs) else { return Some((vec![first], false)) };
     let same_key = |certificate: &&Certificate<'_>| certificate.key() == signer.key();
     Some((given.iter().filter(same_key).take(ATTEMPTS_MAX).collect(), true))
+}
+
+/// Whether a certificate says that it is of the chip and the TCB that the report names.
+fn is_made_for(certificate: &Certificate<'_>, inputs: Inputs<'_>) -> bool {
+    // What is wrong with it is told of the one that is chosen.
+    let unheard = &mut Vec::new();
+    role(certificate, unheard).is_some_and(|(kind, product)| {
+        vek::is_made_for(certificate, kind, product, inputs.report, unheard)
+    })
 }
 
 /// What the names in a signing key's certificate make it.
@@ -368,12 +374,12 @@ fn root<'a>(
     signer
 }
 
-/// The anchors' digest, the switch, and four counts.
-const LENS_ROOM: usize = 32 + 1 + 4 * size_of::<u64>();
-
 /// How many certificates of one key, and how many of one issuer's name, are looked at: each costs
 /// signatures to verify, and whoever sends evidence may send many.
 const ATTEMPTS_MAX: usize = 4;
+
+/// How many keys are tried on a report, those first whose certificates say that they are made for it.
+const SIGNERS_MAX: usize = 16;
 
 #[cfg(test)]
 mod tests {

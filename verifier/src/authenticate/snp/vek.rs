@@ -1,6 +1,6 @@
 //! A signing key's certificate, and what AMD says in it (AMD 57230 §3.2).
 
-use attestation::snp::Product;
+use attestation::snp::{Product, SnpReport};
 
 use crate::crypto::P384_POINT_LEN;
 use crate::finding::{Code, Finding};
@@ -39,6 +39,18 @@ impl Vek {
             csp_id: csp_id(vek, kind, findings),
         }
     }
+}
+
+/// Whether a certificate says that its key was made for the report's TCB and, of a VCEK, chip.
+pub(super) fn is_made_for(
+    vek: &Certificate<'_>,
+    kind: Kind,
+    product: Product,
+    report: &SnpReport,
+    findings: &mut Vec<Finding>,
+) -> bool {
+    tcb(vek, kind, product, findings) == Some(report.reported_tcb())
+        && (kind == Kind::Vlek || chip(vek, kind, product, findings) == Some(report.chip_id().0))
 }
 
 /// The two kinds of signing key.
