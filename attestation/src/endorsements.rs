@@ -287,7 +287,7 @@ pub(crate) fn blocks(text: &str) -> impl Iterator<Item = Result<(&str, Vec<u8>),
 }
 
 /// The base64 of a block without its line ends, and without any other blanks.
-fn compact(body: &str) -> Vec<u8> {
+pub(crate) fn compact(body: &str) -> Vec<u8> {
     let mut base64 = Vec::with_capacity(body.len());
     for line in body.as_bytes().split(|byte| *byte == b'\n') {
         base64.extend_from_slice(line.trim_ascii());

@@ -20,6 +20,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::{GpuReport, REPORT_LEN_MAX};
 use crate::bytes::Malformed;
+use crate::endorsements::compact;
 use crate::evidence;
 
 /// Most devices in one piece of evidence: an NVL72 rack has 72 GPUs and 18 switches.
@@ -107,7 +108,6 @@ fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, Malformed> {
     const BAD: Malformed = Malformed::invalid(WHAT, "has a chain that is not certificates in PEM");
     let mut rest = core::str::from_utf8(pem).map_err(|_| BAD)?.trim_ascii();
     let mut chain = Vec::new();
-    let mut compact = String::new();
     while !rest.is_empty() {
         let body = rest.strip_prefix("-----BEGIN CERTIFICATE-----").ok_or(BAD)?;
         // No base64 has a dash.
@@ -116,9 +116,7 @@ fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, Malformed> {
         if chain.len() >= CERTIFICATES_MAX {
             return Err(Malformed::TooLong { what: WHAT, limit: CERTIFICATES_MAX });
         }
-        compact.clear();
-        compact.extend(body.split_ascii_whitespace());
-        chain.push(STANDARD.decode(&compact).map_err(|_| BAD)?);
+        chain.push(STANDARD.decode(compact(body)).map_err(|_| BAD)?);
         rest = after.trim_ascii_start();
     }
     Ok(chain)
