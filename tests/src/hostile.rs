@@ -1,5 +1,5 @@
 //! A mebibyte of malice: what strangers may send where evidence and endorsements are expected, in the shapes that cost a
-//! careless reader most. The test `parsers` bounds the memory that each takes.
+//! careless reader most. The test `parsers` bounds the memory that each takes, `make bench` prints the time of the worst.
 
 use attestation::{Challenge, Endorsements, Evidence, Unverified};
 use base64::Engine as _;

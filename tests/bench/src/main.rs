@@ -22,6 +22,7 @@ mod engine;
 mod evidence;
 mod gpus;
 mod harness;
+mod hostile;
 mod program;
 mod router;
 mod service;
@@ -41,6 +42,7 @@ const PARTS: &[Part] = &[
     Part { names: verify::NAMES, figures: verify::figures },
     Part { names: tdx::NAMES, figures: tdx::figures },
     Part { names: gpus::NAMES, figures: gpus::figures },
+    Part { names: hostile::NAMES, figures: hostile::figures },
     Part { names: service::NAMES, figures: service::figures },
     Part { names: router::NAMES, figures: router::figures },
     Part { names: engine::NAMES, figures: engine::figures },

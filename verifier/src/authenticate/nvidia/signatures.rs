@@ -59,7 +59,7 @@ impl<'a> Signatures<'a> {
 }
 
 /// Most signatures of one appraisal that do not hold.
-pub(super) const WRONG_MAX: usize = 24;
+pub(super) const WRONG_MAX: usize = 16;
 
 #[cfg(test)]
 mod tests {
