@@ -90,20 +90,20 @@ enum Hash {
 }
 
 impl<'a> Response<'a> {
-    /// Parses exactly one response of success.
+    /// Parses exactly one response of success, of which the caller has the digest.
     ///
     /// # Errors
     /// Anything but one in DER, to the last byte; a status other than success; a signature other than
     /// ECDSA with SHA-384; a critical extension; too many answers.
-    pub(crate) fn parse(der: &'a [u8]) -> Result<Self, Malformed> {
+    pub(crate) fn parse(der: &'a [u8], digest: Sha256) -> Result<Self, Malformed> {
         const BAD: Malformed = Malformed::invalid(
             "OCSP response",
             "is none of success in exact DER, signed by ECDSA with SHA-384",
         );
-        Self::read(der).ok_or(BAD)
+        Self::read(der, digest).ok_or(BAD)
     }
 
-    fn read(der: &'a [u8]) -> Option<Self> {
+    fn read(der: &'a [u8], digest: Sha256) -> Option<Self> {
         let whole = only(der, SEQUENCE)?;
         let (&[SUCCESS], rest) = element(whole, ENUMERATED)? else { return None };
         let basic = only(only(rest, EXPLICIT_0)?, SEQUENCE)?;
@@ -125,11 +125,11 @@ impl<'a> Response<'a> {
                 (certificates.len() <= CERTIFICATES_MAX).then_some(())?;
             }
         }
-        Self::read_tbs(der, tbs, (signed, signature), certificates)
+        Self::read_tbs(digest, tbs, (signed, signature), certificates)
     }
 
     fn read_tbs(
-        der: &'a [u8],
+        digest: Sha256,
         tbs: &'a [u8],
         (signed, signature): (&'a [u8], &'a [u8]),
         certificates: Vec<Certificate<'a>>,
@@ -159,7 +159,7 @@ impl<'a> Response<'a> {
         }
         let produced = time(produced)?;
         Some(Self {
-            digest: Sha256::of(der),
+            digest,
             tbs: signed,
             signature,
             responder,

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use attestation::endorsements::Kind;
 use attestation::gpu::{Architecture, DeviceEvidence, GpuReport, Pdi};
 use attestation::{Digest, Endorsements, Sha256, UnixTime};
 
@@ -239,9 +240,12 @@ fn responses<'a>(
     findings: &mut Vec<Finding>,
 ) -> Vec<crate::ocsp::Response<'a>> {
     let mut parsed = Vec::new();
-    let [given, carried] = endorsements.map(Endorsements::ocsp_responses);
-    for der in given.iter().chain(carried.iter().filter(|der| !given.contains(der))) {
-        match crate::ocsp::Response::parse(der) {
+    let already = endorsements[0].digests(Kind::OcspResponse);
+    let [given, carried] =
+        endorsements.map(|all| all.ocsp_responses().iter().zip(all.digests(Kind::OcspResponse)));
+    let carried = carried.filter(|(_, digest)| !already.contains(digest));
+    for (der, digest) in given.chain(carried) {
+        match crate::ocsp::Response::parse(der, *digest) {
             Ok(response) => parsed.push(response),
             Err(error) => {
                 findings.push(Finding::reject(Code::EndorsementsMalformed, error.to_string()));
