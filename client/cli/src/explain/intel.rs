@@ -1,6 +1,9 @@
 //! What Intel signs of its platforms (PCS API v4): TCB Info and identities of quoting enclaves.
 
-use attestation::tdx::{ModuleLevel, QeIdentity, QeLevel, TcbInfo, TcbLevel};
+use attestation::UnixTime;
+use attestation::tdx::{
+    Advisories, ModuleLevel, QeIdentity, QeLevel, TcbInfo, TcbLevel, TcbStatus,
+};
 
 use super::sheet::Sheet;
 
@@ -39,11 +42,22 @@ pub(super) fn tcb_info(item: &[u8]) -> Sheet {
 }
 
 fn module_level(level: &ModuleLevel) -> Sheet {
+    let ModuleLevel { isv_svn, date, status, advisories } = level;
+    svn_level(u16::from(*isv_svn), *date, *status, advisories)
+}
+
+fn qe_level(level: &QeLevel) -> Sheet {
+    let QeLevel { isv_svn, date, status, advisories } = level;
+    svn_level(*isv_svn, *date, *status, advisories)
+}
+
+/// A level of something that has one security version.
+fn svn_level(isv_svn: u16, date: UnixTime, status: TcbStatus, advisories: &Advisories) -> Sheet {
     let mut out = Sheet::new();
-    out.plain("isv_svn", level.isv_svn);
-    out.row("date", level.date);
-    out.row("status", level.status);
-    out.values("advisories", level.advisories.iter());
+    out.plain("isv_svn", isv_svn);
+    out.row("date", date);
+    out.row("status", status);
+    out.values("advisories", advisories.iter());
     out
 }
 
@@ -78,15 +92,6 @@ pub(super) fn qe_identity(item: &[u8]) -> Sheet {
     out.plain("isv_prod_id", identity.isv_prod_id);
     out.list("level", identity.levels.iter().map(qe_level).collect());
     signature(&mut out, QeIdentity::signed(item).ok());
-    out
-}
-
-fn qe_level(level: &QeLevel) -> Sheet {
-    let mut out = Sheet::new();
-    out.plain("isv_svn", level.isv_svn);
-    out.row("date", level.date);
-    out.row("status", level.status);
-    out.values("advisories", level.advisories.iter());
     out
 }
 
