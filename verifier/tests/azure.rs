@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail anywhere")]
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
+mod outcome;
 mod world;
 
 use std::fs;

@@ -1,6 +1,7 @@
 //! Machines with TDX on Azure: the quote must be of the report that the paravisor kept, in every form that it has.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail anywhere")]
 
+mod outcome;
 mod tdx_world;
 
 use attestation::tdx::Form;

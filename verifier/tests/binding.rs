@@ -2,6 +2,7 @@
 //! (`docs/protocol.md` §5.2), and what an acceptance hands out.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail anywhere")]
 
+mod outcome;
 mod world;
 
 use core::time::Duration;

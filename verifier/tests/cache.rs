@@ -1,4 +1,5 @@
 //! A cache of verified chains makes no difference but to the time that it takes.
+mod outcome;
 mod world;
 
 use core::time::Duration;

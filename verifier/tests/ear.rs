@@ -1,6 +1,7 @@
 //! The claims set of an EAR (draft-ietf-rats-ear-04): what it affirms, and what it does not.
 #![expect(clippy::indexing_slicing, reason = "a test may fail anywhere")]
 
+mod outcome;
 mod world;
 
 use std::time::Duration;

@@ -11,6 +11,7 @@ use verifier::{Code, Severity};
 use crate::fabric::{Fabric, NOW, codes, each_is_accepted, each_is_refused, report};
 
 mod fabric;
+mod outcome;
 
 const HOUR: Duration = Duration::from_hours(1);
 

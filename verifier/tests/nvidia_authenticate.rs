@@ -14,6 +14,7 @@ use verifier::{Code, Expectation};
 use crate::fabric::{Fabric, NOW, each_is_accepted, each_is_refused};
 
 mod fabric;
+mod outcome;
 
 const HOUR: Duration = Duration::from_hours(1);
 /// `secp256r1`.

@@ -10,6 +10,7 @@ use crate::fabric::{Fabric, codes, report};
 use crate::world::World;
 
 mod fabric;
+mod outcome;
 mod world;
 
 /// What differs from a genuine composite.

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail anywhere")]
 
 mod fabric;
+mod outcome;
 
 use attestation::{Endorsements, Evidence, Unverified};
 use serde_json::json;

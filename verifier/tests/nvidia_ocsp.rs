@@ -11,6 +11,7 @@ use verifier::{Code, Severity, Verdict};
 use crate::fabric::{Fabric, NOW, codes, each_is_accepted, each_is_refused, report};
 
 mod fabric;
+mod outcome;
 
 const HOUR: Duration = Duration::from_hours(1);
 const EXTENDED_KEY_USAGE: der::Oid = &[2, 5, 29, 37];

@@ -1,6 +1,7 @@
 //! Policies: what the shipped ones accept, what may be written, and what lint says.
 #![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
+mod outcome;
 mod world;
 
 use std::fs;

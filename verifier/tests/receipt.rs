@@ -1,6 +1,7 @@
 //! Receipts (`docs/protocol.md` §5.8): signed by the attested key, about this very exchange.
 #![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
+mod outcome;
 mod world;
 
 use attestation::receipt::{FinishReason, Receipt, SignedReceipt, Usage};

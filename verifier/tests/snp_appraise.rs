@@ -1,6 +1,7 @@
 //! Appraisal of authentic SEV-SNP evidence: every check has a case that fails only because of it,
 //! and every relaxation one that is accepted with a warning.
 
+mod outcome;
 mod world;
 
 use attestation::snp::Product;

@@ -1,5 +1,6 @@
 //! Authentication of SEV-SNP evidence: every check has a case that fails only because of it.
 //! The numbers are those of the list in `docs/rejections.md`.
+mod outcome;
 mod world;
 
 use attestation::UnixTime;

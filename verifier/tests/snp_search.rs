@@ -1,4 +1,5 @@
 //! The search for a chain and for a list among many: a wrong one hides no right one.
+mod outcome;
 mod world;
 
 use attestation::UnixTime;

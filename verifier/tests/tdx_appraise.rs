@@ -1,6 +1,7 @@
 //! TDX: one defect each in what an authentic quote says, and what each key of a policy does.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail anywhere")]
 
+mod outcome;
 mod tdx_world;
 
 use attestation::Digest;

@@ -1,6 +1,7 @@
 //! TDX: one defect each in the chain, the lists, the documents and the quote's signatures.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail anywhere")]
 
+mod outcome;
 mod tdx_world;
 
 use attestation::Endorsements;

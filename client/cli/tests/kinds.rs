@@ -6,6 +6,8 @@
 #![expect(clippy::arithmetic_side_effects, clippy::panic, reason = "a test may fail anywhere")]
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
+#[path = "../../../verifier/tests/outcome/mod.rs"]
+mod outcome;
 #[path = "kinds/stories.rs"]
 mod stories;
 #[path = "../../../verifier/tests/world/mod.rs"]

@@ -2,6 +2,8 @@
 //! browser obeys nothing that came from elsewhere.
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test may fail anywhere")]
 
+#[path = "../../../verifier/tests/outcome/mod.rs"]
+mod outcome;
 #[path = "../../../verifier/tests/world/mod.rs"]
 mod world;
 

@@ -6,6 +6,8 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail anywhere")]
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
+#[path = "../../../verifier/tests/outcome/mod.rs"]
+mod outcome;
 #[path = "../../../verifier/tests/tdx_world/mod.rs"]
 mod tdx_world;
 

@@ -1,5 +1,5 @@
 //! An accepting TDX case as data, so that a test changes one thing and looks at what that does.
-#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test program uses a part of it")]
 
 use attestation::tdx::Form;
 use attestation::{Endorsements, Evidence, UnixTime, Unverified};
@@ -7,6 +7,8 @@ use verifier::{
     AttestationResult, ChainCache, Code, Expectation, Policy, Refused, Report, Severity, Verdict,
     appraise, appraise_with,
 };
+
+pub(crate) use crate::outcome::{codes, report};
 
 pub(crate) mod pki;
 pub(crate) mod platform;
@@ -132,19 +134,4 @@ impl Case {
         let Self { policy, evidence, endorsements, now } = self;
         appraise_with(chains, policy, evidence, endorsements, &Expectation::cached(), *now)
     }
-}
-
-pub(crate) fn report(outcome: &Result<AttestationResult, Refused>) -> &Report {
-    match outcome {
-        Ok(result) => result.report(),
-        Err(refused) => refused.report(),
-    }
-}
-
-pub(crate) fn codes(report: &Report, severity: Severity) -> Vec<Code> {
-    let found = report.findings.iter().filter(|finding| finding.severity == severity);
-    let mut found: Vec<_> = found.map(|finding| finding.code).collect();
-    found.sort_unstable();
-    found.dedup();
-    found
 }

@@ -1,5 +1,5 @@
 //! An accepting case as data, so that a test changes one thing and looks at what that does.
-#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test program uses a part of it")]
 #![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 use std::sync::LazyLock;
@@ -19,6 +19,8 @@ use verifier::{
     AttestationResult, ChainCache, Code, Expectation, Policy, Refused, Report, Severity, Verdict,
     appraise, appraise_with,
 };
+
+pub(crate) use crate::outcome::{codes, report};
 
 /// The moment of every appraisal that does not say otherwise.
 pub(crate) const NOW: UnixTime = UnixTime::from_secs(1_795_000_000);
@@ -345,23 +347,6 @@ fn policy(product: Product, tcb: TcbVersion, statement: &Statement) -> toml::Tab
         fmc.trim_start_matches(", "),
     );
     toml::from_str(&text).unwrap()
-}
-
-/// The report, whatever the outcome.
-pub(crate) fn report(outcome: &Result<AttestationResult, Refused>) -> &Report {
-    match outcome {
-        Ok(result) => result.report(),
-        Err(refused) => refused.report(),
-    }
-}
-
-/// The codes of one severity, sorted, each once.
-pub(crate) fn codes(report: &Report, severity: Severity) -> Vec<Code> {
-    let of_severity = report.findings.iter().filter(|finding| finding.severity == severity);
-    let mut codes: Vec<_> = of_severity.map(|finding| finding.code).collect();
-    codes.sort_unstable();
-    codes.dedup();
-    codes
 }
 
 /// One thing that is wrong, and the codes that it alone gives.

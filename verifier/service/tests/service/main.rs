@@ -7,6 +7,8 @@
     reason = "a test may fail anywhere"
 )]
 
+#[path = "../../../tests/outcome/mod.rs"]
+mod outcome;
 #[path = "../../../tests/world/mod.rs"]
 mod world;
 
