@@ -14,6 +14,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::armor;
 use crate::bytes::Malformed;
 use crate::digest::Sha256;
 
@@ -276,27 +277,16 @@ pub(crate) fn blocks(text: &str) -> impl Iterator<Item = Result<(&str, Vec<u8>),
         rest = "";
         let parse = || {
             let (label, body) = block.split_once("-----")?;
-            let (body, after) = body.split_once("-----END ")?;
+            // No base64 has a dash.
+            let (body, after) = body.split_at(body.find('-')?);
+            let after = after.strip_prefix("-----END ")?;
             let after = after.strip_prefix(label)?.strip_prefix("-----")?;
-            Some((label, STANDARD.decode(compact(body)).ok()?, after))
+            Some((label, armor::body(body)?, after))
         };
         let Some((label, item, after)) = parse() else { return Some(Err(BAD)) };
         rest = after;
         Some(Ok((label, item)))
     })
-}
-
-/// The base64 of a block without its line ends, and without any other blanks.
-pub(crate) fn compact(body: &str) -> Vec<u8> {
-    let mut base64 = Vec::with_capacity(body.len());
-    for line in body.as_bytes().split(|byte| *byte == b'\n') {
-        base64.extend_from_slice(line.trim_ascii());
-    }
-    // Few writers leave blanks inside a line.
-    if base64.iter().any(u8::is_ascii_whitespace) {
-        base64.retain(|byte| !byte.is_ascii_whitespace());
-    }
-    base64
 }
 
 const WHAT: &str = "endorsements";

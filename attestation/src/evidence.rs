@@ -3,11 +3,12 @@
 use core::fmt;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::armor;
 use crate::bytes::Malformed;
 use crate::{gpu, snp, tdx};
 
@@ -197,8 +198,8 @@ fn decode_text(text: &[u8]) -> Option<Vec<u8>> {
     // Some tools write hex as a programming language does.
     hex::decode(compact.strip_prefix(b"0x").unwrap_or(&compact))
         .ok()
-        .or_else(|| STANDARD.decode(&compact).ok())
-        .or_else(|| URL_SAFE_NO_PAD.decode(&compact).ok())
+        .or_else(|| armor::standard(&compact))
+        .or_else(|| armor::url_safe_no_pad(&compact))
 }
 
 const WHAT: &str = "evidence";
@@ -498,7 +499,9 @@ impl Visitor<'_> for OctetsVisitor {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Octets, E> {
-        URL_SAFE_NO_PAD.decode(text).map(Octets).map_err(E::custom)
+        armor::url_safe_no_pad(text)
+            .map(Octets)
+            .ok_or_else(|| E::custom("not base64url without padding"))
     }
 }
 
@@ -583,7 +586,7 @@ mod tests {
         assert_eq!(EvidenceKind::detect(hex::encode(&report).as_bytes()), is_report);
         let prefixed = format!("0x{}", hex::encode(&report));
         assert_eq!(EvidenceKind::detect(prefixed.as_bytes()), is_report);
-        let base64 = STANDARD.encode(&report) + "\n";
+        let base64 = base64::engine::general_purpose::STANDARD.encode(&report) + "\n";
         assert_eq!(EvidenceKind::detect(base64.as_bytes()), is_report);
         let tdx = [4, 0, 2, 0, 0x81, 0, 0, 0, 0, 0];
         assert_eq!(EvidenceKind::detect(&tdx), Ok(EvidenceKind::TdxQuote(tdx.to_vec())));

@@ -8,6 +8,7 @@
 //! parser takes all of its input or refuses it with [`Malformed`].
 #![forbid(unsafe_code)]
 
+mod armor;
 pub mod azure;
 pub mod binding;
 pub mod bytes;

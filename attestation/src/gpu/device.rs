@@ -12,15 +12,13 @@
 //! shape: `{"nonce", "arch", "evidence_list": [{"evidence", "certificate"}]}`. Other keys are not read:
 //! nothing but the report is signed, so nothing else can matter.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::{GpuReport, REPORT_LEN_MAX};
+use crate::armor;
 use crate::bytes::Malformed;
-use crate::endorsements::compact;
 use crate::evidence;
 
 /// Most devices in one piece of evidence: an NVL72 rack has 72 GPUs and 18 switches.
@@ -100,7 +98,7 @@ fn decode(text: &str, limit: usize) -> Result<Vec<u8>, Malformed> {
     if text.len() / 4 > limit / 3 {
         return Err(Malformed::TooLong { what: WHAT, limit });
     }
-    STANDARD.decode(text).map_err(|_| Malformed::invalid(WHAT, "has a member that is not base64"))
+    armor::standard(text).ok_or(Malformed::invalid(WHAT, "has a member that is not base64"))
 }
 
 /// The certificates of a PEM text, in its order, each as often as it stands there.
@@ -116,7 +114,7 @@ fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, Malformed> {
         if chain.len() >= CERTIFICATES_MAX {
             return Err(Malformed::TooLong { what: WHAT, limit: CERTIFICATES_MAX });
         }
-        chain.push(STANDARD.decode(compact(body)).map_err(|_| BAD)?);
+        chain.push(armor::body(body).ok_or(BAD)?);
         rest = after.trim_ascii_start();
     }
     Ok(chain)
@@ -238,6 +236,9 @@ impl<'de> Visitor<'de> for DevicesVisitor {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
 
     const REPORT: usize = 2;

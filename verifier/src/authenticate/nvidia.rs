@@ -81,8 +81,8 @@ struct Inputs<'a> {
     anchors: &'a [Certificate<'a>],
     responses: &'a [crate::ocsp::Response<'a>],
     signatures: &'a Signatures<'a>,
-    /// What was said of certificates of devices before this one.
-    said: &'a ocsp::Known,
+    /// What was found out of certificates of devices before this one.
+    known: &'a ocsp::Known<'a>,
     /// What the device must have signed, where that is known.
     nonce: Option<&'a [u8; 32]>,
     /// The nonce that the OCSP responses must repeat, where that is known.
@@ -144,7 +144,7 @@ fn verify(
         context.policy.anchors.nvidia().filter_map(|der| Certificate::parse(der).ok()).collect();
     let responses = responses(context.endorsements, findings);
     let signatures = Signatures::new(&context.chains.nvidia);
-    let said = ocsp::Known::default();
+    let known = ocsp::Known::default();
     let mut names = Names::default();
     let mut before = None;
     let mut all = Vec::with_capacity(evidence.len());
@@ -156,7 +156,7 @@ fn verify(
             anchors: &anchors,
             responses: &responses,
             signatures: &signatures,
-            said: &said,
+            known: &known,
             nonce: asked.nonce.as_ref(),
             ocsp_nonce: asked.ocsp_nonce.as_ref(),
         };

@@ -87,7 +87,7 @@ pub enum EvidenceFreshness {
 }
 
 /// Whether something must be there, or is checked where it is.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd)]
 #[serde(rename_all = "kebab-case")]
 pub enum Presence {
     /// Without it: no acceptance.

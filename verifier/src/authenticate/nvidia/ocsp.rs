@@ -3,6 +3,7 @@
 
 use core::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use attestation::Sha256;
 
@@ -13,17 +14,48 @@ use crate::ocsp::{Answer, Issuer, Response, Status};
 use crate::policy::Presence;
 use crate::x509::{Algorithm, Certificate, Key};
 
-/// What was said of a certificate, by a digest of it, of those above it and of whether an answer is demanded: devices of
-/// one kind share all certificates but two.
+/// What was found out with devices before this one: those of one kind share all certificates but two.
 #[derive(Debug, Default)]
-pub(super) struct Known(RefCell<BTreeMap<Sha256, (Vec<Finding>, Ends)>>);
+pub(super) struct Known<'a> {
+    /// What was said of a certificate.
+    said: RefCell<BTreeMap<Asked, (Vec<Finding>, Ends)>>,
+    /// How answers name an issuer, by its certificate's digest; none where they cannot.
+    issuers: RefCell<BTreeMap<Sha256, Option<Rc<Issuer>>>>,
+    /// Of certificates that came with answers, by their octets: many answers carry the same.
+    carried: RefCell<BTreeMap<&'a [u8], Carried>>,
+}
+
+/// What decides what is said of a certificate: whether an answer is demanded, and the digests of it and of those above it.
+type Asked = (Presence, Vec<Sha256>);
+
+/// What a certificate that came with an answer is by itself, whoever issued it.
+#[derive(Clone, Copy, Debug)]
+struct Carried {
+    digest: Sha256,
+    is_for_ocsp: bool,
+}
+
+impl<'a> Known<'a> {
+    fn issuer(&self, certificate: &Certificate<'_>, digest: Sha256) -> Option<Rc<Issuer>> {
+        let mut issuers = self.issuers.borrow_mut();
+        issuers.entry(digest).or_insert_with(|| Issuer::of(certificate).map(Rc::new)).clone()
+    }
+
+    fn carried(&self, certificate: &Certificate<'a>) -> Carried {
+        *self.carried.borrow_mut().entry(certificate.der).or_insert_with(|| Carried {
+            digest: Sha256::of(certificate.der),
+            is_for_ocsp: certificate.is_for_ocsp()
+                && certificate.algorithm() == Some(Algorithm::EcdsaP384),
+        })
+    }
+}
 
 /// Checks what is said of the chip, the provisioner and the identity. Of each, one good and current
 /// answer is enough; what was revoked for good stays so, whatever another answer says.
-pub(super) fn check(
-    chain: &Chain<'_>,
+pub(super) fn check<'a>(
+    chain: &Chain<'a>,
     revocation: Presence,
-    inputs: Inputs<'_>,
+    inputs: Inputs<'a>,
     ends: &mut Ends,
     findings: &mut Vec<Finding>,
 ) {
@@ -31,39 +63,38 @@ pub(super) fn check(
     let mut digests = chain.digests_above();
     for role in ROLES {
         let Some((certificate, cas)) = above.split_first() else { return };
-        let Some(issuer) = cas.first() else { return };
-        let mut key: Vec<&[u8]> =
-            digests.iter().map(|digest| digest.as_bytes().as_slice()).collect();
-        key.push(if revocation == Presence::Required { b"required" } else { b"if present" });
-        let key = Sha256::of_parts(&key);
-        let known = inputs.said.0.borrow().get(&key).cloned();
+        let rest = digests.get(1..).unwrap_or_default();
+        let (Some(issuer), Some(of_issuer)) = (cas.first(), rest.first()) else { return };
+        let key = (revocation, digests.to_vec());
+        let known = inputs.known.said.borrow().get(&key).cloned();
         let (own, own_ends) = known.unwrap_or_else(|| {
-            let said = one(role, certificate, issuer, cas, revocation, inputs);
-            inputs.said.0.borrow_mut().insert(key, said.clone());
+            let issuer = inputs.known.issuer(issuer, *of_issuer);
+            let said = one(role, certificate, issuer.as_deref(), cas, revocation, inputs);
+            inputs.known.said.borrow_mut().insert(key, said.clone());
             said
         });
         findings.extend(own);
         ends.extend(own_ends);
         above = cas;
-        digests = digests.get(1..).unwrap_or_default();
+        digests = rest;
     }
 }
 
 /// Checks what is said of one certificate.
-fn one(
+fn one<'a>(
     role: &str,
-    certificate: &Certificate<'_>,
-    issuer: &Certificate<'_>,
-    cas: &[Certificate<'_>],
+    certificate: &Certificate<'a>,
+    issuer: Option<&Issuer>,
+    cas: &[Certificate<'a>],
     revocation: Presence,
-    inputs: Inputs<'_>,
+    inputs: Inputs<'a>,
 ) -> (Vec<Finding>, Ends) {
     let (mut findings, mut ends) = (Vec::new(), Ends::new());
     let mut said = Said::default();
-    if let Some(issuer) = Issuer::of(issuer) {
+    if let Some(issuer) = issuer {
         for response in inputs.responses {
             let may_answer = OnceCell::new();
-            for answer in response.answers.iter().filter(|it| it.is_about(certificate, &issuer)) {
+            for answer in response.answers.iter().filter(|it| it.is_about(certificate, issuer)) {
                 let may_answer = *may_answer.get_or_init(|| authority(response, cas, inputs));
                 said.add(response, answer, may_answer, inputs, role);
             }
@@ -180,10 +211,10 @@ impl Said {
 /// Whether a response is signed by one who may answer: the certificate's issuer, a CA above that, or
 /// whom one of these named for it (RFC 6960 §4.2.2.2). The chip's issuer is a line in a factory, and
 /// NVIDIA answers for what that made; so those above it may answer too.
-fn authority(
-    response: &Response<'_>,
-    cas: &[Certificate<'_>],
-    inputs: Inputs<'_>,
+fn authority<'a>(
+    response: &Response<'a>,
+    cas: &[Certificate<'a>],
+    inputs: Inputs<'a>,
 ) -> Result<(), Code> {
     let signatures = inputs.signatures;
     let signs = |key: Key<'_>| {
@@ -191,16 +222,16 @@ fn authority(
         let fact = signature_id(point, response.digest.as_bytes());
         signatures.holds(fact, || response.is_signed_by(key))
     };
-    let is_delegate = |certificate: &&Certificate<'_>| {
+    let is_delegate = |certificate: &&Certificate<'a>| {
         let (from, to) = certificate.validity();
-        certificate.is_for_ocsp()
-            && certificate.algorithm() == Some(Algorithm::EcdsaP384)
+        let Carried { digest, is_for_ocsp } = inputs.known.carried(certificate);
+        is_for_ocsp
             && from <= inputs.context.now
             && inputs.context.now <= to
             && cas.iter().any(|ca| {
                 let Key::P384(point) = ca.key() else { return false };
                 certificate.names_issuer(ca)
-                    && signatures.holds(signature_id(point, certificate.der), || {
+                    && signatures.holds(signature_id(point, digest.as_bytes()), || {
                         certificate.is_signed_by(ca.key())
                     })
             })

@@ -61,45 +61,31 @@ pub(super) fn is_certified_by(quote: &TdxQuote<'_>, point: &[u8; P256_POINT_LEN]
 
 /// The quoting enclave is the one that Intel describes. How good its version is, the policy judges.
 pub(super) fn enclave(qe: &QeReport, identity: &QeIdentity, findings: &mut Vec<Finding>) {
-    let mut differs = |what: &str, is_other: bool, expected: String, actual: String| {
-        if is_other {
-            findings.push(
-                Finding::reject(
-                    Code::QeIdentityMismatch,
-                    format!("{what} is not that of Intel's quoting enclave"),
-                )
-                .expected(expected)
-                .actual(actual),
-            );
-        }
+    let mut differs = |what: &str, expected: String, actual: String| {
+        let message = format!("{what} is not that of Intel's quoting enclave");
+        findings.push(
+            Finding::reject(Code::QeIdentityMismatch, message).expected(expected).actual(actual),
+        );
     };
-    differs(
-        "MRSIGNER",
-        qe.mr_signer != identity.mr_signer,
-        hex::encode(identity.mr_signer),
-        hex::encode(qe.mr_signer),
-    );
-    differs(
-        "ISVPRODID",
-        qe.isv_prod_id != identity.isv_prod_id,
-        identity.isv_prod_id.to_string(),
-        qe.isv_prod_id.to_string(),
-    );
     let masked = |value: &[u8], mask: &[u8]| {
         format!("{} under the mask {}", hex::encode(value), hex::encode(mask))
     };
-    differs(
-        "MISCSELECT",
-        !identity.misc_select.admits(&qe.misc_select),
-        masked(&identity.misc_select.value, &identity.misc_select.mask),
-        hex::encode(qe.misc_select),
-    );
-    differs(
-        "ATTRIBUTES",
-        !identity.attributes.admits(&qe.attributes),
-        masked(&identity.attributes.value, &identity.attributes.mask),
-        hex::encode(qe.attributes),
-    );
+    if qe.mr_signer != identity.mr_signer {
+        differs("MRSIGNER", hex::encode(identity.mr_signer), hex::encode(qe.mr_signer));
+    }
+    if qe.isv_prod_id != identity.isv_prod_id {
+        differs("ISVPRODID", identity.isv_prod_id.to_string(), qe.isv_prod_id.to_string());
+    }
+    let misc_select = &identity.misc_select;
+    if !misc_select.admits(&qe.misc_select) {
+        let expected = masked(&misc_select.value, &misc_select.mask);
+        differs("MISCSELECT", expected, hex::encode(qe.misc_select));
+    }
+    let attributes = &identity.attributes;
+    if !attributes.admits(&qe.attributes) {
+        let expected = masked(&attributes.value, &attributes.mask);
+        differs("ATTRIBUTES", expected, hex::encode(qe.attributes));
+    }
     if qe.is_debug() {
         findings.push(
             Finding::reject(Code::QeDebug, "the quoting enclave can be debugged")
