@@ -6,6 +6,8 @@ use std::borrow::Cow;
 use attestation::Malformed;
 use serde::{Serialize, Serializer};
 
+mod vendor;
+
 /// How much a finding weighs. The order is the order of a report.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -182,33 +184,33 @@ codes! {
     SignatureAlgorithmUnsupported, "signature-algorithm-unsupported", Rejected, "AMD 56860 §10", "update this program, or refuse the enclave";
     /// A component of the report's signature is longer than 48 bytes, or bytes after it are not zero.
     SignatureNotCanonical, "signature-not-canonical", Rejected, "AMD 56860 §10", "refuse the enclave: genuine firmware does not write this";
-    /// The report's signature does not verify under the VCEK's or VLEK's key.
-    SignatureInvalid, "signature-invalid", Rejected, "AMD 56860 §7.3", "give the certificate of the chip and TCB that signed, or refuse the enclave";
+    /// The signature of a report or quote does not verify under its key: the VCEK's or VLEK's, the quote's attestation key, the device's.
+    SignatureInvalid, "signature-invalid", Rejected, "AMD 56860 §7.3; Intel DCAP Quoting Library API, appendix A.4; DMTF DSP0274 §10.11", "give the certificate of the key that signed, or refuse the enclave";
 
     /// No certificate of the signing key was given, in the evidence or beside it.
     VekMissing, "vek-missing", Unavailable, "AMD 57230 §3", "give the VCEK or VLEK certificate with --endorsements";
     /// The certificate of the intermediate that issued the signing key's is neither given nor built in.
-    IntermediateMissing, "intermediate-missing", Unavailable, "AMD 57230 §3", "give the product's ASK or ASVK certificate with --endorsements";
-    /// The chain ends in a root that is not, byte for byte, an anchor of the policy for this product.
-    RootNotTrusted, "root-not-trusted", Rejected, "AMD 57230 §3.1", "refuse the enclave: its chain is not the vendor's";
+    IntermediateMissing, "intermediate-missing", Unavailable, "AMD 57230 §3; Intel PCS API v4, Get PCK Certificate", "give the certificate of the authority that issued the signing key's with --endorsements: AMD's ASK or ASVK, Intel's PCK CA";
+    /// The chain ends in a root that is not, byte for byte, an anchor of the policy for this vendor or product.
+    RootNotTrusted, "root-not-trusted", Rejected, "AMD 57230 §3.1; RFC 5280 §6.1", "refuse the enclave: its chain is not the vendor's";
     /// A certificate is not signed by its issuer.
     CertificateSignatureInvalid, "certificate-signature-invalid", Rejected, "RFC 5280 §6.1.3", "refuse the enclave, or give the genuine certificate";
-    /// A certificate is not signed with RSASSA-PSS, SHA-384, MGF1-SHA-384 and 48 bytes of salt.
-    CertificateAlgorithm, "certificate-algorithm", Rejected, "AMD 57230 §3.2", "refuse the enclave: AMD signs with nothing else";
+    /// A certificate is not signed as its vendor signs: RSASSA-PSS with SHA-384 throughout and 48 bytes of salt (AMD), ECDSA with P-256 and SHA-256 (Intel), with P-384 and SHA-384 (NVIDIA).
+    CertificateAlgorithm, "certificate-algorithm", Rejected, "AMD 57230 §3.2; RFC 5758 §3.2", "refuse the enclave: its vendor signs with nothing else";
     /// A certificate is used before its validity starts.
     CertificateNotYetValid, "certificate-not-yet-valid", Rejected, "RFC 5280 §4.1.2.5", "check the clock, or the moment given with --at";
     /// A certificate is used after its validity ended.
     CertificateExpired, "certificate-expired", Rejected, "RFC 5280 §4.1.2.5", "have the operator fetch a current certificate";
     /// A certificate's version, names, key, CA flag, key usage or critical extensions are not those of its role.
-    CertificateProfile, "certificate-profile", Rejected, "AMD 57230 §3.2", "refuse the enclave, or give the genuine certificate";
-    /// An extension that AMD puts into every such certificate is missing, given twice, or has no business there.
-    CertificateExtensionMissing, "certificate-extension-missing", Rejected, "AMD 57230 §3.2 tables 8 to 11", "refuse the enclave, or give the genuine certificate";
-    /// An extension is not a canonical INTEGER, string or chip id.
-    CertificateExtensionMalformed, "certificate-extension-malformed", Rejected, "AMD 57230 §3.2 tables 8 to 11", "refuse the enclave, or give the genuine certificate";
+    CertificateProfile, "certificate-profile", Rejected, "AMD 57230 §3.2; RFC 5280 §6.1", "refuse the enclave, or give the genuine certificate";
+    /// An extension that the vendor puts into every such certificate is missing, given twice, or has no business there.
+    CertificateExtensionMissing, "certificate-extension-missing", Rejected, "AMD 57230 §3.2 tables 8 to 11; Intel SGX PCK certificate specification; TCG DICE Attestation Architecture §6.1", "refuse the enclave, or give the genuine certificate";
+    /// A vendor's extension is not in its one form.
+    CertificateExtensionMalformed, "certificate-extension-malformed", Rejected, "AMD 57230 §3.2 tables 8 to 11; Intel SGX PCK certificate specification; TCG DICE Attestation Architecture §6.1", "refuse the enclave, or give the genuine certificate";
 
-    /// No revocation list of the product's root was given.
-    CrlMissing, "crl-missing", Unavailable, "RFC 5280 §6.3", "give the product's revocation list with --endorsements";
-    /// A revocation list that names the product's root as issuer is not signed by it.
+    /// No revocation list of an authority that must have one was given: AMD's root, Intel's root and the platform's authority.
+    CrlMissing, "crl-missing", Unavailable, "RFC 5280 §6.3", "give the authority's revocation list with --endorsements";
+    /// A revocation list that names an authority of the chain as its issuer is not signed by it.
     CrlSignatureInvalid, "crl-signature-invalid", Rejected, "RFC 5280 §6.3.3", "fetch the revocation list again from the vendor";
     /// A revocation list's `thisUpdate` lies in the future.
     CrlNotYetValid, "crl-not-yet-valid", Rejected, "RFC 5280 §5.1.2.4", "check the clock, or the moment given with --at";
@@ -301,8 +303,8 @@ codes! {
 
     /// The report was requested at a privilege level that the policy does not accept.
     VmplNotAllowed, "vmpl-not-allowed", Rejected, "docs/policy.md vmpl", "add the level to vmpl if the guest's image is built to report there";
-    /// The launch measurement is none of the policy's.
-    MeasurementNotAllowed, "measurement-not-allowed", Rejected, "docs/policy.md measurements", "compare with the release's published measurements; refuse the enclave if they differ";
+    /// The launch measurement, or a register of a TD (MRTD, RTMR0 to RTMR3), is none of the policy's.
+    MeasurementNotAllowed, "measurement-not-allowed", Rejected, "docs/policy.md measurements, mr_td, rtmr0 to rtmr3", "compare with the release's published measurements; refuse the enclave if they differ";
     /// `HOST_DATA` is none of the policy's.
     HostDataNotAllowed, "host-data-not-allowed", Rejected, "docs/policy.md host_data", "launch the guest with the host data that the policy names";
     /// `FAMILY_ID` is none of the policy's.

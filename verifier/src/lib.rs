@@ -424,7 +424,9 @@ impl<'a> Appraisal<'a> {
     }
 
     fn report(self) -> Report {
-        let Self { policy, chains: _, now, platform, mut findings } = self;
+        let Self { policy, chains: _, now, platform, findings } = self;
+        let mut findings: Vec<_> =
+            findings.into_iter().map(|finding| finding.of_platform(platform)).collect();
         findings.sort_by_key(|finding| (finding.severity, Reverse(Verdict::due_to(finding))));
         Report {
             verdict: Verdict::of(&findings),
