@@ -332,3 +332,6 @@ const ID_NONCE: &[u8] = b"\x2b\x06\x01\x05\x05\x07\x30\x01\x02";
 const SHA256: &[u8] = b"\x60\x86\x48\x01\x65\x03\x04\x02\x01";
 /// OID `id-sha384`, contents octets.
 const SHA384: &[u8] = b"\x60\x86\x48\x01\x65\x03\x04\x02\x02";
+
+#[cfg(test)]
+mod tests;

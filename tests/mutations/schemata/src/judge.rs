@@ -71,6 +71,8 @@ pub struct Judge<'a> {
     tests: Vec<Test>,
     /// How long a mutant's tests may take together, by what each took without it.
     budget: Duration,
+    /// How much runs at once.
+    threads: usize,
     /// For each mutant, the tests that reach it.
     reached_by: HashMap<usize, Vec<usize>>,
 }
@@ -82,12 +84,14 @@ impl<'a> Judge<'a> {
         programs: &'a [Program],
         vectors: PathBuf,
         budget: Duration,
+        threads: usize,
     ) -> Result<Self> {
         let mut judge = Self {
             places,
             programs,
             vectors,
             budget,
+            threads,
             tests: Vec::new(),
             reached_by: HashMap::new(),
         };
@@ -99,7 +103,7 @@ impl<'a> Judge<'a> {
             let names = text.lines().filter_map(|line| line.strip_suffix(": test"));
             listed.extend(names.map(|name| (index, name.to_owned())));
         }
-        let tests = in_parallel(&listed, |number, (program, name)| {
+        let tests = in_parallel(threads, &listed, |number, (program, name)| {
             let record = places.about("record").join(number.to_string());
             let mut test = Test {
                 program: *program,
@@ -108,7 +112,7 @@ impl<'a> Judge<'a> {
                 reaches: Vec::new(),
             };
             let start = now();
-            let ended = judge.run(&test, 0, Some(&record))?;
+            let (ended, _) = judge.run(&[&test], 0, Some(&record))?;
             test.took = start.elapsed();
             if ended != Some(true) {
                 bail!("{name} does not pass as the code is");
@@ -136,7 +140,7 @@ impl<'a> Judge<'a> {
         let results = Mutex::new(OpenOptions::new().append(true).create(true).open(results)?);
         let kills = Mutex::new(HashMap::new());
         let (done, start) = (AtomicUsize::new(0), now());
-        in_parallel(points, |_, point| {
+        in_parallel(self.threads, points, |_, point| {
             let (outcome, by) = self.outcome(point, &kills)?;
             let mut results =
                 results.lock().map_err(|_| anyhow::anyhow!("another thread ended"))?;
@@ -177,19 +181,28 @@ impl<'a> Judge<'a> {
         };
         order.sort();
         let mut took = Duration::ZERO;
-        for (tried, (_, number)) in order.iter().enumerate() {
-            let test = self.tests.get(*number).context("no such test")?;
-            took = took.saturating_add(test.took);
+        let mut tried = 0_usize;
+        for numbers in self.together(order.iter().map(|(_, number)| *number)) {
+            let tests: Vec<_> =
+                numbers.iter().filter_map(|number| self.tests.get(*number)).collect();
+            took = took.saturating_add(tests.iter().map(|test| test.took).sum());
             if tried >= TRIED_MIN && took > self.budget {
                 return Ok((Outcome::Open, format!("{tried} of {} tests tried", order.len())));
             }
-            let ended = self.run(test, point.number, None)?;
+            tried = tried.saturating_add(tests.len());
+            let (ended, failed) = self.run(&tests, point.number, None)?;
             if ended == Some(true) {
                 continue;
             }
+            let mut run = numbers.iter().zip(&tests);
+            let first = run.clone().next();
+            let (by, test) = run
+                .find(|(_, test)| failed.as_ref() == Some(&test.name))
+                .or(first)
+                .context("a run has tests")?;
             let mut kills = locked()?;
             for near in [function, file] {
-                let times = kills.entry(near).or_default().entry(*number).or_insert(0);
+                let times = kills.entry(near).or_default().entry(*by).or_insert(0);
                 *times = times.saturating_add(1);
             }
             let outcome = if ended.is_some() { Outcome::Caught } else { Outcome::TimedOut };
@@ -199,6 +212,20 @@ impl<'a> Judge<'a> {
         Ok((Outcome::Survived, format!("{} tests reach it", order.len())))
     }
 
+    /// The first of `order` one by one, for most mutants are caught by them; the rest by program, since what its tests
+    /// share, like keys, is then made once.
+    fn together(&self, order: impl Iterator<Item = usize>) -> Vec<Vec<usize>> {
+        let mut runs: Vec<(Option<usize>, Vec<usize>)> = Vec::new();
+        for (index, number) in order.enumerate() {
+            let program = self.tests.get(number).map(|test| test.program);
+            match runs.iter_mut().skip(ALONE).find(|(of, _)| *of == program) {
+                Some((_, numbers)) if index >= ALONE => numbers.push(number),
+                _ => runs.push((program, vec![number])),
+            }
+        }
+        runs.into_iter().map(|(_, numbers)| numbers).collect()
+    }
+
     /// How much of a file's path is in the names of a test and its program.
     fn named_alike(&self, test: &Test, file: &str) -> usize {
         let program = self.programs.get(test.program).map_or("", |program| &program.name);
@@ -206,12 +233,18 @@ impl<'a> Judge<'a> {
         parts.filter(|part| program.contains(part) || test.name.contains(part)).count()
     }
 
-    /// Whether the test passes; nothing where it does not end.
-    fn run(&self, test: &Test, alive: usize, record: Option<&Path>) -> Result<Option<bool>> {
-        let program = self.programs.get(test.program).context("no such program")?;
-        let mut command = self.command(program);
+    /// Whether the tests of one program pass; nothing where they do not end. With the one that fails first.
+    fn run(
+        &self,
+        tests: &[&Test],
+        alive: usize,
+        record: Option<&Path>,
+    ) -> Result<(Option<bool>, Option<String>)> {
+        let program = tests.first().and_then(|test| self.programs.get(test.program));
+        let mut command = self.command(program.context("no such program")?);
         command
-            .args(["--exact", &test.name, "--test-threads=1"])
+            .args(["--exact", "--test-threads=1"])
+            .args(tests.iter().map(|test| &test.name))
             .env("SCHEMATA_ALIVE", alive.to_string());
         if let Some(record) = record {
             if record.exists() {
@@ -219,22 +252,36 @@ impl<'a> Judge<'a> {
             }
             command.env("SCHEMATA_RECORD", record);
         }
-        let mut child = command.stdout(Stdio::null()).spawn()?;
+        let said = self.places.about("record").join(format!("said-{:?}", thread::current().id()));
+        let mut child = command.stdout(fs::File::create(&said)?).spawn()?;
         let start = now();
-        let limit = test.took.saturating_mul(PATIENCE).saturating_add(Duration::from_secs(5));
+        let took: Duration = tests.iter().map(|test| test.took).sum();
+        let limit = took.saturating_mul(PATIENCE).saturating_add(Duration::from_secs(5));
         let mut pause = Duration::from_millis(1);
-        loop {
+        let ended = loop {
             if let Some(status) = child.try_wait()? {
-                return Ok(Some(status.success()));
+                break Some(status.success());
             }
             if start.elapsed() > limit {
                 child.kill()?;
                 child.wait()?;
-                return Ok(None);
+                break None;
             }
             thread::sleep(pause);
             pause = pause.saturating_mul(2).min(Duration::from_millis(16));
+        };
+        // The first that failed, or what was begun last.
+        let said = fs::read(&said)?;
+        let said = String::from_utf8_lossy(&said);
+        let begun = said.lines().filter_map(|line| line.strip_prefix("test ")?.split_once(" ... "));
+        let mut failed = None;
+        for (name, result) in begun {
+            failed = Some(name.to_owned());
+            if result == "FAILED" {
+                break;
+            }
         }
+        Ok((ended, failed))
     }
 
     /// A mutant may ask for memory without end, so there is one.
@@ -259,6 +306,7 @@ type Kills = HashMap<(String, String), BTreeMap<usize, u64>>;
 
 /// `act` on all of `items`, in their order, on a few threads.
 fn in_parallel<T: Sync, U: Send>(
+    threads: usize,
     items: &[T],
     act: impl Fn(usize, &T) -> Result<U> + Sync,
 ) -> Result<Vec<U>> {
@@ -272,7 +320,7 @@ fn in_parallel<T: Sync, U: Send>(
         }
     };
     let mut all = thread::scope(|scope| -> Result<Vec<_>> {
-        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
+        let threads: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
         let mut all = Vec::new();
         for thread in threads {
             all.extend(thread.join().map_err(|_| anyhow::anyhow!("a thread ended"))??);
@@ -288,11 +336,11 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// Runs at once.
-const THREADS: usize = 2;
-
 /// How many of a mutant's tests are tried whatever they take.
 const TRIED_MIN: usize = 12;
+
+/// How many of a mutant's tests run each in a process of its own.
+const ALONE: usize = 4;
 
 /// How many times as long as without a mutant a test may take.
 const PATIENCE: u32 = 10;

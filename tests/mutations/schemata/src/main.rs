@@ -1,8 +1,9 @@
 //! Compiles all mutants of a package at once, and runs each against the tests that reach it.
 //!
-//!     schemata [--package FOLDER] [--only PREFIX] [--shard K/N] [--fresh | --keep] [--budget SECONDS] [--list]
+//!     schemata [--package FOLDER] [--only PREFIX,…] [--shard K/N] [--fresh | --keep] [--budget SECONDS] [--threads N]
+//!         [--list]
 //!
-//! What was noticed already in the same code is not run again, and what survived only where a test has changed since:
+//! Files run in the order of the prefixes. What was noticed already in the same code is not run again, and what survived only where a test has changed since:
 //! with `--fresh` everything is, with `--keep` what was noticed stands for changed code too. A budget is for each mutant:
 //! where its tests take longer, it stays open.
 
@@ -45,6 +46,7 @@ struct Asked {
     fresh: bool,
     keep: bool,
     budget: Duration,
+    threads: usize,
     list: bool,
 }
 
@@ -57,6 +59,7 @@ impl Asked {
             fresh: false,
             keep: false,
             budget: Duration::MAX,
+            threads: 2,
             list: false,
         };
         while let Some(argument) = arguments.next() {
@@ -75,6 +78,7 @@ impl Asked {
                     );
                 }
                 "--budget" => asked.budget = Duration::from_secs(value()?.parse()?),
+                "--threads" => asked.threads = value()?.parse()?,
                 "--fresh" => asked.fresh = true,
                 "--keep" => asked.keep = true,
                 "--list" => asked.list = true,
@@ -104,8 +108,9 @@ fn run() -> Result<bool> {
     let (code, tests) = digests(&places.root.join(&asked.package))?;
     let compiled = compile::compile(&places)?;
     println!("{} mutants, and {} that do not compile", compiled.points.len(), compiled.unviable);
-    let chosen = compiled.points.iter().filter(|point| point.file.starts_with(&asked.only));
-    let mut chosen: Vec<_> = chosen.collect();
+    let rank = |point: &&Point| asked.only.split(',').position(|only| point.file.starts_with(only));
+    let mut chosen: Vec<_> = compiled.points.iter().filter(|point| rank(point).is_some()).collect();
+    chosen.sort_by_key(rank);
     if asked.list {
         for point in chosen {
             println!("{}", point.name().replace('\t', "  "));
@@ -135,8 +140,13 @@ fn run() -> Result<bool> {
         number = number.saturating_add(1);
         number.checked_rem(n) == k.checked_rem(n) && !known.contains_key(&point.name())
     });
-    let judge =
-        Judge::new(&places, &compiled.programs, std::path::absolute(vectors)?, asked.budget)?;
+    let judge = Judge::new(
+        &places,
+        &compiled.programs,
+        std::path::absolute(vectors)?,
+        asked.budget,
+        asked.threads,
+    )?;
     let (tests, took) = judge.tests();
     println!("{tests} tests, {} s; {} mutants to run", took.as_secs(), chosen.len());
     judge.judge(&chosen, &results)?;
