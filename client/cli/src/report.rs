@@ -6,19 +6,24 @@
 
 use std::fmt::{self, Write as _};
 
-use attestation::{Bundle, Challenge, Endorsements, ReportData, Sha256};
+use attestation::{Bundle, Challenge, Endorsements, EvidenceKind, ReportData, Sha256};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use verifier::{AnchorKind, Code, Finding, Policy, Report, Severity, Verdict};
+use verifier::{AnchorKind, Finding, Policy, Report, Severity, Verdict};
 
 use crate::forecast::{self, Break};
 use crate::input::Input;
 
 mod checks;
 mod html;
+mod judged;
+mod rules;
+mod values;
 
+use checks::Row;
 use html::Escaped;
 pub(crate) use html::quoted;
+use judged::Judged;
 
 /// Everything that a page is about.
 #[derive(Debug)]
@@ -204,63 +209,41 @@ impl Page<'_> {
 
     /// Every rule that counts for this evidence, with what it found.
     fn checks(&self, out: &mut String) -> fmt::Result {
-        let carries_log = || Bundle::parse(self.evidence).is_ok_and(|it| it.event_log.is_some());
-        let groups = checks::groups(self.report, self.event_log.is_some() || carries_log());
+        out.push_str("<h2>Checks</h2>\n");
         if self.report.claims.is_empty() {
+            out.push_str(
+                "<p>No more than the findings above: what is not authentic is not judged, and what \
+                 else may hold of it counts for nothing.</p>\n",
+            );
             return Ok(());
         }
+        let carries_log = || Bundle::parse(self.evidence).is_ok_and(|it| it.event_log.is_some());
         // A policy that did not parse would not have judged.
-        let policy = self.policy_text.parse::<toml::Table>().unwrap_or_default();
+        let policy = &self.policy_text.parse::<toml::Table>().unwrap_or_default();
+        let judged = Judged {
+            report: self.report,
+            policy,
+            kind: EvidenceKind::detect(self.evidence).ok(),
+            has_log: self.event_log.is_some() || carries_log(),
+            challenge: self.challenge.as_ref(),
+            report_data: self.report_data.as_ref(),
+        };
         out.push_str(
-            "<h2>Checks</h2>\n<p>Each rule that counts for this evidence, and the case in which it \
-             refuses. \u{201c}No objection\u{201d}: that is not the case, or the policy does not ask \
-             for it; what the policy asks for is written out below.</p>\n",
+            "<p>Each rule that concerns this evidence, and the case in which it refuses. \u{201c}No \
+             objection\u{201d}: it was looked at, and that is not the case. \u{201c}Not asked \
+             for\u{201d}: the policy takes either. \u{201c}Not checked\u{201d}: there was nothing to \
+             look at, for the reason given. What the policy wants is written out below.</p>\n",
         );
-        for group in groups {
+        for group in checks::groups(&judged) {
             write!(
                 out,
                 "<h3>{}</h3>\n<table class=\"checks\"><thead><tr><th>rule: refuses where</th><th>outcome</th><th>expected</th><th>actual</th><th>source</th></tr></thead><tbody>\n",
                 Escaped(group.title)
             )?;
-            // Where what the rules would look at was not there, they looked at nothing.
-            let missing = |code: &Code| {
-                code.as_str().ends_with("-missing")
-                    && self.report.findings.iter().any(|found| found.code == *code)
-            };
-            let quiet =
-                if group.codes.iter().any(missing) { "not checked" } else { "no objection" };
-            for code in group.codes {
-                self.check(out, code, quiet, &policy)?;
+            for row in &group.rows {
+                check_row(out, row)?;
             }
             out.push_str("</tbody></table>\n");
-        }
-        Ok(())
-    }
-
-    /// One rule: a row for each device about which it has something to say, or one that it has not.
-    fn check(
-        &self,
-        out: &mut String,
-        code: Code,
-        quiet: &str,
-        policy: &toml::Table,
-    ) -> fmt::Result {
-        let expected = || checks::expected(code, self.report, policy);
-        let actual = || checks::actual(code, self.report);
-        let mut found = self.report.findings.iter().filter(|found| found.code == code).peekable();
-        if found.peek().is_none() {
-            return check_row(out, code, ("quiet", quiet.to_owned()), expected(), actual());
-        }
-        for finding in found {
-            let (class, word) = match finding.severity {
-                Severity::Reject => ("rejected", "refused"),
-                Severity::Warn => ("warn", "warning"),
-                Severity::Info => ("soft", "noted"),
-            };
-            let outcome = format!("{word} ({})", finding.component);
-            let expected = finding.expected.clone().or_else(expected);
-            let actual = finding.actual.clone().or_else(actual);
-            check_row(out, code, (class, outcome), expected, actual)?;
         }
         Ok(())
     }
@@ -278,16 +261,16 @@ impl Page<'_> {
             // One level of names; what is below stands in one line.
             let members = value.as_object().filter(|inner| name == "binding" || inner.len() > 6);
             let Some(members) = members else {
-                mono(out, name, &checks::plain(value))?;
+                mono(out, name, &values::plain(value))?;
                 continue;
             };
             for (inner, value) in members {
                 // Measurements of a device, each on a line of its own.
                 let lines = value.as_object().filter(|list| list.len() > 6).map(|list| {
-                    let lines = list.iter().map(|(key, it)| format!("{key} {}", checks::plain(it)));
+                    let lines = list.iter().map(|(key, it)| format!("{key} {}", values::plain(it)));
                     lines.collect::<Vec<_>>().join("\n")
                 });
-                let text = lines.unwrap_or_else(|| checks::plain(value));
+                let text = lines.unwrap_or_else(|| values::plain(value));
                 mono(out, &format!("{name}.{inner}"), &text)?;
             }
         }
@@ -318,7 +301,12 @@ impl Page<'_> {
                 "What runs on the hardware beyond its launch measurement, and whose keys it holds: the evidence binds no keys, model or configuration.".to_owned(),
             );
         }
-        if !report.claims.keys().any(|key| key.starts_with("gpu")) {
+        let is_device = |key: &String| key.starts_with("gpu") || key.starts_with("switch");
+        if report.platform.starts_with("nvidia") {
+            points.push(
+                "Anything of the machine around: this is about accelerators alone.".to_owned(),
+            );
+        } else if !report.claims.keys().any(is_device) {
             points
                 .push("Anything of accelerators: this is about the CPU's guest alone.".to_owned());
         }
@@ -434,23 +422,26 @@ fn mono(out: &mut String, name: &str, value: &str) -> fmt::Result {
     writeln!(out, "<dt>{}</dt><dd class=\"mono\">{}</dd>", Escaped(name), Escaped(value))
 }
 
-fn check_row(
-    out: &mut String,
-    code: Code,
-    (class, outcome): (&str, String),
-    expected: Option<String>,
-    actual: Option<String>,
-) -> fmt::Result {
+fn check_row(out: &mut String, row: &Row) -> fmt::Result {
+    let Row { code, name, class, outcome, why, expected, actual, reference } = row;
+    write!(
+        out,
+        "<tr class=\"{}\"><td><code class=\"code\">{}</code>{}<br>{}</td><td><span class=\"outcome {class}\">{}</span>",
+        if *class == "quiet" { "quiet" } else { "" },
+        Escaped(code.as_str()),
+        Escaped(&if name.is_empty() { String::new() } else { format!(" {name}") }),
+        Escaped(code.cause()),
+        Escaped(outcome),
+    )?;
+    if !why.is_empty() {
+        write!(out, "<br><span class=\"soft\">{}</span>", Escaped(why))?;
+    }
     writeln!(
         out,
-        "<tr class=\"{}\"><td><code class=\"code\">{}</code><br>{}</td><td class=\"outcome {class}\">{}</td><td class=\"mono\" data-label=\"expected\">{}</td><td class=\"mono\" data-label=\"actual\">{}</td><td data-label=\"source\">{}</td></tr>",
-        if class == "quiet" { "quiet" } else { "" },
-        Escaped(code.as_str()),
-        Escaped(code.cause()),
-        Escaped(&outcome),
-        Escaped(&expected.unwrap_or_default()),
-        Escaped(&actual.unwrap_or_default()),
-        Escaped(code.reference()),
+        "</td><td class=\"mono\" data-label=\"expected\">{}</td><td class=\"mono\" data-label=\"actual\">{}</td><td data-label=\"source\">{}</td></tr>",
+        Escaped(expected),
+        Escaped(actual),
+        Escaped(reference),
     )
 }
 

@@ -3,83 +3,164 @@
 //! A report has findings alone. An auditor wants to see what else was looked at: those are the
 //! rules of `docs/rejections.md`, in its order and under its headings.
 
-use serde_json::Value;
-use verifier::{Code, Finding, Report};
+use verifier::{Code, Finding, Severity};
+
+use super::judged::{Judged, NOT_EVALUATED, Standing, WHOLE};
+use super::values::{self, Compared};
 
 /// The rules under one heading of the page.
 pub(super) struct Group {
     pub(super) title: &'static str,
-    pub(super) codes: Vec<Code>,
+    pub(super) rows: Vec<Row>,
 }
 
-/// The groups of rules that count for what `report` is about.
-pub(super) fn groups(report: &Report, has_log: bool) -> Vec<Group> {
+/// One check, and what came of it.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) code: Code,
+    /// Which of several values it is about.
+    pub(super) name: &'static str,
+    /// How it is to look.
+    pub(super) class: &'static str,
+    pub(super) outcome: String,
+    /// Why it was not made, or not wholly.
+    pub(super) why: String,
+    pub(super) expected: String,
+    pub(super) actual: String,
+    pub(super) reference: &'static str,
+}
+
+/// The groups of rules that count for what was judged.
+pub(super) fn groups(judged: &Judged<'_>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
-    for line in RULES.lines() {
-        if line.starts_with("## ") && !groups.is_empty() {
-            break;
-        }
-        if let Some(title) = line.strip_prefix("### ") {
-            groups.push(Group { title, codes: Vec::new() });
-        } else if let Some(name) = line.strip_prefix("| `").and_then(|rest| rest.split('`').next())
-            && let Some(group) = groups.last_mut()
-        {
-            let code = Code::ALL.iter().find(|code| code.as_str() == name);
-            group.codes.extend(code.copied().filter(|code| is_rule(*code)));
+    for (title, code) in rules() {
+        let rows = rows(judged, title, code);
+        match groups.last_mut().filter(|group| group.title == title) {
+            Some(group) => group.rows.extend(rows),
+            None if rows.is_empty() => {}
+            None => groups.push(Group { title, rows }),
         }
     }
-    for group in &mut groups {
-        // What is AMD's alone says nothing of a TD.
-        if report.platform.contains("tdx") {
-            group.codes.retain(|code| !code.as_str().starts_with("vek-"));
-        }
-        if !counts(group.title, report, has_log) {
-            group.codes.retain(|code| report.findings.iter().any(|found| found.code == *code));
-        }
-    }
-    groups.retain(|group| !group.codes.is_empty());
     groups
 }
 
-/// What the policy or the specification wants, where the finding does not say.
-pub(super) fn expected(code: Code, report: &Report, policy: &toml::Table) -> Option<String> {
-    let key = code.reference().strip_prefix("docs/policy.md ")?.split_whitespace().next()?;
-    let sections = [Some(policy), section(policy, report.platform)];
-    let value = sections.into_iter().flatten().find_map(|table| at(table, key));
-    let found = report.findings.iter().any(|finding| finding.code == code);
-    let Some(value) = value else { return (!found).then(|| "the default".to_owned()) };
-    let text =
-        |value: &toml::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let (count, text) = match value.as_array() {
-        Some(values) => (values.len(), values.iter().map(text).collect::<Vec<_>>().join(", ")),
-        None => (1, text(value)),
-    };
-    // Reference values of a GPU would fill a sheet in each row that is about them.
-    let is_long = text.len() > EXPECTED_LEN_MAX;
-    Some(if is_long { format!("values in the policy below: {count}") } else { text })
-}
-
-/// What the evidence has, where the finding does not say.
-pub(super) fn actual(code: Code, report: &Report) -> Option<String> {
-    let (_, claim) = CLAIMS.iter().find(|(known, _)| *known == code.as_str())?;
-    let mut value = report.claims.get(*claim.first()?)?;
-    for key in claim.iter().skip(1) {
-        value = value.get(key)?;
-    }
-    Some(plain(value))
-}
-
-/// A claim as text.
-pub(super) fn plain(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Array(values) => values.iter().map(plain).collect::<Vec<_>>().join(", "),
-        Value::Object(members) => {
-            let members = members.iter().map(|(key, value)| format!("{key} {}", plain(value)));
-            members.collect::<Vec<_>>().join(", ")
+/// The rules of the page, each with its heading.
+fn rules() -> Vec<(&'static str, Code)> {
+    let mut title = "";
+    let mut rules = Vec::new();
+    for line in RULES.lines() {
+        if line.starts_with("## ") && !rules.is_empty() {
+            break;
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
+        if let Some(heading) = line.strip_prefix("### ") {
+            title = heading;
+        } else if let Some(name) = line.strip_prefix("| `").and_then(|rest| rest.split('`').next())
+        {
+            let code = Code::ALL.iter().find(|code| code.as_str() == name);
+            rules.extend(code.filter(|code| is_rule(**code)).map(|code| (title, *code)));
+        }
     }
+    rules
+}
+
+/// The rows of a rule: one for what was found, and one for each way in which it found nothing.
+fn rows(judged: &Judged<'_>, title: &'static str, code: Code) -> Vec<Row> {
+    let subjects = judged.subjects(title, code);
+    let all = values::compared(judged, code, &subjects);
+    let several = all.len() > 1;
+    let mut rows = Vec::new();
+    for compared in all {
+        let is_about = |finding: &&Finding| !several || finding.message.contains(compared.name);
+        let found: Vec<_> = judged.found(code.as_str()).filter(is_about).collect();
+        rows.extend(of_findings(judged, code, &compared, &found));
+        let is_left = |subject: &&str| {
+            found.is_empty()
+                || *subject != WHOLE && found.iter().all(|finding| finding.component != *subject)
+        };
+        let left: Vec<&str> = subjects.iter().copied().filter(is_left).collect();
+        let mut standings: Vec<(Standing, Vec<&str>)> = Vec::new();
+        for subject in &left {
+            let standing = judged.standing(title, code, subject);
+            match standings.iter_mut().find(|(known, _)| *known == standing) {
+                Some((_, of)) => of.push(subject),
+                None => standings.push((standing, vec![subject])),
+            }
+        }
+        let is_split = standings.len() > 1 || left.len() < subjects.len();
+        for (standing, of) in standings {
+            // What is compared are those devices' values alone.
+            let compared = if several {
+                compared.clone()
+            } else {
+                values::compared(judged, code, &of).swap_remove(0)
+            };
+            rows.push(of_standing(judged, code, compared, standing, &of, is_split));
+        }
+    }
+    rows
+}
+
+/// Findings that say the same of several devices are one row.
+fn of_findings(
+    judged: &Judged<'_>,
+    code: Code,
+    compared: &Compared,
+    found: &[&Finding],
+) -> Vec<Row> {
+    let mut same: Vec<(&Finding, Vec<&str>)> = Vec::new();
+    for finding in found {
+        let is_same = |other: &Finding| {
+            (other.severity, &other.expected, &other.actual)
+                == (finding.severity, &finding.expected, &finding.actual)
+        };
+        match same.iter_mut().find(|(known, _)| is_same(known)) {
+            Some((_, of)) if of.contains(&&*finding.component) => {}
+            Some((_, of)) => of.push(&finding.component),
+            None => same.push((finding, vec![&finding.component])),
+        }
+    }
+    let row = |(finding, of): (&Finding, Vec<&str>)| {
+        let (class, word) = match finding.severity {
+            Severity::Reject => ("rejected", "refused"),
+            Severity::Warn => ("warn", "warning"),
+            Severity::Info => ("soft", "noted"),
+        };
+        // What a table says without looking is of a check that passed.
+        let actual = if compared.actual == compared.expected { "not so" } else { &compared.actual };
+        Row {
+            code,
+            name: compared.name,
+            class,
+            outcome: format!("{word} ({})", of.join(", ")),
+            why: String::new(),
+            expected: finding.expected.clone().unwrap_or_else(|| compared.expected.clone()),
+            actual: finding.actual.clone().unwrap_or_else(|| actual.to_owned()),
+            reference: code.reference_for(judged.report.platform, &finding.component),
+        }
+    };
+    same.into_iter().map(row).collect()
+}
+
+fn of_standing(
+    judged: &Judged<'_>,
+    code: Code,
+    compared: Compared,
+    standing: Standing,
+    of: &[&str],
+    is_split: bool,
+) -> Row {
+    let (word, why) = match standing {
+        Standing::Passed => ("no objection", String::new()),
+        Standing::Partly(why) => ("no objection, in part", why),
+        Standing::NotAsked => ("not asked for", String::new()),
+        Standing::NotChecked(why) => ("not checked", why),
+    };
+    let outcome = if is_split { format!("{word} ({})", of.join(", ")) } else { word.to_owned() };
+    let Compared { name, expected, actual } = compared;
+    let actual = if word == "not checked" { String::new() } else { actual };
+    let component = of.first().copied().unwrap_or_default();
+    let reference = code.reference_for(judged.report.platform, component);
+    Row { code, name, class: "quiet", outcome, why, expected, actual, reference }
 }
 
 /// Whether findings of this code are of a check; others are remarks about the whole.
@@ -92,96 +173,18 @@ pub(super) fn is_not_evaluated(finding: &Finding) -> bool {
     finding.code.as_str() == NOT_EVALUATED
 }
 
-/// Whether the rules below a heading count for what was judged. Those of a heading that nobody told
-/// this are shown where they found something.
-fn counts(title: &str, report: &Report, has_log: bool) -> bool {
-    let (snp, tdx) = (report.claims.contains_key("reported_tcb"), report.platform.contains("tdx"));
-    let bound = report.claims.contains_key("binding");
-    let other = |kind: &str| report.claims.keys().any(|key| key.starts_with(kind));
-    match title {
-        "Evidence and platform" | "Policy" => true,
-        "The chain" | "Revocation" => snp || tdx,
-        "The report and its signature"
-        | "Signing key, chip, product"
-        | "Firmware"
-        | "Guest policy"
-        | "Platform"
-        | "Launch" => snp && !tdx,
-        "Binding" | "Model and configuration" | "Workload" => bound,
-        "Event logs" => has_log,
-        title if title.starts_with("TDX") => tdx,
-        title if title.starts_with("Azure") => report.platform.contains("azure"),
-        title if title.contains("NVIDIA") => other("gpu") || report.platform == "nvidia-gpu",
-        _ => false,
-    }
-}
-
-fn section<'a>(policy: &'a toml::Table, platform: &str) -> Option<&'a toml::Table> {
-    let name = if platform.contains("tdx") {
-        "tdx"
-    } else if platform.contains("nvidia") {
-        "nvidia-gpu"
-    } else {
-        "sev-snp"
-    };
-    policy.get(name)?.as_table()
-}
-
-/// The value of a key with dots.
-fn at<'a>(table: &'a toml::Table, key: &str) -> Option<&'a toml::Value> {
-    match key.split_once('.') {
-        Some((first, rest)) => at(table.get(first)?.as_table()?, rest),
-        None => table.get(key),
-    }
-}
-
-/// Longest value of a policy that stands in a row: ten measurements.
-const EXPECTED_LEN_MAX: usize = 1024;
-
-const NOT_EVALUATED: &str = "not-evaluated";
-
 /// The page of rules, which a test of the repository holds equal to the codes.
 const RULES: &str = include_str!("../../../../docs/rejections.md");
-
-/// Which claim a rule looks at.
-const CLAIMS: &[(&str, &[&str])] = &[
-    ("product-not-allowed", &["product"]),
-    ("report-version-unsupported", &["report_version"]),
-    ("signing-key-not-allowed", &["signing_key"]),
-    ("csp-not-allowed", &["csp_id"]),
-    ("chip-not-allowed", &["chip_id"]),
-    ("chip-id-mismatch", &["chip_id"]),
-    ("reported-tcb-mismatch", &["reported_tcb"]),
-    ("tcb-below-minimum", &["reported_tcb"]),
-    ("guest-policy-debug", &["guest_policy"]),
-    ("guest-policy-migration", &["guest_policy"]),
-    ("guest-policy-unknown-bits", &["guest_policy"]),
-    ("platform-alias-check", &["platform_info"]),
-    ("platform-unknown-bits", &["platform_info"]),
-    ("vmpl-not-allowed", &["vmpl"]),
-    ("measurement-not-allowed", &["measurement"]),
-    ("host-data-not-allowed", &["host_data"]),
-    ("family-id-not-allowed", &["family_id"]),
-    ("image-id-not-allowed", &["image_id"]),
-    ("guest-svn-below-minimum", &["guest_svn"]),
-    ("id-key-not-allowed", &["id_key_digest"]),
-    ("author-key-not-allowed", &["author_key_digest"]),
-    ("report-data-mismatch", &["report_data"]),
-    ("statement-not-yet-valid", &["binding", "not_before"]),
-    ("statement-expired", &["binding", "not_after"]),
-    ("model-not-allowed", &["binding", "manifest"]),
-    ("config-not-allowed", &["binding", "config"]),
-    ("crl-expired", &["crl"]),
-];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn every_claim_is_of_a_rule() {
-        for (code, _) in CLAIMS {
-            assert!(Code::ALL.iter().any(|known| known.as_str() == *code), "{code}");
-        }
+    fn every_code_is_a_rule_under_a_heading() {
+        let rules = rules();
+        let rest = Code::ALL.iter().filter(|code| is_rule(**code)).count();
+        assert_eq!(rules.len(), rest);
+        assert!(rules.iter().all(|(title, _)| !title.is_empty()));
     }
 }
