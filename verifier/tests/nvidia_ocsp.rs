@@ -172,6 +172,20 @@ fn check_5_an_answer_is_current_and_to_our_question() {
                     vec![over, held]
                 });
             }),
+            ("a hold of the same moment as a good answer", &[Code::DeviceOnHold], &|f| {
+                f.say(1, |good| {
+                    let mut held = good.clone();
+                    held.answers[0].status = Status::Revoked(Some(6));
+                    vec![held, good]
+                });
+            }),
+            ("a good answer of the same moment as a hold", &[Code::DeviceOnHold], &|f| {
+                f.say(1, |good| {
+                    let mut held = good.clone();
+                    held.answers[0].status = Status::Revoked(Some(6));
+                    vec![good, held]
+                });
+            }),
             ("a revocation that is over, which there is not", &[Code::DeviceRevoked], &|f| {
                 f.say(1, |recipe| {
                     let mut revoked = recipe.clone();
@@ -277,6 +291,10 @@ fn check_5_who_answers_may_answer() {
                     let responder = &mut r.responder.as_mut().unwrap().0;
                     (responder.not_before, responder.not_after) = (NOW, NOW);
                 });
+            }),
+            ("a responder of the issuer's name", &[], &|f| {
+                let issuer = f.devices[0].chain[2].subject.clone();
+                f.change(1, move |r| r.responder.as_mut().unwrap().0.subject = issuer.clone());
             }),
             ("a responder that is named by its key", &[], &|f| f.change(1, |r| r.by_key = true)),
         ],

@@ -242,6 +242,10 @@ fn padding_of_zeros_is_allowed_unless_it_is_refused() {
     let mut world = World::new(Form::Td10);
     world.tdx.quote.padding = 3000;
     assert_eq!(world.refusals(), []);
+    world.set("zero_padding", "refused");
+    assert_eq!(world.refusals(), [Code::QuotePadding]);
+    world.tdx.quote.padding = 0;
+    assert_eq!(world.refusals(), []);
 }
 
 #[test]

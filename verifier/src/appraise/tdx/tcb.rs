@@ -336,6 +336,8 @@ mod tests {
             (UpToDate, SwHardeningNeeded, SwHardeningNeeded),
             (UpToDate, ConfigurationNeeded, ConfigurationNeeded),
             (UpToDate, Revoked, Revoked),
+            (OutOfDate, Revoked, Revoked),
+            (OutOfDateConfigurationNeeded, Revoked, Revoked),
             (Revoked, UpToDate, Revoked),
         ] {
             assert_eq!(after_update(launched, current), expected, "{launched}, now {current}");

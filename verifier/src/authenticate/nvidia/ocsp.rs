@@ -159,7 +159,11 @@ impl Said {
             let end = end.map_or_else(|| "stated end".to_owned(), |end| format!("not after {end}"));
             self.wrong.push(Finding::reject(Code::OcspExpired, message).expected(end).actual(now));
         }
-        if self.newest.is_none_or(|(newest, _)| answer.this_update >= newest) {
+        // Of two of one moment, whichever is not good: in what order they come is the sender's to choose.
+        let is_newest = self.newest.is_none_or(|(newest, status)| {
+            answer.this_update > newest || answer.this_update == newest && status == Status::Good
+        });
+        if is_newest {
             self.newest = Some((answer.this_update, answer.status));
         }
         if self.wrong.len() == before && answer.status == Status::Good {

@@ -253,4 +253,34 @@ mod tests {
             assert_eq!(integer(der), expected, "{der:?}");
         }
     }
+
+    #[test]
+    fn a_configuration_is_of_booleans_each_there_once() {
+        use sim::der;
+        const SGX_EXTENSION: [u64; 7] = [1, 2, 840, 113_741, 1, 13, 1];
+        let flag = |number: u64, value: &[u8]| {
+            let oid = [SGX_EXTENSION.as_slice(), &[7, number]].concat();
+            der::sequence(&[&der::object(&oid), value])
+        };
+        let read = |flags: &[Vec<u8>]| {
+            let mut found = Found::default();
+            let flags: Vec<_> = flags.iter().map(Vec::as_slice).collect();
+            found.take(&[7], &der::sequence(&flags))?;
+            found.configuration
+        };
+        let (yes, no) = (der::boolean(true), der::boolean(false));
+        for (number, expected) in [
+            (1, (Some(true), None, None)),
+            (2, (None, Some(true), None)),
+            (3, (None, None, Some(true))),
+            (4, (None, None, None)),
+        ] {
+            assert_eq!(read(&[flag(number, &yes)]), Some(expected));
+            let is_known = number < 4;
+            assert_eq!(read(&[flag(number, &yes), flag(number, &no)]).is_none(), is_known);
+            assert_eq!(read(&[flag(number, &der::integer(1))]).is_none(), is_known);
+        }
+        let all = [flag(1, &no), flag(2, &yes), flag(3, &no)];
+        assert_eq!(read(&all), Some((Some(false), Some(true), Some(false))));
+    }
 }
