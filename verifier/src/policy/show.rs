@@ -2,9 +2,11 @@
 
 use core::fmt::Write as _;
 
-use crate::anchors::intel;
+use attestation::Sha256;
 
-use super::{AnchorKind, Demand, EvidenceFreshness, Policy, Presence, list};
+use crate::anchors::{NVIDIA_NAME, intel};
+
+use super::{AnchorKind, Ark, Demand, EvidenceFreshness, Policy, Presence, TrustAnchors, list};
 
 /// Writes the policy in sentences, one a line.
 pub(super) fn show(policy: &Policy) -> String {
@@ -42,9 +44,9 @@ fn write_policy(out: &mut String, policy: &Policy) -> core::fmt::Result {
     match anchors.kind() {
         AnchorKind::Production => writeln!(out, "It trusts the vendors' own roots.")?,
         AnchorKind::Untrusted => {
-            let of_amd = anchors.sev_snp().iter().map(super::Ark::id);
-            let names = list(of_amd.chain(anchors.tdx().all().iter().map(intel::Root::id)));
-            writeln!(out, "It trusts roots of its own, not the vendors': {names}.")?;
+            let vendors = roots(&TrustAnchors::production());
+            let own = roots(anchors).into_iter().filter(|root| !vendors.contains(root));
+            writeln!(out, "It trusts roots of its own, not the vendors': {}.", list(own))?;
         }
     }
     match freshness {
@@ -85,6 +87,14 @@ fn write_policy(out: &mut String, policy: &Policy) -> core::fmt::Result {
         Some(switch) => switch.show(out)?,
     }
     Ok(())
+}
+
+/// The roots of all platforms, by name and digest.
+fn roots(anchors: &TrustAnchors) -> Vec<String> {
+    let of_amd = anchors.sev_snp().iter().map(Ark::id);
+    let of_intel = anchors.tdx().all().iter().map(intel::Root::id);
+    let of_nvidia = anchors.nvidia().map(|der| format!("{NVIDIA_NAME} {}", Sha256::of(der)));
+    of_amd.chain(of_intel).chain(of_nvidia).collect()
 }
 
 /// What is wanted of one bit.
