@@ -22,6 +22,7 @@ pub(crate) use der::{INTEGER, SEQUENCE, element, ia5_string, small_integer};
 use der::{
     BIT_STRING, IA5_STRING, OBJECT, PRINTABLE_STRING, SET, UTF8_STRING, any, only, optional,
 };
+pub(crate) use extensions::Extension;
 use extensions::Extensions;
 
 /// A certificate, parsed and not yet believed.
@@ -41,6 +42,9 @@ pub(crate) struct Certificate<'a> {
     validity: (UnixTime, UnixTime),
     key: Key<'a>,
     extensions: Extensions<'a>,
+    /// Whether it is an authority.
+    constraints: Says<bool>,
+    usage: Says<Usage>,
 }
 
 /// What a certificate's key is.
@@ -67,24 +71,41 @@ pub(crate) enum Algorithm {
     EcdsaP384,
 }
 
-/// An extension's value, or why there is none.
+/// What an extension says, read once: several checks ask.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Extension<'a> {
-    /// It is there, once.
-    Once(&'a [u8]),
-    /// It is not there.
-    Missing,
-    /// It is there more than once.
-    Repeated,
+enum Says<T> {
+    Nothing,
+    This(T),
+    /// It does not parse, or is there more than once.
+    Unreadable,
 }
 
-/// What an extension says to a question.
+impl<T> Says<T> {
+    fn read<'a, E: FromDer<'a, X509Error>>(
+        extension: Extension<'a>,
+        meaning: impl Fn(&E) -> T,
+    ) -> Self {
+        match extension {
+            Extension::Missing => Self::Nothing,
+            Extension::Repeated => Self::Unreadable,
+            Extension::Once(value) => {
+                all_of(value).map_or(Self::Unreadable, |value| Self::This(meaning(&value)))
+            }
+        }
+    }
+
+    const fn is_readable(&self) -> bool {
+        !matches!(self, Self::Unreadable)
+    }
+}
+
+/// What a key is for, of what is asked here.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Says {
-    Nothing,
-    Yes,
-    No,
-    Unreadable,
+struct Usage {
+    /// Certificates.
+    issues: bool,
+    /// Signatures other than on certificates and lists.
+    signs: bool,
 }
 
 impl<'a> Certificate<'a> {
@@ -114,6 +135,14 @@ impl<'a> Certificate<'a> {
         let (extensions, []) = optional(rest, EXTENSIONS)? else { return None };
         let (validity, not_before) = ASN1Time::from_der(validity).ok()?;
         let ([], not_after) = ASN1Time::from_der(validity).ok()? else { return None };
+        let extensions = match extensions {
+            None => Extensions::default(),
+            Some(wrapped) => Extensions::parse(only(wrapped, SEQUENCE)?)?,
+        };
+        let usage = |usage: &KeyUsage| Usage {
+            issues: usage.key_cert_sign(),
+            signs: usage.digital_signature(),
+        };
         Some(Self {
             der,
             signed,
@@ -129,10 +158,11 @@ impl<'a> Certificate<'a> {
             key_der: key,
             validity: (unix(not_before), unix(not_after)),
             key: spki(key)?,
-            extensions: match extensions {
-                None => Extensions::default(),
-                Some(wrapped) => Extensions::parse(only(wrapped, SEQUENCE)?)?,
-            },
+            extensions,
+            constraints: Says::read(extensions.get(BASIC_CONSTRAINTS), |it: &BasicConstraints| {
+                it.ca
+            }),
+            usage: Says::read(extensions.get(KEY_USAGE), usage),
         })
     }
 
@@ -185,8 +215,8 @@ impl<'a> Certificate<'a> {
     /// that is not understood here.
     pub(crate) fn is_well_formed(&self) -> bool {
         self.understands(|item| match item.oid {
-            BASIC_CONSTRAINTS => all_of::<BasicConstraints>(item.value).is_some(),
-            KEY_USAGE => all_of::<KeyUsage>(item.value).is_some(),
+            BASIC_CONSTRAINTS => self.constraints.is_readable(),
+            KEY_USAGE => self.usage.is_readable(),
             _ => false,
         })
     }
@@ -199,47 +229,24 @@ impl<'a> Certificate<'a> {
 
     /// Whether it may issue certificates: critical CA flag, and a key usage of certificate signing.
     pub(crate) fn is_ca(&self) -> bool {
-        let critical = |item: extensions::Item<'_>| item.oid == BASIC_CONSTRAINTS && item.critical;
-        self.extensions.iter().any(critical)
-            && self.basic_constraints() == Says::Yes
-            && self.key_usage() == Says::Yes
+        self.has_critical(BASIC_CONSTRAINTS)
+            && self.constraints == Says::This(true)
+            && matches!(self.usage, Says::This(Usage { issues: true, .. }))
     }
 
-    /// Whether it claims to issue certificates, in any way.
-    pub(crate) fn claims_ca(&self) -> bool {
-        // An extension that does not parse claims everything.
-        let claims = |said: Says| matches!(said, Says::Yes | Says::Unreadable);
-        claims(self.basic_constraints()) || claims(self.key_usage())
-    }
-
-    /// Whether it says that it is an authority.
-    fn basic_constraints(&self) -> Says {
-        self.said(BASIC_CONSTRAINTS, |value| Some(all_of::<BasicConstraints>(value)?.ca))
-    }
-
-    /// Whether it says that its key may sign certificates.
-    fn key_usage(&self) -> Says {
-        self.said(KEY_USAGE, |value| Some(all_of::<KeyUsage>(value)?.key_cert_sign()))
-    }
-
-    fn said(&self, oid: &[u8], read: impl Fn(&[u8]) -> Option<bool>) -> Says {
-        match self.extension(oid) {
-            Extension::Missing => Says::Nothing,
-            Extension::Repeated => Says::Unreadable,
-            Extension::Once(value) => match read(value) {
-                Some(true) => Says::Yes,
-                Some(false) => Says::No,
-                None => Says::Unreadable,
-            },
-        }
+    /// Whether it claims to issue certificates, in any way. An extension that does not parse claims everything.
+    pub(crate) const fn claims_ca(&self) -> bool {
+        matches!(self.constraints, Says::This(true) | Says::Unreadable)
+            || matches!(self.usage, Says::This(Usage { issues: true, .. }) | Says::Unreadable)
     }
 
     /// Whether its key is for signatures other than on certificates and lists.
     pub(crate) fn may_sign(&self) -> bool {
-        let critical = |item: extensions::Item<'_>| item.oid == KEY_USAGE && item.critical;
-        let Extension::Once(value) = self.extension(KEY_USAGE) else { return false };
-        self.extensions.iter().any(critical)
-            && all_of::<KeyUsage>(value).is_some_and(|usage| usage.digital_signature())
+        self.has_critical(KEY_USAGE) && matches!(self.usage, Says::This(Usage { signs: true, .. }))
+    }
+
+    fn has_critical(&self, oid: &[u8]) -> bool {
+        self.extensions.iter().any(|item| item.oid == oid && item.critical)
     }
 
     /// Whether it is a well-formed one for a key that signs OCSP responses and issues nothing (RFC 6960
@@ -270,12 +277,7 @@ impl<'a> Certificate<'a> {
 
     /// The contents of the extension with this OID (its DER contents octets).
     pub(crate) fn extension(&self, oid: &[u8]) -> Extension<'a> {
-        let mut found = self.extensions.iter().filter(|item| item.oid == oid);
-        match (found.next(), found.next()) {
-            (None, _) => Extension::Missing,
-            (Some(item), None) => Extension::Once(item.value),
-            (Some(_), Some(_)) => Extension::Repeated,
-        }
+        self.extensions.get(oid)
     }
 }
 

@@ -146,7 +146,6 @@ fn what_may_be_written_is_read() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "it is a table")]
 fn what_is_not_exact_is_refused() {
     let critical = || extension(&[1, 2, 3], &der::boolean(true), &[1]);
     let nonce = || extension(NONCE_OID, &[], &der::octet_string(&[9; 32]));

@@ -16,6 +16,17 @@ pub(crate) struct Item<'a> {
     pub(crate) value: &'a [u8],
 }
 
+/// An extension's value, or why there is none.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Extension<'a> {
+    /// It is there, once.
+    Once(&'a [u8]),
+    /// It is not there.
+    Missing,
+    /// It is there more than once.
+    Repeated,
+}
+
 impl<'a> Extensions<'a> {
     /// Checks the form of a list, contents octets.
     pub(super) fn parse(list: &'a [u8]) -> Option<Self> {
@@ -37,6 +48,16 @@ impl<'a> Extensions<'a> {
             rest = after;
             Some(item)
         })
+    }
+
+    /// The contents of the one with this OID (its DER contents octets).
+    pub(super) fn get(self, oid: &[u8]) -> Extension<'a> {
+        let mut found = self.iter().filter(|item| item.oid == oid);
+        match (found.next(), found.next()) {
+            (None, _) => Extension::Missing,
+            (Some(item), None) => Extension::Once(item.value),
+            (Some(_), Some(_)) => Extension::Repeated,
+        }
     }
 
     /// Whether none is there twice.
