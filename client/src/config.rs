@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::memory::Memory;
 use crate::random;
 use crate::session::Client;
+use crate::signed::load_policy_files;
 
 /// A router's address: `https` anywhere, plain `http` on this machine alone.
 ///
@@ -297,11 +298,7 @@ impl Builder {
 /// # Errors
 /// A file that cannot be read, or a policy that does not parse.
 pub fn load_policy(path: &Path) -> Result<Policy, PolicyUnusable> {
-    let text = read_policy(path)?;
-    Policy::parse(&text, &anchor_reader(path)).map_err(|error| PolicyUnusable {
-        path: path.display().to_string(),
-        why: Unusable::Malformed(error.to_string()),
-    })
+    load_policy_files(path, None).map(|files| files.policy)
 }
 
 /// Reads the text of a policy file.

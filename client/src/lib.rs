@@ -52,5 +52,7 @@ pub use memory::Memory;
 pub use openai::{Chat, Endpoint, Event, Message, Request, StreamOptions};
 pub use response::{Answer, AnswerStream, Closing, WholeAnswer};
 pub use session::{Client, NodeVerdict};
-pub use signed::{load_signed_policy, read_policy_key, signatures_beside};
+pub use signed::{
+    PolicyFiles, load_policy_files, load_signed_policy, read_policy_key, signatures_beside,
+};
 pub use tls::{Authorities, AuthoritiesError, TlsError};

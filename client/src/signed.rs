@@ -1,9 +1,10 @@
 //! Policies that somebody signed, and the key to hold them against, from files.
 
+use std::cell::RefCell;
 use std::path::Path;
 
 use verifier::Policy;
-use verifier::policy::{PolicyKey, SignedPolicyError};
+use verifier::policy::{PolicyKey, ReadAnchor, SignedPolicyError};
 
 use crate::config::{PolicyUnusable, Unusable, anchor_reader, read_policy};
 
@@ -13,8 +14,57 @@ use crate::config::{PolicyUnusable, Unusable, anchor_reader, read_policy};
 /// # Errors
 /// What [`load_policy`](crate::load_policy) refuses, and whatever that key did not sign.
 pub fn load_signed_policy(path: &Path, key: &PolicyKey) -> Result<Policy, PolicyUnusable> {
-    let unusable = |why| PolicyUnusable { path: path.display().to_string(), why };
+    load_policy_files(path, Some(key)).map(|files| files.policy)
+}
+
+/// A policy, and exactly what it was made of.
+#[derive(Clone, Debug)]
+pub struct PolicyFiles {
+    /// The policy.
+    pub policy: Policy,
+    /// Its text.
+    pub text: String,
+    /// The files that it names, by those names, each as it was read.
+    pub named: Vec<(String, Vec<u8>)>,
+}
+
+/// Reads a policy and the files that it names, each once; with a key, one that its owner signed.
+///
+/// # Errors
+/// What [`load_policy`](crate::load_policy) refuses, and whatever that key did not sign.
+pub fn load_policy_files(
+    path: &Path,
+    key: Option<&PolicyKey>,
+) -> Result<PolicyFiles, PolicyUnusable> {
     let text = read_policy(path)?;
+    let reader = anchor_reader(path);
+    let named: RefCell<Vec<(String, Vec<u8>)>> = RefCell::default();
+    // What was signed is what counts, even where somebody writes to a file meanwhile.
+    let once = |name: &str| {
+        if let Some((_, bytes)) = named.borrow().iter().find(|(known, _)| known == name) {
+            return Ok(bytes.clone());
+        }
+        let bytes = reader(name)?;
+        named.borrow_mut().push((name.to_owned(), bytes.clone()));
+        Ok(bytes)
+    };
+    let policy = match key {
+        Some(key) => signed(path, &text, key, &once)?,
+        None => Policy::parse(&text, &once).map_err(|error| PolicyUnusable {
+            path: path.display().to_string(),
+            why: Unusable::Malformed(error.to_string()),
+        })?,
+    };
+    Ok(PolicyFiles { policy, text, named: named.into_inner() })
+}
+
+fn signed(
+    path: &Path,
+    text: &str,
+    key: &PolicyKey,
+    files: &ReadAnchor<'_>,
+) -> Result<Policy, PolicyUnusable> {
+    let unusable = |why| PolicyUnusable { path: path.display().to_string(), why };
     let beside = signatures_beside(path);
     let signatures = match read_policy(&beside) {
         Ok(signatures) => signatures,
@@ -25,7 +75,7 @@ pub fn load_signed_policy(path: &Path, key: &PolicyKey) -> Result<Policy, Policy
         }
         Err(error) => return Err(error),
     };
-    Policy::parse_signed(&text, &signatures, key, &anchor_reader(path)).map_err(|error| {
+    Policy::parse_signed(text, &signatures, key, files).map_err(|error| {
         let message = error.to_string();
         unusable(match error {
             SignedPolicyError::Policy(_) => Unusable::Malformed(message),

@@ -39,7 +39,6 @@ pub type ReadAnchor<'a> = dyn Fn(&str) -> Result<Vec<u8>, String> + 'a;
 #[derive(Clone, Debug)]
 pub struct Policy {
     pub(crate) id: PolicyId,
-    pub(crate) version: u64,
     pub(crate) min_version: u64,
     pub(crate) purpose: Purpose,
     pub(crate) freshness: EvidenceFreshness,
@@ -151,7 +150,7 @@ impl Policy {
 
     /// Its version: clients remember the highest per name and refuse lower ones.
     pub const fn version(&self) -> u64 {
-        self.version
+        self.id.version
     }
 
     /// The lowest version of this name that is still good: clients that read this one refuse lower

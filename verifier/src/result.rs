@@ -77,6 +77,8 @@ pub enum AnchorKind {
 pub struct PolicyId {
     /// Its name.
     pub name: String,
+    /// Its version.
+    pub version: u64,
     /// SHA-256 of its exact text.
     pub digest: Sha256,
 }

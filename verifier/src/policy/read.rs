@@ -94,8 +94,7 @@ impl Reader {
             }
         };
         let policy = Policy {
-            id: PolicyId { name, digest: Sha256::of(text.as_bytes()) },
-            version,
+            id: PolicyId { name, version, digest: Sha256::of(text.as_bytes()) },
             min_version,
             purpose,
             freshness: freshness.evidence,

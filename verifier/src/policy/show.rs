@@ -21,7 +21,6 @@ pub(super) fn show(policy: &Policy) -> String {
 fn write_policy(out: &mut String, policy: &Policy) -> core::fmt::Result {
     let Policy {
         id,
-        version,
         min_version,
         purpose,
         freshness,
@@ -36,7 +35,7 @@ fn write_policy(out: &mut String, policy: &Policy) -> core::fmt::Result {
         nvidia_gpu,
         nvidia_switch,
     } = policy;
-    writeln!(out, "Policy {}, version {version}, for {purpose}.", id.name)?;
+    writeln!(out, "Policy {}, version {}, for {purpose}.", id.name, id.version)?;
     writeln!(out, "Its digest is sha256:{}.", id.digest)?;
     if *min_version > 0 {
         writeln!(out, "Who has read it refuses versions of it below {min_version} from then on.")?;
