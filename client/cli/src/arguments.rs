@@ -53,17 +53,17 @@ pub(crate) struct Verify {
     #[arg(long, value_name = "FILE")]
     pub(crate) policy_key: Option<PathBuf>,
     /// The challenge that the evidence must answer; for a URL, random unless given.
-    #[arg(long, value_name = "HEX")]
+    #[arg(long, value_name = "HEX", value_parser = challenge)]
     pub(crate) challenge: Option<Challenge>,
     /// The 64 bytes that raw vendor evidence must carry.
-    #[arg(long, value_name = "HEX")]
+    #[arg(long, value_name = "HEX", value_parser = report_data)]
     pub(crate) report_data: Option<ReportData>,
     /// The boot's event log (CCEL), as a TDX guest reads it from `/sys/firmware/acpi/tables/data/CCEL`:
     /// it must replay to the registers that the hardware signed.
     #[arg(long, value_name = "FILE")]
     pub(crate) event_log: Option<PathBuf>,
     /// Judges for this moment instead of now.
-    #[arg(long, value_name = "RFC3339")]
+    #[arg(long, value_name = "RFC3339", value_parser = moment)]
     pub(crate) at: Option<UnixTime>,
     /// A file with the API key that the router behind the URL asks for.
     #[arg(long, value_name = "FILE")]
@@ -130,7 +130,7 @@ pub(crate) enum PolicyCommand {
         #[arg(long, value_name = "PATH")]
         endorsements: Vec<PathBuf>,
         /// Looks for this moment instead of now.
-        #[arg(long, value_name = "RFC3339")]
+        #[arg(long, value_name = "RFC3339", value_parser = moment)]
         at: Option<UnixTime>,
     },
     /// Says in sentences what a policy accepts.
@@ -168,7 +168,7 @@ pub(crate) struct ImportRim {
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
     /// Verifies for this moment instead of now: signers of manifests are good for two years.
-    #[arg(long, value_name = "RFC3339")]
+    #[arg(long, value_name = "RFC3339", value_parser = moment)]
     pub(crate) at: Option<UnixTime>,
     /// NVIDIA's id of the manifest, where the file's name does not have it.
     #[arg(long, value_name = "ID")]
@@ -376,4 +376,32 @@ pub(crate) struct Demo {
     /// A GGUF file to use instead of the default model.
     #[arg(long, value_name = "FILE")]
     pub(crate) model: Option<PathBuf>,
+}
+
+/// A challenge as it is written.
+fn challenge(text: &str) -> Result<Challenge, String> {
+    text.parse().map_err(|_| digits(text, 64, "openssl rand -hex 32 makes one"))
+}
+
+/// The 64 bytes of raw evidence as they are written.
+fn report_data(text: &str) -> Result<ReportData, String> {
+    text.parse()
+        .map_err(|_| digits(text, 128, "`veritee explain EVIDENCE` shows those that it has"))
+}
+
+fn digits(text: &str, wanted: usize, next: &str) -> String {
+    let len = text.chars().count();
+    let has = if text.chars().all(|c| c.is_ascii_hexdigit()) {
+        format!("it has {len}")
+    } else {
+        "it has other characters".to_owned()
+    };
+    format!("{wanted} hex digits are wanted, and {has}; {next}")
+}
+
+/// A moment as it is written.
+fn moment(text: &str) -> Result<UnixTime, String> {
+    text.parse().map_err(|_| {
+        "a date and time of RFC 3339 is wanted, from 1970 on, as in 2026-11-23T09:30:00Z".to_owned()
+    })
 }

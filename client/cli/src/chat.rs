@@ -41,7 +41,7 @@ pub(crate) fn connect(connection: &Connection, world: &World) -> Result<Client, 
         let message = "no policy is given, and none is built in: it says whom you trust".to_owned();
         return Err(Failure::usage(message, HOW_TO_POLICY));
     };
-    let policy = policy::load(path, connection.policy_key.as_deref())?;
+    let policy = policy::load(path, connection.policy_key.as_deref())?.policy;
     let memory = Memory::in_folder(world.state()?.clone());
     let endorsements = input::endorsements(&connection.endorsements)?;
     let builder = Client::builder(&connection.router, policy, world.clock.clone());

@@ -71,8 +71,10 @@ async fn show(
         return serve(demo, client, stack, out).await;
     }
     out.note("");
+    // The client asks each enclave with a challenge of its own.
+    let shown = table::Shown { is_challenged: true, ..table::Shown::default() };
     for enclave in client.enclaves().await? {
-        out.text(table::render(enclave.report()))?;
+        out.text(table::render(enclave.report(), &shown))?;
     }
     out.note(format_args!("\nasking: {}\n", demo.prompt));
     let asked = Instant::now();

@@ -1,15 +1,16 @@
 //! `veritee endorsements`: fetch, bundle, status; and what `veritee verify` fetches.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use attestation::snp::Product;
 use attestation::{Endorsements, Malformed};
 use client::{Endorser, Family, Finding, Found, Search, Unendorsed};
 use endorsements::{
-    AmdKey, Config, Document, Fetcher, Health, Item, Kind, Marks, MarksUnusable, Mode, Needs,
-    Obtained, Origin, Step, Store, Unavailable, Update, Vendor, pool,
+    AmdKey, Config, Fetcher, Health, Item, Kind, Marks, MarksUnusable, Mode, Needs, Obtained,
+    Origin, Step, Store, Unavailable, Update, Vendor, Why, pool,
 };
 use serde_json::{Value, json};
 use verifier::{AnchorKind, Report, Severity, Verdict};
@@ -21,7 +22,7 @@ use crate::arguments::{
 use crate::failure::Failure;
 use crate::output::Out;
 use crate::world::World;
-use crate::{files, input};
+use crate::{files, input, summary};
 
 pub(crate) async fn run(
     arguments: Arguments,
@@ -70,6 +71,9 @@ async fn fetch(arguments: &Fetch, world: &World, out: &Out) -> Result<ExitCode, 
 
 async fn bundle(arguments: &Bundle, world: &World, out: &Out) -> Result<ExitCode, Failure> {
     let Bundle { wanted, output, offline, services } = arguments;
+    if output != "-" {
+        files::check_place(Path::new(output))?;
+    }
     let fetcher = fetcher(services.services.as_deref(), wanted.update, world)?;
     let documents = match needs(wanted, &fetcher)? {
         Some(needs) if needs.items.is_empty() => return Err(nothing_wanted(&needs)),
@@ -80,15 +84,19 @@ async fn bundle(arguments: &Bundle, world: &World, out: &Out) -> Result<ExitCode
             let mode = if *offline { Mode::Offline } else { Mode::Cached };
             let tell = |step: Step| told(out, &step);
             let results = fetcher.obtain_all(&needs.items, mode, &tell).await;
-            let documents: Result<Vec<Document>, Unavailable> =
-                results.into_iter().map(|result| result.map(|one| one.document)).collect();
-            documents.map_err(|unavailable| failure(&unavailable))?
+            let (documents, failures): (Vec<_>, Vec<_>) =
+                results.into_iter().partition(Result::is_ok);
+            let failures: Vec<Unavailable> = failures.into_iter().filter_map(Result::err).collect();
+            if let Some(failure) = not_had(&failures) {
+                return Err(failure);
+            }
+            documents.into_iter().flatten().map(|one| one.document).collect()
         }
         None => fetcher.kept().map_err(|error| unreadable(&error))?,
     };
     let pool = pool(&documents).map_err(|error| too_much(&error))?;
     if pool.is_empty() {
-        let next = "fetch some first, or say for which evidence, product or family";
+        let next = "fetch some first, where there is a network, with `veritee endorsements fetch EVIDENCE`; or name evidence, --product or --fmspc";
         return Err(Failure::unavailable("nothing-kept", "nothing is kept".to_owned(), next));
     }
     let pem = pool.to_pem();
@@ -196,7 +204,8 @@ impl Online {
         }
         let helps = needs.items.iter().any(|item| is_missing(item, report));
         let (fetcher, mode) = (Arc::clone(fetcher), self.mode);
-        helps.then(|| Hunt { fetcher, mode, needs, obtained: Vec::new() })
+        let (obtained, failures, asked) = (Vec::new(), Vec::new(), Mutex::default());
+        helps.then(|| Hunt { fetcher, mode, needs, obtained, failures, asked })
     }
 }
 
@@ -212,6 +221,9 @@ pub(crate) struct Hunt {
     mode: Mode,
     needs: Needs,
     obtained: Vec<Obtained>,
+    failures: Vec<Unavailable>,
+    /// Services that were told of.
+    asked: Mutex<BTreeSet<String>>,
 }
 
 impl Hunt {
@@ -222,9 +234,11 @@ impl Hunt {
         if wanted.is_empty() {
             return Found::default();
         }
-        let tell = |step: Step| told(out, &step);
+        let asked = &self.asked;
+        let tell = |step: Step| told_once(out, &step, asked);
         let results = self.fetcher.obtain_all(&wanted, self.mode, &tell).await;
         let before = self.obtained.len();
+        let not_had_before = self.failures.len();
         let mut failures = Vec::new();
         for result in results {
             match result {
@@ -233,10 +247,13 @@ impl Hunt {
                     self.obtained.push(obtained);
                 }
                 Err(unavailable) => {
-                    out.note(&unavailable);
                     failures.push(unavailable.to_string());
+                    self.failures.push(unavailable);
                 }
             }
+        }
+        for why in summary::not_had(self.failures.get(not_had_before..).unwrap_or_default()) {
+            out.note(why);
         }
         if self.obtained.len() == before {
             return Found { endorsements: None, failures };
@@ -248,6 +265,11 @@ impl Hunt {
                 Found { endorsements: None, failures }
             }
         }
+    }
+
+    /// Why documents could not be had, in few sentences.
+    pub(crate) fn not_had(&self) -> Vec<String> {
+        summary::not_had(&self.failures)
     }
 
     /// Remembers evaluation numbers that an accepted verdict rests on.
@@ -397,6 +419,22 @@ fn told(out: &Out, step: &Step) {
     }
 }
 
+/// The same in one line for each vendor: who judges wants to know who is asked, and not each document.
+fn told_once(out: &Out, step: &Step, asked: &Mutex<BTreeSet<String>>) {
+    match step {
+        Step::Asking { item, url } => {
+            let (vendor, place) = (summary::vendor(item), summary::place(url));
+            let mut asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
+            if asked.insert(format!("{vendor} {place}")) {
+                out.note(format_args!("asking {vendor}'s service for what is missing: {place}"));
+            }
+        }
+        // The wait is short, or what fails after it is told.
+        Step::Waiting { .. } => {}
+        Step::Damaged { .. } => told(out, step),
+    }
+}
+
 /// What the reader should know of a document that is used.
 fn note(out: &Out, obtained: &Obtained) {
     match &obtained.origin {
@@ -484,9 +522,16 @@ fn nothing_wanted(needs: &Needs) -> Failure {
     Failure::usage(message, "name evidence, --product, --fmspc or --rim")
 }
 
-fn failure(unavailable: &Unavailable) -> Failure {
-    let next = "try again later, or name a mirror with --services";
-    Failure::unavailable(unavailable.code(), unavailable.to_string(), next)
+/// Why some documents could not be had, if so.
+fn not_had(failures: &[Unavailable]) -> Option<Failure> {
+    let first = failures.first()?;
+    let next = if failures.iter().all(|failure| failure.why == Why::Offline) {
+        "leave --offline out, or fetch them first, where there is a network, with `veritee endorsements fetch`"
+    } else {
+        "try again later, or name a mirror with --services"
+    };
+    let message = summary::not_had(failures).join("; ");
+    Some(Failure::unavailable(first.code(), message, next))
 }
 
 fn too_much(error: &Malformed) -> Failure {

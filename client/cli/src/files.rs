@@ -12,6 +12,21 @@ pub(crate) fn create(path: &Path, contents: &[u8], mode: u32) -> Result<(), Fail
     write_new(path, contents, mode).map_err(|error| unwritten(path, &error))
 }
 
+/// Whether a file can be put there, before anything is done for it.
+pub(crate) fn check_place(path: &Path) -> Result<(), Failure> {
+    let folder = match path.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
+        Some(folder) => folder,
+        None => path,
+    };
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let message =
+        format!("cannot write {}: there is no folder {}", path.display(), folder.display());
+    Err(Failure::usage(message, "make the folder first, or name a file in one that is there"))
+}
+
 /// Writes a file beside, then in its place: there is the old one or the new one, never half of one.
 pub(crate) fn replace(path: &Path, contents: &[u8]) -> Result<(), Failure> {
     // To put a file in the place of a device, a pipe or a link would take that away from everybody.

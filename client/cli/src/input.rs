@@ -1,14 +1,12 @@
 //! Evidence and endorsements from files, folders and standard input, bounded.
 
-use std::cell::RefCell;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use attestation::{Endorsements, Secret, Sha256, endorsements, eventlog, evidence};
+use attestation::{Endorsements, EvidenceKind, Secret, Sha256, endorsements, eventlog, evidence};
 use client::{Access, Authorities, Family, Timeouts};
 use serde::Serialize;
-use verifier::Policy;
 
 use crate::failure::Failure;
 
@@ -19,6 +17,29 @@ pub(crate) fn evidence(name: &str) -> Result<Vec<u8>, Failure> {
         return read(io::stdin().lock(), evidence::LEN_MAX, "standard input");
     }
     read(open(Path::new(name))?, evidence::LEN_MAX, name)
+}
+
+/// What is no evidence and might be given in its place, so that who gives it hears what to do with it.
+pub(crate) fn mistaken(name: &str, bytes: &[u8]) -> Option<Failure> {
+    if EvidenceKind::detect(bytes).is_ok() {
+        return None;
+    }
+    let malformed = |what: &str, next: &str| {
+        let message = format!("{name} holds {what}, and no evidence");
+        Failure::new(Family::Malformed, "evidence-malformed", message, next)
+    };
+    if Endorsements::new().add(bytes).is_ok() {
+        let next = "give it with --endorsements, and first a report, a quote or a bundle; `veritee explain` lays it out";
+        return Some(malformed(
+            "endorsements (certificates, revocation lists, what vendors say)",
+            next,
+        ));
+    }
+    let text = str::from_utf8(bytes).ok()?;
+    let is_policy = text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("schema"));
+    is_policy.then(|| {
+        malformed("a policy", "give it with --policy, and first a report, a quote or a bundle")
+    })
 }
 
 /// Reads an event log.
@@ -82,31 +103,6 @@ pub(crate) fn listed_endorsements(
         }
     }
     Ok((all, inputs))
-}
-
-/// A policy, the files that it names, and the key that it must be signed with.
-pub(crate) fn policy_inputs(path: &Path, key: Option<&Path>) -> Result<Vec<Input>, Failure> {
-    let text = client::read_policy(path)?;
-    let mut inputs = vec![Input::of("policy", path.display().to_string(), text.as_bytes())];
-    let named = RefCell::new(Vec::new());
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let reader = client::anchor_reader(path);
-    // Read once more, for their names and digests alone: what counts was read before.
-    let again = Policy::parse(&text, &|name: &str| {
-        let bytes = reader(name)?;
-        let name = folder.join(name).display().to_string();
-        named.borrow_mut().push(Input::of("file of the policy", name, &bytes));
-        Ok(bytes)
-    });
-    again.map_err(|error| {
-        let message = format!("{}: {error}", path.display());
-        Failure::unavailable("policy-changed", message, "try again")
-    })?;
-    inputs.extend(named.into_inner());
-    if let Some(key) = key {
-        inputs.push(Input::of("key of policies", key.display().to_string(), &read_file(key)?));
-    }
-    Ok(inputs)
 }
 
 /// What auditors have beside endorsements, told by content: NVIDIA's manifests, whose values policies

@@ -16,6 +16,7 @@ mod proxying;
 mod report;
 mod rims;
 mod signing;
+mod summary;
 mod table;
 mod verify;
 mod world;

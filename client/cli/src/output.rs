@@ -136,8 +136,16 @@ pub(crate) fn plain_json(json: &str) -> String {
     out
 }
 
-/// Text for people: a terminal obeys control characters, and neither a model nor whoever made the
-/// evidence may command it.
+/// What a model says: its script may need characters that [`shown`] names, such as joiners; a terminal obeys none of them.
+/// What it would obey is named as everywhere.
 fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+    let mut out = String::with_capacity(text.len());
+    for char in text.chars() {
+        if char.is_control() && !matches!(char, '\n' | '\t') {
+            out.push_str(&named(char));
+        } else {
+            out.push(char);
+        }
+    }
+    out
 }

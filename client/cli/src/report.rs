@@ -13,6 +13,7 @@ use verifier::{AnchorKind, Finding, Policy, Report, Severity, Verdict};
 
 use crate::forecast::{self, Break};
 use crate::input::Input;
+use crate::summary::{alike, missing, names};
 
 mod checks;
 mod html;
@@ -44,6 +45,9 @@ pub(crate) struct Page<'a> {
     pub(crate) endorsements: &'a Endorsements,
     pub(crate) challenge: Option<Challenge>,
     pub(crate) report_data: Option<ReportData>,
+    /// Why endorsements that are missing could not be fetched, and what to do then.
+    pub(crate) not_had: &'a [String],
+    pub(crate) next: &'a str,
     /// The command that judges it again, with the same outcome.
     pub(crate) command: &'a str,
 }
@@ -131,6 +135,14 @@ impl Page<'_> {
             );
         }
         out.push_str("<dl>\n");
+        let missing = missing(self.report);
+        if !missing.is_empty() {
+            row(out, "missing", &missing.join(", "))?;
+            for why in self.not_had {
+                row(out, "", why)?;
+            }
+            row(out, "next", self.next)?;
+        }
         row(out, "judged for", &appraised_at.to_string())?;
         if let Some(not_after) = not_after {
             row(out, "holds until", &not_after.to_string())?;
@@ -140,6 +152,7 @@ impl Page<'_> {
         if let Some(log) = self.event_log {
             row(out, "event log SHA-256", &Sha256::of(log).to_string())?;
         }
+        row(out, "policy version", &policy.version.to_string())?;
         row(out, "policy SHA-256", &policy.digest.to_string())?;
         row(
             out,
@@ -168,7 +181,7 @@ impl Page<'_> {
         if findings.is_empty() {
             out.push_str("<p>None: no check has anything to say.</p>\n");
         }
-        for finding in findings {
+        for (finding, of) in alike(findings.into_iter()) {
             let (class, word) = match finding.severity {
                 Severity::Reject => ("rejected", "Refused"),
                 Severity::Warn => ("warn", "Warning"),
@@ -178,7 +191,7 @@ impl Page<'_> {
                 out,
                 "<h3><span class=\"{class}\">{word}:</span> <code>{}</code> <span class=\"soft\">({})</span></h3>\n<p>{}</p>\n<dl>\n",
                 Escaped(finding.code.as_str()),
-                Escaped(&finding.component),
+                Escaped(&names(&of)),
                 Escaped(&finding.message),
             )?;
             for (name, value) in [("expected", &finding.expected), ("actual", &finding.actual)] {

@@ -5,17 +5,32 @@ use std::fmt::Write as _;
 use serde_json::Value;
 use verifier::{AnchorKind, Finding, Report, Severity};
 
-/// The report as text of at most [`WIDTH`] columns, long values aside.
-pub(crate) fn render(report: &Report) -> String {
-    let mut out = String::new();
-    // Writing to a string cannot fail.
-    write_report(&mut out, report).unwrap_or_default();
-    // Some values are whoever's made the evidence: a terminal must not obey them.
-    out.retain(|c| !c.is_control() || c == '\n');
-    out
+use crate::output::shown_lines;
+use crate::summary::{alike, missing, names};
+
+/// What was judged, beside what its report says.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shown<'a> {
+    /// The evidence was to answer a challenge.
+    pub(crate) is_challenged: bool,
+    /// There was an event log.
+    pub(crate) has_log: bool,
+    /// Why documents that are missing could not be fetched.
+    pub(crate) not_had: &'a [String],
+    /// What to do where documents are missing.
+    pub(crate) next: &'a str,
 }
 
-fn write_report(out: &mut String, report: &Report) -> std::fmt::Result {
+/// The report as text of at most [`WIDTH`] columns.
+pub(crate) fn render(report: &Report, shown: &Shown<'_>) -> String {
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    write_report(&mut out, report, shown).unwrap_or_default();
+    // Some values are whoever's made the evidence: a terminal must not obey them.
+    shown_lines(&out)
+}
+
+fn write_report(out: &mut String, report: &Report, shown: &Shown<'_>) -> std::fmt::Result {
     let anchors = match report.anchors {
         AnchorKind::Production => "the vendors' own",
         AnchorKind::Untrusted => "untrusted: the policy's own",
@@ -24,22 +39,32 @@ fn write_report(out: &mut String, report: &Report) -> std::fmt::Result {
     writeln!(out, "{RULE}")?;
     writeln!(out, "{verdict}   {}", report.platform)?;
     writeln!(out, "{RULE}")?;
+    let missing = missing(report);
+    if !missing.is_empty() {
+        row(out, "missing", &missing.join(", "))?;
+        for why in shown.not_had {
+            row(out, "", why)?;
+        }
+        row(out, "next", shown.next)?;
+    }
     let Report { policy, appraised_at, not_after, .. } = report;
-    row(out, "policy", &policy.name)?;
-    row(out, "", &format!("sha256:{}", policy.digest))?;
+    row(out, "policy", &format!("{}, version {}", policy.name, policy.version))?;
+    row(out, "SHA-256", &policy.digest.to_string())?;
     row(out, "anchors", anchors)?;
     row(out, "judged for", &appraised_at.to_string())?;
     if let Some(not_after) = not_after {
         row(out, "holds until", &not_after.to_string())?;
     }
-    for (key, name) in [
-        ("product", "product"),
-        ("measurement", "measurement"),
-        ("reported_tcb", "firmware"),
-        ("binding", "bound to"),
-    ] {
-        if let Some(value) = report.claims.get(key) {
-            claims(out, name, value)?;
+    if let Some(challenge) = challenge(report, shown.is_challenged) {
+        row(out, "challenge", challenge)?;
+    }
+    cpu(out, report, shown.has_log)?;
+    devices(out, report)?;
+    if let Some(binding) = report.claims.get("binding").and_then(Value::as_object) {
+        let mut name = "bound to";
+        for (key, value) in binding {
+            row(out, name, &format!("{key} {}", plain(value)))?;
+            name = "";
         }
     }
     let (checks, others): (Vec<_>, Vec<_>) =
@@ -47,25 +72,156 @@ fn write_report(out: &mut String, report: &Report) -> std::fmt::Result {
     if others.is_empty() && checks.is_empty() {
         writeln!(out, "\nEvery check that the policy makes has passed, without a remark.")?;
     }
-    for each in others {
-        finding(out, each)?;
+    for (each, of) in alike(others.into_iter()) {
+        finding(out, each, &of)?;
     }
     if !checks.is_empty() {
-        let names = checks.iter().map(|each| each.message.split(':').next().unwrap_or_default());
+        let mut left: Vec<&str> = Vec::new();
+        for name in checks.iter().filter_map(|each| each.message.split(':').next()) {
+            if !left.contains(&name) {
+                left.push(name);
+            }
+        }
         writeln!(out, "\n  info    not-evaluated")?;
-        wrapped(out, &names.collect::<Vec<_>>().join(", "))?;
+        wrapped(out, &left.join(", "))?;
     }
     writeln!(out, "{RULE}")
 }
 
+/// Whether the evidence answers a challenge, where it is authentic and could.
+fn challenge(report: &Report, is_challenged: bool) -> Option<&'static str> {
+    let has = |code: &str| report.findings.iter().any(|finding| finding.code.as_str() == code);
+    if report.claims.is_empty() {
+        return None;
+    }
+    Some(if !is_challenged {
+        "none given: nothing shows when the evidence was made"
+    } else if has("challenge-not-answered") || has("device-nonce-mismatch") {
+        "not answered"
+    } else if report.platform.starts_with("nvidia")
+        || report.platform.starts_with("azure")
+        || report.claims.contains_key("binding")
+    {
+        "answered"
+    } else {
+        return None;
+    })
+}
+
+/// What the CPU's evidence is, in few lines.
+fn cpu(out: &mut String, report: &Report, has_log: bool) -> std::fmt::Result {
+    let claims = &report.claims;
+    let said = |key: &str| claims.get(key).filter(|value| !value.is_null()).map(plain);
+    if let Some(product) = said("product") {
+        row(out, "product", &product)?;
+    }
+    if let Some(measurement) = said("measurement") {
+        row(out, "measurement", &measurement)?;
+    }
+    if let Some(parts) = claims.get("reported_tcb").and_then(Value::as_object) {
+        let parts: Vec<_> = parts.iter().map(|(key, value)| format!("{key} {value}")).collect();
+        row(out, "firmware", &parts.join(", "))?;
+    }
+    let Some(mr_td) = said("mr_td") else { return azure(out, report) };
+    if let Some(status) = said("tcb_status") {
+        let date = said("tcb_date").unwrap_or_default();
+        let evaluation = said("tcb_evaluation").unwrap_or_default();
+        row(out, "TCB", &format!("{status}, dated {date}, evaluation {evaluation}"))?;
+    }
+    let advisories =
+        claims.get("advisories").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    if !advisories.is_empty() {
+        row(out, "advisories", &advisories.iter().map(plain).collect::<Vec<_>>().join(", "))?;
+    }
+    let of_platform = |key: &str| claims.get("platform")?.get(key).map(plain);
+    if let (Some(fmspc), Some(sgx)) = (of_platform("fmspc"), of_platform("sgx_type")) {
+        row(out, "platform", &format!("FMSPC {fmspc}, {sgx}"))?;
+    }
+    row(out, "MRTD", &mr_td)?;
+    for key in ["rtmr0", "rtmr1", "rtmr2", "rtmr3"] {
+        let value = said(key).unwrap_or_default();
+        let is_zero = value.bytes().all(|byte| byte == b'0');
+        row(out, &key.to_uppercase(), if is_zero { "zero" } else { &value })?;
+    }
+    if has_log {
+        let wrong = ["event-log-mismatch", "event-log-malformed"];
+        let is_wrong = report.findings.iter().any(|it| wrong.contains(&it.code.as_str()));
+        let text =
+            if is_wrong { "does not replay to the registers" } else { "replays to RTMR0 to RTMR3" };
+        row(out, "event log", text)?;
+    }
+    azure(out, report)
+}
+
+/// Azure's machine.
+fn azure(out: &mut String, report: &Report) -> std::fmt::Result {
+    let Some(azure) = report.claims.get("azure") else { return Ok(()) };
+    let said = |key: &str| azure.get(key).filter(|value| !value.is_null());
+    let is_on =
+        |key: &str| if said(key).and_then(Value::as_bool) == Some(true) { "on" } else { "off" };
+    if let Some(id) = said("vm_id") {
+        row(out, "machine", &plain(id))?;
+    }
+    row(
+        out,
+        "",
+        &format!("secure boot {}, serial console {}", is_on("secure_boot"), is_on("console")),
+    )?;
+    let quoted = said("tpm_quote").and_then(|quote| quote.get("pcrs")).and_then(Value::as_object);
+    let quoted = quoted
+        .map_or_else(|| "no quote".to_owned(), |pcrs| format!("quote of {} registers", pcrs.len()));
+    row(out, "virtual TPM", &quoted)
+}
+
+/// GPUs and switches, those that say the same in one row.
+fn devices(out: &mut String, report: &Report) -> std::fmt::Result {
+    let mut rows: Vec<(String, Vec<&str>)> = Vec::new();
+    let mut all: Vec<(&String, &Value)> =
+        report.claims.iter().filter(|(_, value)| value.get("ueid").is_some()).collect();
+    all.sort_by_key(|(name, _)| {
+        (name.trim_end_matches(|c: char| c.is_ascii_digit()).len(), name.len(), *name)
+    });
+    for (name, device) in all {
+        let said = |key: &str| device.get(key).map(plain);
+        let mut parts = vec![said("chip").unwrap_or_default()];
+        parts.extend(said("driver").map(|driver| format!("driver {driver}")));
+        parts.extend(said("vbios").map(|vbios| format!("VBIOS {vbios}")));
+        parts.extend(said("confidential_compute").map(|mode| format!("mode {mode}")));
+        parts.extend(device.get("locked").map(|locked| {
+            if locked == true { "locked".to_owned() } else { "not locked".to_owned() }
+        }));
+        let is_compared = !report.findings.iter().any(|finding| {
+            finding.component == *name
+                && [
+                    "device-reference-missing",
+                    "device-measurement-mismatch",
+                    "device-measurement-missing",
+                ]
+                .contains(&finding.code.as_str())
+        });
+        parts.extend(
+            is_compared.then(|| "measurements as the reference values have them".to_owned()),
+        );
+        let text = parts.join(", ");
+        match rows.iter_mut().find(|(known, _)| *known == text) {
+            Some((_, of)) => of.push(name),
+            None => rows.push((text, vec![name])),
+        }
+    }
+    for (text, of) in rows {
+        row(out, &names(&of), &text)?;
+    }
+    Ok(())
+}
+
 /// One finding, and under it what was expected, what was there, and what to do.
-fn finding(out: &mut String, finding: &Finding) -> std::fmt::Result {
+fn finding(out: &mut String, finding: &Finding, of: &[&str]) -> std::fmt::Result {
     let severity = match finding.severity {
         Severity::Reject => "REJECT",
         Severity::Warn => "warn",
         Severity::Info => "info",
     };
-    writeln!(out, "\n  {severity:<8}{}  ({})", finding.code, finding.component)?;
+    writeln!(out, "\n  {severity:<8}{}  ({})", finding.code, names(of))?;
     wrapped(out, &finding.message)?;
     for (label, value) in [("expected", &finding.expected), ("actual", &finding.actual)] {
         if let Some(value) = value {
@@ -79,20 +235,11 @@ fn finding(out: &mut String, finding: &Finding) -> std::fmt::Result {
     Ok(())
 }
 
+/// A name, and a value beside it on as many lines as it needs.
 fn row(out: &mut String, name: &str, value: &str) -> std::fmt::Result {
-    writeln!(out, "{name:<14}{value}")
-}
-
-/// A claim; of an object, each member on a line of its own.
-fn claims(out: &mut String, name: &str, value: &Value) -> std::fmt::Result {
-    let Some(members) = value.as_object() else { return row(out, name, &plain(value)) };
-    if name == "firmware" {
-        let parts: Vec<_> = members.iter().map(|(key, value)| format!("{key} {value}")).collect();
-        return row(out, name, &parts.join(", "));
-    }
     let mut name = name;
-    for (key, value) in members {
-        row(out, name, &format!("{key} {}", plain(value)))?;
+    for line in fold(value, WIDTH.saturating_sub(NAME_LEN)) {
+        writeln!(out, "{name:<NAME_LEN$}{line}")?;
         name = "";
     }
     Ok(())
@@ -120,11 +267,12 @@ fn wrapped(out: &mut String, text: &str) -> std::fmt::Result {
     Ok(())
 }
 
-/// Breaks text at spaces; what has none, a digest say, stays whole.
+/// Breaks text at spaces, and digests that are longer than a line after every [`DIGITS_LEN`] digits; what else has no space,
+/// a path say, stays whole.
 fn fold(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
-    for word in text.split_whitespace() {
+    for word in text.split_whitespace().flat_map(|word| pieces(word, width)) {
         let len = line.chars().count().saturating_add(word.chars().count());
         if len >= width && !line.is_empty() {
             lines.push(std::mem::take(&mut line));
@@ -138,8 +286,30 @@ fn fold(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// A word as it stands in lines.
+fn pieces(word: &str, width: usize) -> Vec<&str> {
+    let is_digest =
+        |word: &str| word.bytes().all(|byte| byte.is_ascii_hexdigit() || b",;".contains(&byte));
+    if word.len() <= width || !is_digest(word) {
+        return vec![word];
+    }
+    let mut pieces = Vec::new();
+    let mut rest = word;
+    while let Some((piece, after)) =
+        rest.split_at_checked(DIGITS_LEN).filter(|_| rest.len() > width)
+    {
+        pieces.push(piece);
+        rest = after;
+    }
+    pieces.push(rest);
+    pieces
+}
+
 /// Columns of a terminal that nobody has made wider.
 const WIDTH: usize = 80;
+/// Digits of a digest in one line.
+const DIGITS_LEN: usize = 48;
+const NAME_LEN: usize = 14;
 const LABEL_LEN: usize = 9;
 const INDENT: &str = "          ";
 const RULE: &str =
@@ -155,8 +325,14 @@ mod tests {
         let lines = fold(&text, 30);
         assert!(lines.len() > 5 && lines.iter().all(|line| line.len() <= 30));
         assert_eq!(lines.join(" "), text.trim());
-        let digest = "0".repeat(96);
-        assert_eq!(fold(&digest, 30), [digest]);
+        for len in [64, 96, 128] {
+            let digest = "0123456789abcdef".repeat(len / 16);
+            let lines = fold(&digest, 61);
+            assert!(lines.iter().all(|line| line.len() <= 61), "{lines:?}");
+            assert_eq!(lines.concat(), digest);
+        }
+        let path = "/a/path/that/is/longer/than/a/line/and/must/be/copied/whole.pem";
+        assert_eq!(fold(path, 30), [path]);
         let mut out = String::new();
         labelled(&mut out, "expected", &text).unwrap();
         assert!(out.lines().count() > 2);

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use attestation::endorsements::Kind;
-use attestation::{Challenge, Endorsements, Evidence, Sha256, UnixTime, Unverified};
+use attestation::{Bundle, Challenge, Endorsements, Evidence, UnixTime, Unverified};
 use client::{Access, Family, Unendorsed, fetch_evidence};
 use serde_json::{Value, json};
 use verifier::{AnchorKind, Expectation, Policy, Report, Verdict, appraise};
@@ -14,13 +14,19 @@ use crate::failure::Failure;
 use crate::forecast::{forecast, render};
 use crate::input::Input;
 use crate::output::Out;
+use crate::policy::Loaded;
 use crate::report::{Page, quoted};
+use crate::table::Shown;
 use crate::world::World;
 use crate::{files, input, policy, table};
 
 /// Judges evidence by a policy, and says everything that was found.
 pub(crate) async fn run(verify: Verify, world: &World, out: &Out) -> Result<ExitCode, Failure> {
-    let policy = policy::load(&verify.policy, verify.policy_key.as_deref())?;
+    if let Some(path) = &verify.html {
+        files::check_place(path)?;
+    }
+    let Loaded { policy, text, inputs } =
+        policy::load(&verify.policy, verify.policy_key.as_deref())?;
     let now = verify.at.unwrap_or_else(|| world.clock.now());
     let judged = match gather(&verify, out).await {
         Ok(mut case) => {
@@ -43,14 +49,9 @@ pub(crate) async fn run(verify: Verify, world: &World, out: &Out) -> Result<Exit
     } else {
         Vec::new()
     };
-    let inputs =
-        if verify.json || verify.html.is_some() { case.inputs(&verify)? } else { Vec::new() };
+    let inputs = case.inputs(&verify, inputs);
+    let next = next(&verify);
     if let Some(path) = &verify.html {
-        let text = client::read_policy(&verify.policy)?;
-        if Sha256::of(text.as_bytes()) != *policy.digest() {
-            let message = format!("{} changed while it was read", verify.policy.display());
-            return Err(Failure::unavailable("policy-changed", message, "try again"));
-        }
         let page = Page {
             report: &report,
             breaks: &breaks,
@@ -63,6 +64,8 @@ pub(crate) async fn run(verify: Verify, world: &World, out: &Out) -> Result<Exit
             endorsements: &case.endorsements,
             challenge: case.challenge,
             report_data: verify.report_data,
+            not_had: &case.not_had,
+            next: &next,
             command: &command(&verify, &case, now),
         };
         files::replace(path, page.render().as_bytes())?;
@@ -72,13 +75,25 @@ pub(crate) async fn run(verify: Verify, world: &World, out: &Out) -> Result<Exit
             .and_then(|mut json| {
                 if let Some(members) = json.as_object_mut() {
                     members.insert("inputs".to_owned(), serde_json::to_value(&inputs)?);
+                    if !case.not_had.is_empty() {
+                        members.insert("not_had".to_owned(), serde_json::to_value(&case.not_had)?);
+                    }
                 }
                 Ok(json)
             })
             .map_err(|error| Failure::bug(format!("a report is not JSON: {error}")))?;
         out.json(json)?;
     } else {
-        out.text(table::render(&report))?;
+        let evidence = case.evidence.inspect_untrusted();
+        let carries_log =
+            || Bundle::parse(evidence.as_wire()).is_ok_and(|it| it.event_log.is_some());
+        let shown = Shown {
+            is_challenged: case.challenge.is_some(),
+            has_log: evidence.event_log_as_wire().is_some() || carries_log(),
+            not_had: &case.not_had,
+            next: &next,
+        };
+        out.text(table::render(&report, &shown))?;
         if verify.forecast {
             out.text(render(&breaks, now))?;
         }
@@ -96,6 +111,8 @@ struct Case {
     given: Vec<Input>,
     /// Those that came over the network, kind by kind.
     fetched: Endorsements,
+    /// Why others did not.
+    not_had: Vec<String>,
 }
 
 impl Case {
@@ -135,25 +152,26 @@ impl Case {
             self.fetched = fetched;
             report = self.judge(policy, now);
         }
+        self.not_had = hunt.not_had();
         hunt.remember(&report).map_err(|error| marks_unusable(&error))?;
         Ok(report)
     }
 
     /// Everything that the verdict was made of.
-    fn inputs(&self, verify: &Verify) -> Result<Vec<Input>, Failure> {
+    fn inputs(&self, verify: &Verify, of_policy: Vec<Input>) -> Vec<Input> {
         let evidence = self.evidence.inspect_untrusted();
         let mut inputs = vec![Input::of("evidence", &verify.evidence, evidence.as_wire())];
         if let (Some(path), Some(log)) = (&verify.event_log, evidence.event_log_as_wire()) {
             inputs.push(Input::of("event log", path.display().to_string(), log));
         }
-        inputs.extend(input::policy_inputs(&verify.policy, verify.policy_key.as_deref())?);
+        inputs.extend(of_policy);
         inputs.extend(self.given.iter().cloned());
         for kind in Kind::ALL {
             for item in self.fetched.items(kind) {
                 inputs.push(Input::of("endorsement, fetched", kind.label().to_lowercase(), item));
             }
         }
-        Ok(inputs)
+        inputs
     }
 }
 
@@ -169,7 +187,11 @@ async fn gather(verify: &Verify, out: &Out) -> Result<Case, Failure> {
         let (evidence, challenge) = fetch(&verify.evidence, verify.challenge, access, out).await?;
         (evidence, Some(challenge))
     } else {
-        (input::evidence(&verify.evidence)?, verify.challenge)
+        let evidence = input::evidence(&verify.evidence)?;
+        if let Some(failure) = input::mistaken(&verify.evidence, &evidence) {
+            return Err(failure);
+        }
+        (evidence, verify.challenge)
     };
     let expectation = challenge.map_or_else(Expectation::cached, Expectation::challenged);
     let expectation = match verify.report_data {
@@ -181,8 +203,18 @@ async fn gather(verify: &Verify, out: &Out) -> Result<Case, Failure> {
         Some(path) => evidence.with_event_log(input::event_log(path)?),
         None => evidence,
     });
-    let fetched = Endorsements::new();
-    Ok(Case { evidence, endorsements, challenge, expectation, given, fetched })
+    let (fetched, not_had) = (Endorsements::new(), Vec::new());
+    Ok(Case { evidence, endorsements, challenge, expectation, given, fetched, not_had })
+}
+
+/// What to do where endorsements are missing.
+fn next(verify: &Verify) -> String {
+    let is_file = !is_url(&verify.evidence) && verify.evidence != "-";
+    let evidence = if is_file { quoted(&verify.evidence) } else { "EVIDENCE".to_owned() };
+    let first = if verify.offline { "leave --offline out; or, " } else { "" };
+    format!(
+        "{first}where there is a network: veritee endorsements bundle {evidence} --output endorsements.pem; then here: --endorsements endorsements.pem"
+    )
 }
 
 /// The command that comes to the same verdict. What came from elsewhere is in the page, as a file

@@ -12,6 +12,8 @@ mod checks;
 mod outcome;
 #[path = "kinds/stories.rs"]
 mod stories;
+#[path = "kinds/told.rs"]
+mod told;
 #[path = "../../../verifier/tests/world/mod.rs"]
 mod world;
 

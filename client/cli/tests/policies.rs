@@ -127,6 +127,33 @@ fn who_demands_a_signature_takes_no_other_policy() {
     ends(&["chat", "--policy-key", &key, "hello"], 2, "--policy");
 }
 
+/// GPUs that come with their switches, and no section for those.
+#[test]
+fn a_fabric_without_a_section_for_its_switches_accepts_nothing() {
+    let folder = Folder::new("fabric");
+    let policy = |gpu: &str, switch: &str| {
+        let head = "schema = 1\nname = \"p\"\nversion = 1\npurpose = \"evaluation\"\nconfig = { digests = \"any\" }\n\
+                    freshness = { evidence = \"challenged\", binding = \"if-present\" }\n[models]\nm = \"sha256:";
+        let digest = "01".repeat(32);
+        let text = format!(
+            "{head}{digest}\"\n[nvidia-gpu]\nreference_values = \"any\"\n{gpu}\n{switch}\n"
+        );
+        folder.file("fabric.toml", &text)
+    };
+    let only = "confidential_compute = [\"protected-pcie\"]";
+    let both = "confidential_compute = [\"single\", \"protected-pcie\"]";
+    let section = "[nvidia-switch]\nreference_values = \"any\"";
+    ends(
+        &["policy", "lint", &policy(only, "")],
+        10,
+        "no section nvidia-switch: nothing is accepted",
+    );
+    let topology = format!("{only}\ntopology = \"if-present\"");
+    for (gpu, switch) in [(only, section), (both, ""), (&topology, "")] {
+        ends(&["policy", "lint", &policy(gpu, switch)], 0, "good");
+    }
+}
+
 #[test]
 fn what_lint_refuses_is_not_signed() {
     let folder = Folder::new("unsigned");

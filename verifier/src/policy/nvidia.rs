@@ -425,6 +425,16 @@ impl GpuPolicy {
             let message = "is empty: no mode is accepted";
             problems.push(Problem::error("nvidia-gpu.confidential_compute", message));
         }
+        // Evidence of a switch is refused without its section, and such GPUs are refused without their switches.
+        let only_protected = self.modes.iter().eq([&Mode::ProtectedPcie]);
+        if only_protected
+            && self.topology == Presence::Required
+            && look.policy.nvidia_switch.is_none()
+        {
+            let message = "accepts GPUs in protected PCIe mode alone, which come with their switches, and there is no section \
+                           nvidia-switch: nothing is accepted";
+            problems.push(Problem::error("nvidia-gpu.confidential_compute", message));
+        }
     }
 
     /// The section in sentences.

@@ -7,6 +7,7 @@ use verifier::{Code, Finding, Severity};
 
 use super::judged::{Judged, NOT_EVALUATED, Standing, WHOLE};
 use super::values::{self, Compared};
+use crate::summary::names;
 
 /// The rules under one heading of the page.
 pub(super) struct Group {
@@ -131,7 +132,7 @@ fn of_findings(
             code,
             name: compared.name,
             class,
-            outcome: format!("{word} ({})", of.join(", ")),
+            outcome: format!("{word} ({})", names(&of)),
             why: String::new(),
             expected: finding.expected.clone().unwrap_or_else(|| compared.expected.clone()),
             actual: finding.actual.clone().unwrap_or_else(|| actual.to_owned()),
@@ -155,7 +156,7 @@ fn of_standing(
         Standing::NotAsked => ("not asked for", String::new()),
         Standing::NotChecked(why) => ("not checked", why),
     };
-    let outcome = if is_split { format!("{word} ({})", of.join(", ")) } else { word.to_owned() };
+    let outcome = if is_split { format!("{word} ({})", names(of)) } else { word.to_owned() };
     let Compared { name, expected, actual } = compared;
     let actual = if word == "not checked" { String::new() } else { actual };
     let component = of.first().copied().unwrap_or_default();

@@ -36,7 +36,7 @@ pub(super) fn judge(
             None => findings.push(
                 Finding::reject(
                     Code::DeviceReferenceMissing,
-                    format!("the policy has no reference values of the device's {}", kind.name()),
+                    format!("the policy has no reference values of {}", described(device, *kind)),
                 )
                 .expected(wanted(device, *kind)),
             ),
@@ -92,6 +92,15 @@ fn is_of(device: &Device, kind: ReferenceKind, values: &ReferenceValues) -> bool
                         && is(values.project_sku.as_deref(), opaque.project_sku())
                         && is(values.chip_sku.as_deref(), opaque.chip_sku())))
         }
+    }
+}
+
+/// What the values would be of: a switch has neither a driver nor a board's VBIOS.
+const fn described(device: &Device, kind: ReferenceKind) -> &'static str {
+    match kind {
+        ReferenceKind::Vbios if device.identity.architecture.is_switch() => "the switch's BIOS",
+        ReferenceKind::Vbios => "the GPU's VBIOS",
+        ReferenceKind::Driver => "the GPU's driver",
     }
 }
 

@@ -92,13 +92,17 @@ pub(super) fn matches(identity: &Identity, inputs: Inputs<'_>, findings: &mut Ve
     }
     let indices = 1..=u8::try_from(architecture.blocks()).unwrap_or(u8::MAX);
     if !report.measurements().iter().map(|(index, _)| index).eq(indices) {
+        let message = match (super::is_switch(inputs.evidence), architecture.is_switch()) {
+            (true, false) => "the report is a switch's, and the certificates beside it are a GPU's",
+            (false, true) => "the report is a GPU's, and the certificates beside it are a switch's",
+            (true, true) | (false, false) => {
+                "the report has other measurements than devices of its architecture have"
+            }
+        };
         findings.push(
-            Finding::reject(
-                Code::DeviceMeasurementMissing,
-                "the report has other measurements than devices of its architecture have",
-            )
-            .expected(format!("1 to {}", architecture.blocks()))
-            .actual(report.measurements().len()),
+            Finding::reject(Code::DeviceMeasurementMissing, message)
+                .expected(format!("1 to {}", architecture.blocks()))
+                .actual(report.measurements().len()),
         );
     }
     fwid(identity, report, findings);
