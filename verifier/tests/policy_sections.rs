@@ -115,6 +115,29 @@ fn what_is_no_value_is_refused_with_its_key() {
             "tdx.event_log.events",
         ),
         ("tdx.event_log.events", event(digest).replace("rtmr2", "rtmr4"), "tdx.event_log.events"),
+        ("tdx.tcb_status", "['up-to-date', 'revoked']".to_owned(), "tdx.tcb_status"),
+        ("tdx.tcb_status", "['up-to-date', 'good']".to_owned(), "tdx.tcb_status"),
+        (
+            "tdx.grace",
+            "{ statuses = ['out-of-date'], until = 'soon' }".to_owned(),
+            "tdx.grace.until",
+        ),
+        ("tdx.sgx_types", "['scalable', 'new']".to_owned(), "tdx.sgx_types"),
+        ("tdx.advisories_allowed", "['INTEL-SA-']".to_owned(), "tdx.advisories_allowed"),
+        ("tdx.advisories_allowed", "['INTEL-SA-1x']".to_owned(), "tdx.advisories_allowed"),
+        ("tdx.advisories_allowed", "['SA-00001']".to_owned(), "tdx.advisories_allowed"),
+        ("sev-snp.products", "['genoa', 'rome']".to_owned(), "sev-snp.products"),
+        ("sev-snp.vmpl", "[0, 4]".to_owned(), "sev-snp.vmpl"),
+        (
+            "sev-snp.min_tcb.rome",
+            "{ bootloader = 1, tee = 0, snp = 0, microcode = 0 }".to_owned(),
+            "sev-snp.min_tcb.rome",
+        ),
+        (
+            "sev-snp.min_tcb.milan",
+            "{ bootloader = 1, tee = 0, snp = 0, microcode = 0, fmc = 1 }".to_owned(),
+            "sev-snp.min_tcb.milan",
+        ),
         ("azure.pcrs.24", "[]".to_owned(), "azure.pcrs.24"),
         ("azure.pcrs.04", "[]".to_owned(), "azure.pcrs.04"),
         ("azure.pcrs.x", "[]".to_owned(), "azure.pcrs.x"),
@@ -145,9 +168,24 @@ fn what_is_no_value_is_refused_with_its_key() {
         ("azure.pcrs.23", "[]".to_owned()),
         ("azure.pcrs.0", "[]".to_owned()),
         ("nvidia-gpu.min_driver", "'1.2.3.4.5'".to_owned()),
+        ("sev-snp.vmpl", "[3]".to_owned()),
+        ("tdx.advisories_allowed", "['INTEL-SA-00001']".to_owned()),
         ("nvidia-gpu.architectures", "['Blackwell', 'HOPPER']".to_owned()),
     ] {
         assert_eq!(refused(&with(&[(path, &value)])), [""; 0], "{path} = {value}");
+    }
+    // What a template leaves open is told from what is misspelt.
+    for (value, is_open) in [
+        ("<64 hex>", true),
+        ("64 hex>", true),
+        ("sha256:…", true),
+        ("sha256:...", true),
+        ("FILL IN", true),
+        ("sha256:22", false),
+    ] {
+        let error = Policy::parse(&with(&[("config.digests", &format!("['{value}']"))]), &no_files);
+        let says = error.unwrap_err().to_string();
+        assert_eq!(says.contains("is a placeholder"), is_open, "{says}");
     }
     // A megabyte is a policy, and an octet more is none.
     let padded = |len: usize| format!("{STRICT}#{}", "x".repeat(len - STRICT.len() - 1));
@@ -157,7 +195,21 @@ fn what_is_no_value_is_refused_with_its_key() {
 
 #[test]
 fn what_accepts_nothing_is_found() {
-    let cases: [(&[(&str, &str)], &[&str]); 13] = [
+    let cases: [(&[(&str, &str)], &[&str]); 21] = [
+        (&[("sev-snp.products", "[]"), ("sev-snp.min_tcb", "")], &["error sev-snp.products"]),
+        (&[("sev-snp.signing_keys", "[]")], &["error sev-snp.signing_keys"]),
+        (&[("sev-snp.signing_keys", "['vlek']")], &["error sev-snp.csp_ids"]),
+        (&[("sev-snp.signing_keys", "['vlek']"), ("sev-snp.csp_ids", "['csp']")], &[]),
+        (&[("sev-snp.csp_ids", "['csp']")], &["warning sev-snp.csp_ids"]),
+        (&[("sev-snp.vmpl", "[]")], &["error sev-snp.vmpl"]),
+        (
+            &[("sev-snp.products", "['milan', 'genoa']"), ("purpose", "'evaluation'")],
+            &["warning sev-snp.products", "warning sev-snp.min_tcb"],
+        ),
+        (
+            &[("sev-snp.products", "['milan']"), ("purpose", "'evaluation'")],
+            &["warning sev-snp.min_tcb", "warning sev-snp.products", "warning sev-snp.min_tcb"],
+        ),
         (&[("models", "{}")], &["error models"]),
         (&[("config.digests", "[]")], &["error config.digests"]),
         (&[("models", "{}"), ("config", "{ digests = [] }"), ("purpose", "'evaluation'")], &[]),
@@ -212,6 +264,13 @@ fn what_ends_is_told_of() {
         let grace = format!("{{ statuses = ['out-of-date'], until = '{until}' }}");
         assert_eq!(lint(&with(&[("tdx.grace", &grace)])), expected, "{until}");
     }
+    let dated = |min: UnixTime| {
+        let (statuses, until) = ("statuses = ['out-of-date']", after(5));
+        let grace = format!("{{ {statuses}, until = '{until}', tcb_date_min = '{min}' }}");
+        lint(&with(&[("tdx.grace", &grace)]))
+    };
+    assert_eq!(dated(after(5)), [""; 0]);
+    assert_eq!(dated(after(6)), ["error tdx.grace.tcb_date_min"]);
     let ending = |end: UnixTime| lint(&STRICT.replace("2027-01-01T00:00:00Z", &end.to_string()));
     assert_eq!(ending(NOW), [""; 0]);
     assert_eq!(ending(NOW.saturating_sub(second)), ["error nvidia-gpu.reference_values"]);
@@ -241,6 +300,14 @@ fn a_policy_is_shown_whole() {
         ("sev-snp.revocation", "'if-present'"),
         ("sev-snp.signing_keys", "['vcek', 'vlek']"),
         ("sev-snp.csp_ids", "['example']"),
+        ("sev-snp.id_keys", &format!("['{}']", "01".repeat(48))),
+        ("sev-snp.author_keys", &format!("['{}']", "02".repeat(48))),
+        ("sev-snp.host_data", &format!("['{}']", "03".repeat(32))),
+        ("sev-snp.family_ids", &format!("['{}']", "04".repeat(16))),
+        ("sev-snp.image_ids", &format!("['{}']", "05".repeat(16))),
+        ("sev-snp.guest_svn_min", "7"),
+        ("sev-snp.mitigations.required", "3"),
+        ("sev-snp.guest_policy.unknown_bits", "'tolerated'"),
         ("tdx.event_log", ""),
         ("tdx.rtmr2", "'any'"),
         (
