@@ -248,6 +248,7 @@ fn devices(report: &Report) -> Vec<&str> {
     let claimed = || report.claims.keys().map(String::as_str).filter(|key| is_device(key));
     add(match report.platform {
         "nvidia-gpu" => claimed().next().unwrap_or("gpu0"),
+        "nvidia-switch" => claimed().next().unwrap_or("switch0"),
         _ => CPU,
     });
     claimed().for_each(&mut add);

@@ -264,6 +264,11 @@ impl<'a> Appraisal<'a> {
             chains: self.chains,
             now: self.now,
         };
+        // There is no CPU that what was found so far could be about.
+        let first = if platform == "nvidia-switch" { "switch0" } else { "gpu0" };
+        for finding in self.findings.iter_mut().filter(|_| cpu.is_none()) {
+            finding.component = first.into();
+        }
         let mut authentic = None;
         if let Some(cpu) = &cpu {
             match authenticate::cpu(cpu, context, &mut self.findings) {
@@ -288,7 +293,6 @@ impl<'a> Appraisal<'a> {
             self.findings.push(Finding::reject(Code::AcceleratorsMissing, message).of_bundle());
         }
         if cpu.is_none() {
-            let first = if platform == "nvidia-switch" { "switch0" } else { "gpu0" };
             bind::check_accelerators(first, expectation, self.policy, &mut self.findings);
         }
         let mut bound = None;

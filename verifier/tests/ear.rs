@@ -1,25 +1,84 @@
 //! The claims set of an EAR (draft-ietf-rats-ear-04): what it affirms, and what it does not.
-#![expect(clippy::indexing_slicing, reason = "a test may fail anywhere")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail anywhere")]
 
+mod fabric;
 mod outcome;
 mod world;
 
 use std::time::Duration;
 
 use attestation::snp::Product;
-use attestation::{Challenge, Sha256};
+use attestation::{Challenge, Evidence, Sha256, Unverified};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
-use verifier::Expectation;
 use verifier::ear::{self, LIFETIME_MAX, PROFILE, VerifierId};
+use verifier::{AttestationResult, Expectation, Refused, appraise};
 
+use crate::fabric::Fabric;
 use crate::world::{CHALLENGE, MODEL, NOW, World};
 
 const WHO: VerifierId<'_> = VerifierId { developer: "https://example.org", build: "test 1" };
 
+type Outcome = Result<AttestationResult, Refused>;
+
 fn claims(world: &World) -> Map<String, Value> {
     ear::claims(&world.judge(), &world.expectation, WHO)
+}
+
+/// A token in short: of attesters' claims their names, of findings their codes.
+fn outline(outcome: &Outcome, expectation: &Expectation) -> Value {
+    let mut claims = ear::claims(outcome, expectation, WHO);
+    let json = ear::to_json(outcome, expectation, WHO).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&json).unwrap(), json!(claims));
+    for submod in claims["submods"].as_object_mut().unwrap().values_mut() {
+        submod.as_object_mut().unwrap().remove("ear_appraisal_policy_ids").unwrap();
+        if let Some(said) = submod.get_mut("ear_attester_claims") {
+            let mut names: Vec<_> = said.as_object().unwrap().keys().collect();
+            names.sort();
+            *said = json!(names);
+        }
+        if let Some(found) = submod.get_mut("ear_verifier_claims") {
+            let codes = found["findings"].as_array().unwrap().iter();
+            *found = codes.map(|finding| finding["code"].clone()).collect();
+        }
+    }
+    claims["veritee"]["policy"].as_object_mut().unwrap().remove("digest").unwrap();
+    Value::Object(claims)
+}
+
+#[test]
+fn a_token_says_so_much_and_no_more() {
+    let bundle = World::new(Product::Genoa);
+    let mut refused = World::new(Product::Genoa);
+    refused.report.vmpl = 1;
+    let mut raw = World::new(Product::Genoa);
+    raw.raw = true;
+    raw.policy.insert("purpose".to_owned(), "evaluation".into());
+    raw.set("freshness", "binding", "if-present");
+    raw.set("freshness", "evidence", "cached");
+    raw.expectation = Expectation::cached();
+    let devices = Fabric::hgx(1, 1);
+    let mut switch = Fabric::hgx(1, 1);
+    switch.devices.remove(0);
+    switch.set("nvidia-gpu", "topology", "if-present");
+    let nothing = appraise(
+        &bundle.parsed_policy(),
+        &Unverified::new(Evidence::from_wire(Vec::new())),
+        &bundle.endorsements(),
+        &bundle.expectation,
+        NOW,
+    );
+    let outlines = json!({
+        "a bundle": outline(&bundle.judge(), &bundle.expectation),
+        "a bundle that is refused": outline(&refused.judge(), &refused.expectation),
+        "a report": outline(&raw.judge(), &raw.expectation),
+        "devices": outline(&devices.judge(), &devices.expectation),
+        "a switch": outline(&switch.judge(), &switch.expectation),
+        "nothing": outline(&nothing, &bundle.expectation),
+    });
+    let expected: Value = serde_json::from_str(include_str!("claims/tokens.json")).unwrap();
+    assert_eq!(outlines, expected, "{outlines:#}");
 }
 
 fn submod<'a>(claims: &'a Map<String, Value>, name: &str) -> &'a Value {

@@ -2,7 +2,7 @@
 //!
 //! It says no more than was found. A category is affirmed only where evidence is authentic, the
 //! checks behind it were made, and none of them left a remark; a remark withdraws it (the category
-//! is then absent: no claim), a refusal contradicts it. What is not authentic affirms nothing. Roots
+//! is then absent: no claim), and so does what could not be found out; a refusal contradicts it. What is not authentic affirms nothing. Roots
 //! of the policy's own affirm neither hardware nor instance: that the hardware is a vendor's is then
 //! nobody's word but the policy author's.
 
@@ -108,7 +108,8 @@ pub(super) fn derive(
             findings.iter().copied().filter(|finding| concern(finding) == Some(category)).collect();
         let refused = about.iter().filter(|finding| is_reject(finding));
         let refused = refused.filter_map(|finding| contradicts(finding, category)).max();
-        let withdrawn = about.iter().any(|finding| finding.severity == Severity::Warn);
+        // What could not be found out contradicts nothing, and leaves nothing to affirm.
+        let withdrawn = about.iter().any(|finding| finding.severity != Severity::Info);
         let value = match refused {
             Some(value) => Some(value),
             None if withdrawn => weakened(&about),
@@ -339,8 +340,115 @@ const CRYPTO_FAILED: i8 = 99;
 
 #[cfg(test)]
 mod tests {
+    use attestation::{Sha256, UnixTime};
+
     use super::*;
     use crate::finding::Code;
+    use crate::result::{AnchorKind, Horizon, PolicyId};
+
+    /// The vector and the tier of a device with these findings.
+    fn vector(name: &str, anchors: AnchorKind, findings: &[Finding]) -> (String, Tier) {
+        let malformed = findings.iter().any(|it| it.code == Code::EvidenceMalformed);
+        let report = Report {
+            verdict: if malformed { Verdict::Malformed } else { Verdict::Rejected },
+            platform: "sev-snp",
+            findings: Vec::new(),
+            claims: crate::claims::ClaimsSet::default(),
+            appraised_at: UnixTime::from_secs(0),
+            not_after: None,
+            policy: PolicyId { name: "p".to_owned(), digest: Sha256::of(b"") },
+            anchors,
+            horizon: Horizon::default(),
+        };
+        let findings: Vec<_> = findings.iter().collect();
+        let Vector { values, tier } = derive(name, &report, &findings, true);
+        let words = values.iter().map(|(category, value)| format!("{} {value}", category.as_str()));
+        (words.collect::<Vec<_>>().join(", "), tier)
+    }
+
+    #[test]
+    fn what_is_affirmed_depends_on_whose_word_it_is() {
+        use AnchorKind::{Production, Untrusted};
+        const CPU: &str =
+            "instance-identity 2, configuration 2, executables 3, hardware 2, runtime-opaque 2";
+        const GPU: &str = "instance-identity 2, configuration 2, executables 3, hardware 2";
+        const SOFTWARE: &str = "configuration 2, executables 3";
+        const BOUND: &str = "instance-identity 2, configuration 2, file-system 2";
+        for (name, anchors, expected, tier) in [
+            ("cpu0", Production, CPU, Tier::Affirming),
+            ("gpu0", Production, GPU, Tier::Affirming),
+            (WORKLOAD, Production, BOUND, Tier::Affirming),
+            ("cpu0", Untrusted, SOFTWARE, Tier::Warning),
+            ("gpu0", Untrusted, SOFTWARE, Tier::Warning),
+            (WORKLOAD, Untrusted, BOUND, Tier::Warning),
+        ] {
+            assert_eq!(vector(name, anchors, &[]), (expected.to_owned(), tier), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_finding_withdraws_or_contradicts_its_own_category() {
+        let reject = |code| Finding::reject(code, "");
+        let warn = |code| Finding::warn(code, "");
+        let info = |code| Finding::info(code, "");
+        // What stays affirmed of a CPU where a category is left out.
+        let rest = |left_out: &str, value: Option<i8>| {
+            let all = [
+                ("instance-identity", 2),
+                ("configuration", 2),
+                ("executables", 3),
+                ("hardware", 2),
+                ("runtime-opaque", 2),
+            ];
+            let words = all.into_iter().filter_map(|(name, affirmed)| {
+                let value = if name == left_out { value? } else { affirmed };
+                Some(format!("{name} {value}"))
+            });
+            words.collect::<Vec<_>>().join(", ")
+        };
+        let no = Tier::Contraindicated;
+        for (finding, expected, tier) in [
+            (reject(Code::VekRevoked), rest("instance-identity", Some(96)), no),
+            (reject(Code::ChipNotAllowed), rest("instance-identity", Some(97)), no),
+            (reject(Code::CrlExpired), rest("instance-identity", Some(99)), no),
+            (reject(Code::CertificateExpired), rest("hardware", Some(99)), no),
+            (reject(Code::SignatureInvalid), rest("hardware", Some(99)), no),
+            (reject(Code::RootNotTrusted), rest("hardware", Some(97)), no),
+            (reject(Code::ProductNotAllowed), rest("hardware", Some(97)), no),
+            (reject(Code::PlatformNotAllowed), rest("hardware", Some(97)), no),
+            (reject(Code::TcbStatusNotAllowed), rest("hardware", Some(96)), no),
+            (reject(Code::GuestPolicyDebug), rest("runtime-opaque", Some(96)), no),
+            (reject(Code::VmplNotAllowed), rest("configuration", Some(96)), no),
+            (reject(Code::MeasurementNotAllowed), rest("executables", Some(96)), no),
+            // Nothing was found out, and nothing is contradicted.
+            (reject(Code::CrlMissing), rest("instance-identity", None), Tier::None),
+            // A weakness that is known is a warning, any other remark no claim.
+            (warn(Code::TcbStatusNotAllowed), rest("hardware", Some(32)), Tier::Warning),
+            (warn(Code::AdvisoryNotAllowed), rest("hardware", Some(32)), Tier::Warning),
+            (warn(Code::MeasurementNotAllowed), rest("executables", None), Tier::Warning),
+            (info(Code::TcbStatusNotAllowed), rest("", None), Tier::Affirming),
+            // What was not looked at is not affirmed.
+            (info(Code::NotEvaluated), "hardware 0".to_owned(), Tier::None),
+        ] {
+            let found = vector("cpu0", AnchorKind::Production, core::slice::from_ref(&finding));
+            assert_eq!(found, (expected, tier), "{finding:?}");
+        }
+        let unread = [reject(Code::EvidenceMalformed), info(Code::NotEvaluated)];
+        let found = vector("cpu0", AnchorKind::Production, &unread);
+        assert_eq!(found, ("hardware 1".to_owned(), Tier::None));
+        // A refusal outweighs a remark, and of two the graver counts.
+        let both = [
+            warn(Code::TcbStatusNotAllowed),
+            reject(Code::RootNotTrusted),
+            reject(Code::TcbLevelMissing),
+        ];
+        let found = vector("cpu0", AnchorKind::Production, &both);
+        assert_eq!(found, (rest("hardware", Some(97)), no));
+        // A weakness that is for the record does not make a claim of another remark.
+        let mixed = [info(Code::TcbStatusNotAllowed), warn(Code::FirmwareProvisional)];
+        let found = vector("cpu0", AnchorKind::Production, &mixed);
+        assert_eq!(found, (rest("hardware", None), Tier::Warning));
+    }
 
     #[test]
     fn every_code_has_a_category() {

@@ -261,6 +261,14 @@ fn an_answer_is_about_one_certificate() {
         recipe.sign(device.signer([Signer::Provisioner, Signer::Identity][place - 1])).unwrap()
     });
     let [chip, issuer] = [&chip, &issuer].map(|der| Certificate::parse(der).unwrap());
+    let [own, other] = [&chip, &issuer].map(|it| {
+        let Key::P384(point) = it.key() else { panic!("of NVIDIA") };
+        let hash = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, point);
+        let by_key = der::explicit(2, &der::octet_string(hash.as_ref()));
+        let der = Parts { responder: by_key, ..Parts::new() }.encode();
+        parse(&der).unwrap().names(&chip)
+    });
+    assert!(own && !other, "named by its key, and by another's");
     let issuer = Issuer::of(&issuer).unwrap();
     let [name, key] = issuer.sha384;
     let serial = chip.serial();
