@@ -356,7 +356,7 @@ mod tests {
             claims: crate::claims::ClaimsSet::default(),
             appraised_at: UnixTime::from_secs(0),
             not_after: None,
-            policy: PolicyId { name: "p".to_owned(), digest: Sha256::of(b"") },
+            policy: PolicyId { name: "p".to_owned(), digest: Sha256::of(b""), version: 1 },
             anchors,
             horizon: Horizon::default(),
         };
