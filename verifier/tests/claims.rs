@@ -1,5 +1,5 @@
 //! What a report says of authentic hardware, whole: a claim that is left out or wrong is seen.
-#![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail anywhere")]
 
 mod fabric;
 mod outcome;

@@ -21,19 +21,19 @@ fn three() -> Fabric {
 
 /// Writes certificates that say the same with the same signature, octet for octet, as a vendor's are.
 fn share(fabric: &mut Fabric) {
-    let chains = fabric.devices.iter().map(|device| device.sign_chain().unwrap());
-    let mut chains: Vec<_> = chains.collect();
-    for (number, device) in fabric.devices.iter().enumerate() {
-        for place in 0..device.chain.len() {
-            let same = |other: &usize| fabric.devices[*other].chain[place] == device.chain[place];
-            let first = (0..=number).find(same).unwrap();
-            chains[number][place] = chains[first][place].clone();
-        }
-        let written = json!(STANDARD.encode(pem(&chains[number])));
+    let devices = &fabric.devices;
+    let signed: Vec<_> = devices.iter().map(|device| device.sign_chain().unwrap()).collect();
+    let shared = |number: usize, place: usize| {
+        let is_same = |other: &usize| devices[*other].chain[place] == devices[number].chain[place];
+        signed[(0..=number).find(is_same).unwrap()][place].clone()
+    };
+    let chain = |number| (0..5).map(|place| shared(number, place)).collect::<Vec<_>>();
+    let chains: Vec<_> = (0..devices.len()).map(chain).collect();
+    assert!(chains[0][2..] == chains[1][2..] && chains[0][3..] == chains[2][3..]);
+    for (number, chain) in chains.iter().enumerate() {
+        let written = json!(STANDARD.encode(pem(chain)));
         fabric.edits.push((number, "certificate", Some(written)));
     }
-    let [gpu, other, switch] = &chains[..] else { panic!("three devices") };
-    assert!(gpu[2..] == other[2..] && gpu[3..] == switch[3..], "nothing is shared");
 }
 
 /// Which devices a code refuses.

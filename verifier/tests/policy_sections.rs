@@ -174,7 +174,10 @@ fn what_is_no_value_is_refused_with_its_key() {
     ] {
         assert_eq!(refused(&with(&[(path, &value)])), [""; 0], "{path} = {value}");
     }
-    // What a template leaves open is told from what is misspelt.
+}
+
+#[test]
+fn what_a_template_leaves_open_is_told_from_what_is_misspelt() {
     for (value, is_open) in [
         ("<64 hex>", true),
         ("64 hex>", true),
@@ -187,15 +190,21 @@ fn what_is_no_value_is_refused_with_its_key() {
         let says = error.unwrap_err().to_string();
         assert_eq!(says.contains("is a placeholder"), is_open, "{says}");
     }
-    // A megabyte is a policy, and an octet more is none.
+}
+
+#[test]
+fn a_megabyte_is_a_policy_and_an_octet_more_is_none() {
     let padded = |len: usize| format!("{STRICT}#{}", "x".repeat(len - STRICT.len() - 1));
     assert_eq!(refused(&padded(1 << 20)), [""; 0]);
     assert_eq!(refused(&padded((1 << 20) + 1)), ["policy"]);
 }
 
+/// What is changed, and what lint says of it.
+type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
+
 #[test]
 fn what_accepts_nothing_is_found() {
-    let cases: [(&[(&str, &str)], &[&str]); 21] = [
+    let cases: [Case<'_>; 21] = [
         (&[("sev-snp.products", "[]"), ("sev-snp.min_tcb", "")], &["error sev-snp.products"]),
         (&[("sev-snp.signing_keys", "[]")], &["error sev-snp.signing_keys"]),
         (&[("sev-snp.signing_keys", "['vlek']")], &["error sev-snp.csp_ids"]),
