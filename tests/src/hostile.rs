@@ -1,6 +1,7 @@
 //! A mebibyte of malice: what strangers may send where evidence and endorsements are expected, in the shapes that cost a
 //! careless reader most. The test `parsers` bounds the memory that each takes, `make bench` prints the time of the worst.
 
+use attestation::endorsements::ITEMS_MAX;
 use attestation::{Challenge, Endorsements, Evidence, Unverified};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -177,18 +178,22 @@ fn evidence() -> Vec<(&'static str, Vec<u8>)> {
 fn endorsements() -> Vec<(&'static str, Vec<u8>)> {
     let mut pool = Endorsements::new();
     pool.add(&world().given).expect("the platform's own");
-    let certificates = pool.certificates();
-    let vek = certificates.first().expect("a signing key's certificate");
+    let [certificates, lists] = [pool.certificates(), pool.crls()];
+    let (vek, authorities) = certificates.split_first().expect("a signing key's certificate");
+    let crl = lists.first().expect("a revocation list");
+    let authorities: String = authorities.iter().map(|der| block("CERTIFICATE", der)).collect();
     // Each differs from the others, so that none counts as given before.
-    let spoilt = |count: usize| {
+    let spoilt = |label: &str, der: &[u8], count: usize| {
         let spoil = |n: usize| {
-            let mut der = vek.clone();
+            let mut der = der.to_vec();
             let end = der.len().saturating_sub(1).saturating_sub(n);
             der[end] ^= 0xff;
-            block("CERTIFICATE", &der)
+            block(label, &der)
         };
-        (0..count).map(spoil).collect::<String>().into_bytes()
+        (0..count).map(spoil).collect::<String>()
     };
+    let keys = spoilt("CERTIFICATE", vek, ITEMS_MAX.saturating_sub(certificates.len()));
+    let revoked = spoilt("X509 CRL", crl, ITEMS_MAX);
     let at = der::time(world().now);
     let entry = der::sequence(&[&der::integer(5), &at]);
     let many = (1..=32).map(|number| {
@@ -206,7 +211,11 @@ fn endorsements() -> Vec<(&'static str, Vec<u8>)> {
             fill("-----BEGIN CERTIFICATE-----\n", "AAAA", "\n-----END CERTIFICATE-----\n"),
         ),
         ("a long label", fill("-----BEGIN ", "A", "-----\n")),
-        ("certificates of one key that nobody signed", spoilt(150)),
+        ("certificates of one key that nobody signed", keys.clone().into_bytes()),
+        (
+            "certificates of one key and lists, neither of which anybody signed",
+            [keys, authorities, revoked].concat().into_bytes(),
+        ),
         ("a list of many entries", list(&entry.repeat(times(&entry)))),
         ("entries of many extensions each", list(&wide.repeat(times(&wide)))),
         ("an entry of many extensions", list(&der::sequence(&[&der::integer(5), &at, &nested]))),

@@ -3,7 +3,7 @@
 use attestation::Endorsements;
 
 use crate::finding::{Code, Finding};
-use crate::x509::{Certificate, Crl};
+use crate::x509::Certificate;
 
 /// The certificates, each once, given ones first.
 pub(super) fn certificates<'a>(
@@ -15,24 +15,6 @@ pub(super) fn certificates<'a>(
     for der in given.iter().chain(carried.iter().filter(|der| !given.contains(der))) {
         match Certificate::parse(der) {
             Ok(certificate) => parsed.push(certificate),
-            Err(error) => {
-                findings.push(Finding::reject(Code::EndorsementsMalformed, error.to_string()));
-            }
-        }
-    }
-    parsed
-}
-
-/// The revocation lists, each once, given ones first.
-pub(super) fn crls<'a>(
-    endorsements: [&'a Endorsements; 2],
-    findings: &mut Vec<Finding>,
-) -> Vec<Crl<'a>> {
-    let mut parsed = Vec::new();
-    let [given, carried] = endorsements.map(Endorsements::crls);
-    for der in given.iter().chain(carried.iter().filter(|der| !given.contains(der))) {
-        match Crl::parse(der) {
-            Ok(crl) => parsed.push(crl),
             Err(error) => {
                 findings.push(Finding::reject(Code::EndorsementsMalformed, error.to_string()));
             }

@@ -6,7 +6,8 @@ use attestation::endorsements::Kind as Item;
 use attestation::snp::{Product, SigningKey};
 
 use super::super::cache::{ChainCache, Window, push_len};
-use super::super::given::{certificates, crls};
+use super::super::given::certificates;
+use super::super::revocation::Lists;
 use super::super::validity::dates;
 use super::super::{fails, revocation};
 use super::Inputs;
@@ -16,7 +17,7 @@ use crate::anchors::{Ark, ark_name};
 use crate::finding::{Code, Finding};
 use crate::policy::Presence;
 use crate::result::{CrlNumber, Horizon};
-use crate::x509::{Algorithm, Certificate, Crl, Key};
+use crate::x509::{Algorithm, Certificate, Key};
 
 /// A signing key that was followed to an anchor, with what its certificate says: the value that a
 /// [`ChainCache`] keeps.
@@ -47,12 +48,12 @@ pub(super) fn verify(
     }
     let before = findings.len();
     let given = certificates(inputs.endorsements, findings);
-    let crls = crls(inputs.endorsements, findings);
-    let chain = follow_report(inputs, &given, &crls, findings)?;
+    let lists = Lists::read(inputs.endorsements, findings);
+    let chain = follow_report(inputs, &given, &lists, findings)?;
     // Of several signing keys it is the report that chooses, so that the chain is that report's.
     let is_the_only = given.iter().filter(|given| is_vek(given)).count() == 1;
     if is_the_only && findings.len() == before {
-        let window = Window::around(inputs.now, periods(inputs, &given, &crls));
+        let window = Window::around(inputs.now, periods(inputs, &given, &lists));
         chains.snp.keep(key, window, &chain);
     }
     Some(chain)
@@ -61,11 +62,11 @@ pub(super) fn verify(
 fn follow_report(
     inputs: Inputs<'_>,
     given: &[Certificate<'_>],
-    crls: &[Crl<'_>],
+    lists: &Lists<'_>,
     findings: &mut Vec<Finding>,
 ) -> Option<Chain> {
     let (veks, signs_report) = signing_keys(inputs, given, findings)?;
-    let pool = Pool { inputs, given, crls };
+    let pool = Pool { inputs, given, lists };
     let attempts = veks.into_iter().map(|vek| {
         let mut own = Vec::new();
         let chain = follow(pool, vek, signs_report, &mut own);
@@ -176,7 +177,7 @@ fn rooted(
     product: Product,
     findings: &mut Vec<Finding>,
 ) -> End {
-    let Pool { inputs, given, crls } = pool;
+    let Pool { inputs, given, lists } = pool;
     profile_of_intermediate(intermediate, kind, product, findings);
     let mut horizon = Horizon::default();
     horizon.add(kind.issuer(), dates(intermediate, kind.issuer(), inputs.now, findings));
@@ -186,7 +187,7 @@ fn rooted(
     };
     horizon.add("ARK", dates(&root, "ARK", inputs.now, findings));
     let subjects = [(intermediate, Code::IntermediateRevoked), (vek, Code::VekRevoked)];
-    let list = revocation::check(crls, &root, &subjects, inputs.revocation, inputs.now, findings);
+    let list = revocation::check(lists, &root, &subjects, inputs.revocation, inputs.now, findings);
     let number = list.map(|(number, until)| {
         horizon.add("revocation list", until);
         CrlNumber { issuer: ark.id(), number }

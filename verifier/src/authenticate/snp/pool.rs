@@ -1,15 +1,16 @@
 //! What AMD's chains may be made of: what was given and carried, and what is built in.
 
+use super::super::revocation::{List, Lists};
 use super::Inputs;
 use crate::anchors::{Period, intermediates};
-use crate::x509::{Certificate, Crl};
+use crate::x509::Certificate;
 
 /// Everything that a chain may be made of.
 #[derive(Clone, Copy)]
 pub(super) struct Pool<'a> {
     pub(super) inputs: Inputs<'a>,
     pub(super) given: &'a [Certificate<'a>],
-    pub(super) crls: &'a [Crl<'a>],
+    pub(super) lists: &'a Lists<'a>,
 }
 
 /// The intermediates that are built in and were not given.
@@ -24,13 +25,10 @@ pub(super) fn built_in<'a>(
 pub(super) fn periods(
     inputs: Inputs<'_>,
     given: &[Certificate<'_>],
-    crls: &[Crl<'_>],
+    lists: &Lists<'_>,
 ) -> impl Iterator<Item = Period> {
-    // A list without an end is never without a finding.
-    let of_list = |crl: &Crl<'_>| {
-        let (this_update, next_update) = crl.window();
-        (this_update, next_update.unwrap_or(this_update))
-    };
     let certificates = given.iter().chain(intermediates()).map(Certificate::validity);
-    certificates.chain(crls.iter().map(of_list)).chain(inputs.anchors.periods().iter().copied())
+    certificates
+        .chain(lists.iter().map(List::period))
+        .chain(inputs.anchors.periods().iter().copied())
 }

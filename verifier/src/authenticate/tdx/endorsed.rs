@@ -8,8 +8,8 @@ use attestation::tdx::{Certification, QeIdentity, TcbInfo, pck_chain};
 use attestation::{Malformed, Sha256, UnixTime};
 
 use super::super::cache::{ChainCache, Window, push_len};
-use super::super::given::{certificates, crls};
-use super::super::revocation;
+use super::super::given::certificates;
+use super::super::revocation::{self, List, Lists};
 use super::chain::{self, Chain};
 use super::document::{Parsed, Signers, choose, parse};
 use super::{Inputs, Pck};
@@ -18,7 +18,7 @@ use crate::anchors::intel::{Root, authorities};
 use crate::finding::{Code, Finding};
 use crate::policy::Presence;
 use crate::result::{CrlNumber, Horizon};
-use crate::x509::{Certificate, Crl};
+use crate::x509::Certificate;
 
 /// Everything that Intel vouches for, with the signatures, chains and lists behind it checked: the
 /// value that a [`ChainCache`] keeps.
@@ -98,18 +98,14 @@ fn follow(
     let carried = carried_der.iter().map(|der| Certificate::parse(der)).collect::<Result<_, _>>();
     let carried: Vec<Certificate<'_>> = read(carried, findings)?;
     let given = certificates(endorsements, findings);
-    let lists = crls(endorsements, findings);
+    let lists = Lists::read(endorsements, findings);
     let roots: Vec<(&Root, Certificate<'_>)> =
         inputs.roots.all().iter().filter_map(parsed).collect();
     let (tcb_infos, odd_tcb_infos) = parse::<TcbInfo>(endorsements);
     let (identities, odd_identities) = parse::<QeIdentity>(endorsements);
     let of_certificates = carried.iter().chain(&given).chain(authorities());
     periods.extend(of_certificates.map(Certificate::validity));
-    // A list without an end is never without a finding.
-    periods.extend(lists.iter().map(|list| {
-        let (this_update, next_update) = list.window();
-        (this_update, next_update.unwrap_or(this_update))
-    }));
+    periods.extend(lists.iter().map(List::period));
     periods.extend(tcb_infos.iter().map(|(_, info)| (info.issue_date, info.next_update)));
     periods
         .extend(identities.iter().map(|(_, identity)| (identity.issue_date, identity.next_update)));
@@ -216,7 +212,7 @@ fn revoked(
     inputs: Inputs<'_>,
     chain: Chain<'_>,
     signers: [Option<&Certificate<'_>>; 2],
-    lists: &[Crl<'_>],
+    lists: &Lists<'_>,
     horizon: &mut Horizon,
     findings: &mut Vec<Finding>,
 ) -> Vec<CrlNumber> {
