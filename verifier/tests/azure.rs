@@ -243,6 +243,10 @@ fn a_paravisor_that_does_not_say_keeps_no_state() {
     let vm = azure.runtime["vm-configuration"].as_object_mut().unwrap();
     assert!(vm.remove("tpm-persisted").is_some());
     assert!(azure.judge().is_ok());
+    azure.snp.set("azure", "tpm_persisted", "refused");
+    assert!(azure.judge().is_ok());
+    azure.snp.set("azure", "tpm_persisted", "required");
+    assert!(azure.judge().is_err());
 }
 
 #[test]

@@ -84,6 +84,16 @@ fn of_issuers_with_one_name_the_one_that_signed_counts() {
 }
 
 #[test]
+fn what_no_device_needs_is_not_read() {
+    let junk: &[&[u8]] = &[&[0x30, 0]];
+    assert!(judge(&Fabric::hopper(), junk).is_ok());
+    // Whoever needs what is given reads all of it.
+    let (fabric, chains) = two([false, true]);
+    let outcome = judge(&fabric, &[all(&chains), junk.to_vec()].concat());
+    assert_eq!(codes(report(&outcome), Severity::Reject), [Code::EndorsementsMalformed]);
+}
+
+#[test]
 fn one_of_several_roots_suffices() {
     let fabric = Fabric::hopper();
     let other = NvidiaPki::generate(fabric.pki.validity).unwrap();

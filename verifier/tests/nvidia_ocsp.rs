@@ -304,7 +304,7 @@ fn check_5_who_answers_may_answer() {
 #[test]
 fn check_5_whoever_sends_many_forged_answers_is_given_up_on() {
     let judged = |count: u64| {
-        let mut fabric = Fabric::hopper();
+        let mut fabric = Fabric::hgx(2, 1);
         fabric.say(1, move |good| {
             let forged = (0..count).map(|number| {
                 let mut forged = good.clone();
@@ -323,4 +323,7 @@ fn check_5_whoever_sends_many_forged_answers_is_given_up_on() {
     assert_eq!(report.verdict, Verdict::Malformed, "{:#?}", report.findings);
     assert!(codes(report, Severity::Reject).contains(&Code::EvidenceMalformed));
     assert!(!report.claims.contains_key("gpu0"), "nothing is shown of what was not looked at");
+    let of_others = report.findings.iter().filter(|it| it.component == "gpu1");
+    let mut of_others = of_others.map(|it| it.code);
+    assert!(of_others.all(|code| code == Code::NotEvaluated), "{:#?}", report.findings);
 }

@@ -182,6 +182,15 @@ fn check_13_no_migration_agent() {
             w.set("sev-snp", "migration_agent", "allowed");
         })],
     );
+    each_is_refused(
+        || {
+            let mut world = genoa();
+            agent(&mut world);
+            world.set("sev-snp", "migration_agent", "required");
+            world
+        },
+        &[("none", &[Code::MigrationAgent], &|w| w.report.report_id_ma = [0xff; 32])],
+    );
 }
 
 #[test]

@@ -61,6 +61,16 @@ fn a_provider_has_a_name() {
     );
 }
 
+#[test]
+fn a_list_says_how_it_is_signed() {
+    each_is_refused(
+        || World::new(Product::Genoa),
+        &[("otherwise", &[Code::CrlSignatureInvalid], &|w| {
+            w.crl.as_mut().unwrap().signing = Signing::wrong_salt(20);
+        })],
+    );
+}
+
 /// Judges `world` with other certificates before its own.
 fn judge_after(world: &World, others: &[Vec<u8>]) -> bool {
     let mut all = Endorsements::new();

@@ -238,6 +238,19 @@ fn every_defect_is_refused_for_itself_alone() {
 }
 
 #[test]
+fn a_register_with_events_has_the_value_that_the_policy_wants_besides() {
+    let mut world = World::new(Form::Td15);
+    let mut event = toml::Table::new();
+    event.insert("name".to_owned(), "kernel".into());
+    event.insert("register".to_owned(), "rtmr2".into());
+    event.insert("text".to_owned(), values(&["quiet"]));
+    world.set_in("event_log", "events", vec![toml::Value::Table(event)]);
+    assert_eq!(world.refusals(), [Code::EventLogMissing]);
+    world.tdx.quote.report.rtmr[2].0[0] ^= 1;
+    assert_eq!(world.refusals(), [Code::MeasurementNotAllowed, Code::EventLogMissing]);
+}
+
+#[test]
 fn padding_of_zeros_is_allowed_unless_it_is_refused() {
     let mut world = World::new(Form::Td10);
     world.tdx.quote.padding = 3000;

@@ -128,8 +128,107 @@ fn a_list_that_says_less_than_it_seems_to_is_not_complete() {
     }
 }
 
+/// A list in finished parts: version, algorithm, issuer, its times, entries, extensions.
+fn list_of(change: impl Fn(&mut [Vec<u8>; 7])) -> Vec<u8> {
+    let at = der::time(UnixTime::from_secs(1_795_000_000));
+    let algorithm = der::tlv(SEQUENCE, PSS_SHA384);
+    let entry = der::sequence(&[&der::integer(5), &at]);
+    let extensions = der::explicit(0, &der::sequence(&[&number(&der::integer(5))]));
+    let issuer = Name::amd("ARK-Genoa").encode();
+    let (version, entries) = (der::integer(1), der::sequence(&[&entry]));
+    let mut parts = [version, algorithm.clone(), issuer, at.clone(), at, entries, extensions];
+    change(&mut parts);
+    der::sequence(&[&der::sequence(&[&parts.concat()]), &algorithm, &der::bit_string(&[0; 512])])
+}
+
+/// The extension that numbers a list.
+fn number(value: &[u8]) -> Vec<u8> {
+    der::sequence(&[&der::object(oid::CRL_NUMBER), &der::octet_string(value)])
+}
+
+#[test]
+fn a_list_is_exact() {
+    type Change = fn(&mut [Vec<u8>; 7]);
+    let entry = |fields: &[&[u8]]| der::sequence(&[&der::sequence(fields)]);
+    let changes: [(&str, bool, Change); 13] = [
+        ("as it is", true, |_| {}),
+        ("without an end", true, |parts| parts[4].clear()),
+        ("without entries", true, |parts| parts[5].clear()),
+        ("without extensions", true, |parts| parts[6].clear()),
+        ("of version 1", true, |parts| parts[0].clear()),
+        ("of version 3", false, |parts| parts[0] = der::integer(2)),
+        ("an algorithm and more", false, |parts| {
+            let object = der::object(&[1, 2, 3]);
+            parts[1] = der::sequence(&[&object, &der::null(), &der::null()]);
+        }),
+        ("no times", false, |parts| parts[3..5].fill(Vec::new())),
+        ("something after it", false, |parts| parts[6].extend(der::null())),
+        ("entries that are none", false, |parts| parts[5] = der::sequence(&[&der::null()])),
+        ("extensions that are none", false, |parts| {
+            parts[6] = der::explicit(0, &der::sequence(&[&der::null()]));
+        }),
+        ("as many extensions as may be", true, |parts| {
+            let all = number(&der::integer(5)).repeat(32);
+            parts[6] = der::explicit(0, &der::sequence(&[&all]));
+        }),
+        ("too many extensions", false, |parts| {
+            let all = number(&der::integer(5)).repeat(33);
+            parts[6] = der::explicit(0, &der::sequence(&[&all]));
+        }),
+    ];
+    for (what, is_one, change) in changes {
+        let der = list_of(change);
+        assert_eq!(Crl::parse(&der).is_ok(), is_one, "{what}");
+    }
+    let serial = der::integer(5);
+    let at = der::time(UnixTime::from_secs(1_795_000_000));
+    for (what, entries, is_one) in [
+        (
+            "a time of another form",
+            entry(&[&serial, &der::tlv(tag::GENERALIZED_TIME, b"2026")]),
+            true,
+        ),
+        ("no time", entry(&[&serial]), false),
+        ("no number", entry(&[&at]), false),
+        ("another time", entry(&[&serial, &der::octet_string(b"2026")]), false),
+        ("a time that is no text", entry(&[&serial, &der::tlv(tag::UTC_TIME, &[0xff])]), false),
+        ("an entry and more", entry(&[&serial, &at, &der::null()]), false),
+        ("extensions that are none", entry(&[&serial, &at, &der::sequence(&[&serial])]), false),
+    ] {
+        let der = list_of(|parts| parts[5].clone_from(&entries));
+        let list = Crl::parse(&der).ok();
+        assert_eq!(list.is_some(), is_one, "{what}");
+        assert!(list.is_none_or(|list| list.revokes(&[5]) && !list.revokes(&[6])));
+    }
+}
+
+#[test]
+fn a_lists_number_has_64_bits() {
+    for (value, expected) in [
+        (der::integer(5), Some(5)),
+        (der::integer(0), Some(0)),
+        (der::integer(0x80), Some(0x80)),
+        (der::integer(u64::MAX), Some(u64::MAX)),
+        (der::unsigned(&[1, 0, 0, 0, 0, 0, 0, 0, 0]), None),
+        (der::tlv(INTEGER, &[0x80]), None),
+        (der::octet_string(&[5]), None),
+        ([der::integer(5), der::null()].concat(), None),
+    ] {
+        let extensions = der::explicit(0, &der::sequence(&[&number(&value)]));
+        let der = list_of(|parts| parts[6].clone_from(&extensions));
+        assert_eq!(Crl::parse(&der).unwrap().number(), expected, "{value:?}");
+    }
+    let der = list_of(|parts| parts[6].clear());
+    assert_eq!(Crl::parse(&der).unwrap().number(), None);
+}
+
 #[test]
 fn lengths_are_minimal() {
+    let long = |header: &[u8]| [header, &[7; 128]].concat();
+    assert!(element(&long(&[0x30, 0x81, 0x80]), 0x30).is_some());
+    for bad in [&[0x30, 0x82, 0, 0x80][..], &[0x30, 0x83, 0, 0, 0x80]] {
+        assert_eq!(element(&long(bad), 0x30), None, "{bad:?}");
+    }
     assert_eq!(element(&[0x30, 1, 9, 8], 0x30), Some((&[9][..], &[8][..])));
     for bad in [
         &[0x31, 1, 9][..],      // another tag
@@ -151,6 +250,7 @@ fn strings_are_ascii_and_exact() {
     assert_eq!(ia5_string(b"\x16\x05Genoa!"), None);
     assert_eq!(ia5_string(b"\x0c\x05Genoa"), None);
     assert_eq!(ia5_string(b"\x16\x01\xff"), None);
+    assert_eq!(ia5_string("\x16\x02é".as_bytes()), None);
 }
 
 /// What is read of a certificate, in words; `None` where it is refused.
