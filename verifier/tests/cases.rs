@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use attestation::endorsements::Kind;
 use attestation::tdx::{QeIdentity, TcbInfo};
 use attestation::{Endorsements, Evidence, Unverified};
 use serde::Deserialize;
@@ -382,6 +383,51 @@ fn check(case: &Case, outcome: &Result<verifier::AttestationResult, Refused>) {
     found.dedup();
     expected.sort_unstable();
     assert_eq!(found, expected, "{}: {explained}", case.id);
+}
+
+/// A part of AMD's whose intermediate is given with a signature that is not AMD's, and as it is among those that are built
+/// in: the same key, so that either could have issued the part's certificate.
+#[test]
+fn a_worthless_copy_hides_no_intermediate_that_is_built_in() {
+    let Some(root) = vectors() else { return };
+    let read = |name: &str| fs::read(root.join("snp/genoa-ms").join(name)).unwrap();
+    let given = |names: &[&str]| {
+        let mut all = Endorsements::new();
+        names.iter().for_each(|name| all.add(&read(name)).unwrap());
+        all
+    };
+    let mut copy = given(&["ask.pem"]).certificates()[0].clone();
+    *copy.last_mut().unwrap() ^= 1;
+    let mut with_copy = given(&["vcek.pem"]);
+    with_copy.add_certificate(&copy).unwrap();
+    let evidence = Unverified::new(Evidence::from_wire(read("report.bin")));
+    let now = "2026-11-23T00:00:00Z".parse().unwrap();
+    for given in [given(&["vcek.pem"]), given(&["vcek.pem", "ask.pem"]), with_copy] {
+        let (given, expectation) = (Unverified::new(given), Expectation::cached());
+        let outcome = appraise(&evaluation(None), &evidence, &given, &expectation, now);
+        assert!(outcome.is_ok(), "{outcome:?}");
+    }
+}
+
+/// Who signs Intel's documents is built in, too.
+#[test]
+fn documents_need_no_signer_beside_them() {
+    let Some(root) = vectors() else { return };
+    let given = endorsements(&root, &["tdx/phala-v4-td10/collateral.json".to_owned()]);
+    let mut without = Endorsements::new();
+    for kind in [Kind::Crl, Kind::TcbInfo, Kind::QeIdentity] {
+        for item in given.inspect_untrusted().items(kind) {
+            without.add_item(kind, item).unwrap();
+        }
+    }
+    let keys = toml::from_str("[tdx]\nmin_tcb_evaluation = 17").unwrap();
+    let evidence = fs::read(root.join("tdx/phala-v4-td10/quote.bin")).unwrap();
+    let evidence = Unverified::new(Evidence::from_wire(evidence));
+    let (now, expectation) = ("2025-07-04T10:24:15Z".parse().unwrap(), Expectation::cached());
+    for given in [given, Unverified::new(without)] {
+        let outcome = appraise(&evaluation(Some(&keys)), &evidence, &given, &expectation, now);
+        assert!(outcome.is_ok(), "{outcome:?}");
+    }
 }
 
 fn run(root: &Path, case: &Case) -> Result<verifier::AttestationResult, Refused> {

@@ -181,3 +181,21 @@ fn is_authority(certificate: &Certificate<'_>) -> bool {
 const PCK_NAME: &str = "Intel SGX PCK Certificate";
 /// How many certificates are tried, each of which costs a signature.
 pub(super) const ATTEMPTS_MAX: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use sim::nvidia::{DeviceRecipe, NvidiaPki};
+
+    use super::*;
+
+    /// Another vendor's certificates are in everything as Intel's are, but for their curve.
+    #[test]
+    fn a_key_of_another_curve_has_no_role() {
+        let pki = NvidiaPki::shared().unwrap();
+        let chain = DeviceRecipe::hopper(&pki, 0).unwrap().sign_chain().unwrap();
+        let [leaf, _, authority, ..] = &chain[..] else { panic!("five certificates") };
+        let [leaf, authority] = [leaf, authority].map(|der| Certificate::parse(der).unwrap());
+        assert!(leaf.is_well_formed() && !leaf.claims_ca() && !is_end_entity(&leaf));
+        assert!(authority.is_well_formed() && authority.is_ca() && !is_authority(&authority));
+    }
+}
