@@ -109,6 +109,15 @@ fn what_is_wrong_with_each_document_is_told() {
     assert!(codes(report, Severity::Info).contains(&Code::TcbInfoExpired));
 }
 
+#[test]
+fn a_signer_of_both_documents_is_revoked_once() {
+    let mut world = World::new(Form::Td15);
+    world.tdx.root_list.as_mut().unwrap().revoked.push(4);
+    let outcome = world.judge();
+    let found = report(&outcome).findings.iter();
+    assert_eq!(found.filter(|it| it.code == Code::TcbSignerRevoked).count(), 1);
+}
+
 /// What is kept of one platform says nothing of another, which has the same documents.
 #[test]
 fn a_platform_is_known_by_its_own_certificate() {
