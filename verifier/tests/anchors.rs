@@ -4,10 +4,12 @@
 mod outcome;
 mod tdx_world;
 
+use attestation::snp::Product;
 use attestation::tdx::Form;
-use sim::certificate::Extension;
+use sim::certificate::{Extension, Name, Signing};
 use sim::der::{self, oid};
 use sim::nvidia::{DeviceRecipe, EcCertificate, NvidiaPki};
+use sim::{CertificateRecipe, Pki, PkiOptions};
 use tdx_world::pki::{Certificate, name};
 use tdx_world::{NOW, World};
 use verifier::Policy;
@@ -30,6 +32,36 @@ fn is_root(key: &str, der: &[u8]) -> bool {
 /// ECDSA by its last arc: 2 with SHA-256, 3 with SHA-384.
 fn ecdsa(arc: u64) -> Vec<u8> {
     der::sequence(&[&der::object(&[1, 2, 840, 10_045, 4, 3, arc])])
+}
+
+#[test]
+fn of_amd() {
+    type Change = fn(&mut CertificateRecipe);
+    let validity = NvidiaPki::shared().unwrap().validity;
+    let pki = Pki::shared(PkiOptions { product: Product::Genoa, validity }).unwrap();
+    let root = pki.ark_recipe().unwrap();
+    assert!(is_root("sev-snp", &pki.sign_as_ark(&root).unwrap()));
+    assert!(!is_root("sev-snp", &pki.sign_as_ask(&root).unwrap()), "signed by another");
+    let changes: [(&str, Change); 6] = [
+        ("another name", |it| {
+            it.subject = Name::amd("ARK-Rome");
+            it.issuer = it.subject.clone();
+        }),
+        ("another issuer", |it| it.issuer = Name::amd("ARK-Turin")),
+        ("no authority", |it| it.extensions.clear()),
+        ("an authority that signs no certificates", |it| {
+            it.extensions.retain(|extension| extension.oid != oid::KEY_USAGE);
+        }),
+        ("with a condition", |it| {
+            it.extensions.push(Extension::critical(&[1, 2, 3], vec![5, 0]));
+        }),
+        ("signed otherwise", |it| it.signing = Signing::wrong_salt(20)),
+    ];
+    for (what, change) in changes {
+        let mut root = root.clone();
+        change(&mut root);
+        assert!(!is_root("sev-snp", &pki.sign_as_ark(&root).unwrap()), "{what}");
+    }
 }
 
 #[test]
