@@ -149,3 +149,17 @@ fn printable(text: &str) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A model's script keeps its joiners; nobody's text commands a terminal, and nothing vanishes.
+    #[test]
+    fn what_a_terminal_would_obey_is_named_in_every_text() {
+        let text = "a\u{1b}[2J\u{9b}31m\tb\nc\u{200d}d";
+        assert_eq!(printable(text), "a[U+001B][2J[U+009B]31m\tb\nc\u{200d}d");
+        assert_eq!(shown_lines(text), "a[U+001B][2J[U+009B]31m\tb\nc[U+200D]d");
+        assert_eq!(printable("\u{202e}é漢🔒"), "\u{202e}é漢🔒");
+    }
+}

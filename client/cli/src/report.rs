@@ -164,6 +164,11 @@ impl Page<'_> {
         )?;
         match &self.challenge {
             Some(challenge) => row(out, "challenge", &challenge.to_string())?,
+            None if self.report_data.is_some() => row(
+                out,
+                "challenge",
+                "none: how old the evidence is rests on the 64 bytes that were stated",
+            )?,
             None => row(out, "challenge", "none: nothing shows when the evidence was made")?,
         }
         if let Some(report_data) = &self.report_data {
@@ -307,7 +312,14 @@ impl Page<'_> {
             );
         }
         if self.challenge.is_none() {
-            points.push("When the evidence was made: it answers no challenge of yours.".to_owned());
+            let unless = if self.report_data.is_some() {
+                ", unless the 64 bytes that you stated contain one"
+            } else {
+                ""
+            };
+            points.push(format!(
+                "When the evidence was made: it answers no challenge of yours{unless}."
+            ));
         }
         if !report.claims.contains_key("binding") {
             points.push(

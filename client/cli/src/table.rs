@@ -13,6 +13,8 @@ use crate::summary::{alike, missing, names};
 pub(crate) struct Shown<'a> {
     /// The evidence was to answer a challenge.
     pub(crate) is_challenged: bool,
+    /// The 64 bytes that raw evidence must carry were stated.
+    pub(crate) is_stated: bool,
     /// There was an event log.
     pub(crate) has_log: bool,
     /// Why documents that are missing could not be fetched.
@@ -55,7 +57,7 @@ fn write_report(out: &mut String, report: &Report, shown: &Shown<'_>) -> std::fm
     if let Some(not_after) = not_after {
         row(out, "holds until", &not_after.to_string())?;
     }
-    if let Some(challenge) = challenge(report, shown.is_challenged) {
+    if let Some(challenge) = challenge(report, shown) {
         row(out, "challenge", challenge)?;
     }
     cpu(out, report, shown.has_log)?;
@@ -89,17 +91,19 @@ fn write_report(out: &mut String, report: &Report, shown: &Shown<'_>) -> std::fm
 }
 
 /// Whether the evidence answers a challenge, where it is authentic and could.
-fn challenge(report: &Report, is_challenged: bool) -> Option<&'static str> {
+fn challenge(report: &Report, shown: &Shown<'_>) -> Option<&'static str> {
     let has = |code: &str| report.findings.iter().any(|finding| finding.code.as_str() == code);
     if report.claims.is_empty() {
         return None;
     }
-    Some(if !is_challenged {
+    Some(if !shown.is_challenged && shown.is_stated {
+        "none given: how old the evidence is rests on the 64 bytes that were stated"
+    } else if !shown.is_challenged {
         "none given: nothing shows when the evidence was made"
     } else if has("challenge-not-answered") || has("device-nonce-mismatch") {
         "not answered"
     } else if report.platform.starts_with("nvidia")
-        || report.platform.starts_with("azure")
+        || report.claims.contains_key("azure")
         || report.claims.contains_key("binding")
     {
         "answered"

@@ -89,6 +89,7 @@ pub(crate) async fn run(verify: Verify, world: &World, out: &Out) -> Result<Exit
             || Bundle::parse(evidence.as_wire()).is_ok_and(|it| it.event_log.is_some());
         let shown = Shown {
             is_challenged: case.challenge.is_some(),
+            is_stated: verify.report_data.is_some(),
             has_log: evidence.event_log_as_wire().is_some() || carries_log(),
             not_had: &case.not_had,
             next: &next,

@@ -319,8 +319,11 @@ impl Judged<'_> {
             "azure-vm-not-allowed",
         ];
         let needs_quote = name.starts_with("tpm-") && name != "tpm-quote-missing";
+        if self.has_no_section("azure") {
+            return not_checked(NO_AZURE);
+        }
         if !self.says("azure") && (is_machines.contains(&name) || name.starts_with("tpm-")) {
-            not_checked("the hardware does not vouch for the paravisor's word")
+            not_checked(NOT_VOUCHED)
         } else if self.says("azure") && needs_quote && !self.says("azure.tpm_quote") {
             not_checked("there is no quote of the virtual TPM")
         } else if name == "tpm-pcr-not-quoted" || name == "tpm-pcr-not-allowed" {
@@ -388,6 +391,11 @@ impl Judged<'_> {
         }
     }
 
+    /// Whether the policy says nothing of a platform, so that it was not looked at.
+    fn has_no_section(&self, section: &str) -> bool {
+        !self.policy.contains_key(section)
+    }
+
     fn topology(&self) -> Standing {
         if let Some(left) = self.not_evaluated("topology").first() {
             return not_checked(left.split_once("because ").map_or(*left, |(_, why)| why));
@@ -408,6 +416,16 @@ impl Judged<'_> {
     fn binding(&self, name: &str) -> Standing {
         let is_stated = self.report_data.is_some();
         let is_bundle = self.is_bundle();
+        let of_guest = [
+            "report-data-mismatch",
+            "binding-not-checked",
+            "challenge-not-answered",
+            "not-challenged",
+        ];
+        if self.is_azure() && !self.says("azure") && of_guest.contains(&name) {
+            let has_section = !self.has_no_section("azure");
+            return not_checked(if has_section { NOT_VOUCHED } else { NO_AZURE });
+        }
         match name {
             "report-data-mismatch" if !is_bundle && !is_stated => not_checked(
                 "the evidence carries no statement, and no 64 bytes were stated (--report-data)",
@@ -461,5 +479,9 @@ fn not_checked(why: &str) -> Standing {
 pub(super) const WHOLE: &str = "bundle";
 
 pub(super) const NOT_EVALUATED: &str = "not-evaluated";
+
+const NOT_VOUCHED: &str = "the hardware does not vouch for the paravisor's word";
+
+const NO_AZURE: &str = "the policy has no section for azure";
 
 const NO_TCB_INFO: &str = "there is no TCB Info of the platform's family";

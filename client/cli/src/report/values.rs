@@ -40,6 +40,12 @@ pub(super) fn compared(judged: &Judged<'_>, code: Code, of: &[&str]) -> Vec<Comp
     vec![Compared { name: "", expected, actual }]
 }
 
+/// Whether what a row shows as actual are words about a check that passed, and no value.
+pub(super) fn is_words(code: Code) -> bool {
+    code.as_str() == "device-topology"
+        || entry(code).is_some_and(|(.., claim)| claim.starts_with('='))
+}
+
 /// Whether the policy demands nothing by this rule.
 pub(super) fn is_unasked(judged: &Judged<'_>, code: Code) -> bool {
     let Some((_, key, _)) = entry(code).filter(|(_, key, _)| !key.starts_with('=')) else {
@@ -131,14 +137,19 @@ fn bound(judged: &Judged<'_>, code: Code, of: &[&str]) -> Option<(String, String
         }
         "statement-not-yet-valid" => {
             let start = claimed(judged, "binding.not_before", of);
-            (format!("not before {start}"), judged.report.appraised_at.to_string())
+            (window("not before", &start), judged.report.appraised_at.to_string())
         }
         "statement-expired" => {
             let end = claimed(judged, "binding.not_after", of);
-            (format!("before {end}"), judged.report.appraised_at.to_string())
+            (window("before", &end), judged.report.appraised_at.to_string())
         }
         _ => return None,
     })
+}
+
+/// An end of the statement's window; of one that the hardware does not vouch for no time is shown.
+fn window(word: &str, end: &str) -> String {
+    if end.is_empty() { "in the statement's window".to_owned() } else { format!("{word} {end}") }
 }
 
 /// What devices are and how many.

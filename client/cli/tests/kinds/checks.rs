@@ -342,6 +342,63 @@ fn what_a_report_does_not_show_is_not_called_checked() {
     assert!(debug.actual.starts_with("bit 19 of 0x") && debug.actual.ends_with(": 0"), "{debug:?}");
 }
 
+/// A finding about something that is not there does not show it as there.
+#[test]
+fn what_is_missing_is_not_shown_as_given() {
+    let policy = String::from_utf8(tdx(false).read("policy.toml")).unwrap();
+    let relaxed = format!("{policy}revocation = \"if-present\"\n");
+    let story = tdx(false).file("policy.toml", relaxed);
+    let mut given = Endorsements::new();
+    given.add(&story.read("given.pem")).unwrap();
+    let mut less = Endorsements::new();
+    for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Crl) {
+        for item in given.items(kind) {
+            less.add_item(kind, item).unwrap();
+        }
+    }
+    let story = story.file("given.pem", less.to_pem());
+    let rows = rows(&story);
+    are_whole(&story, &rows);
+    for (code, expected) in [("crl-missing", "if-present"), ("binding-not-checked", "if-present")] {
+        let row = one(&rows, code);
+        let said = (row.outcome.as_str(), row.expected.as_str(), row.actual.as_str());
+        assert_eq!(said, ("warning (cpu0)", expected, "not so"), "{code}");
+    }
+    for code in ["crl-expired", "crl-signature-invalid", "intermediate-revoked", "pck-revoked"] {
+        assert_eq!(one(&rows, code).outcome, "not checked", "{code}");
+    }
+}
+
+/// Without a section for it, nothing that Azure's paravisor says was looked at.
+#[test]
+fn what_the_policy_does_not_know_was_not_checked() {
+    let mut story = azure();
+    let policy = String::from_utf8(story.read("policy.toml")).unwrap();
+    let mut policy: toml::Table = policy.parse().unwrap();
+    policy.remove("azure");
+    story.exit = 10;
+    let story = story.file("policy.toml", policy.to_string());
+    let rows = rows(&story);
+    are_whole(&story, &rows);
+    for code in [
+        "azure-runtime-data-mismatch",
+        "azure-secure-boot",
+        "tpm-quote-signature-invalid",
+        "tpm-pcr-not-allowed",
+        "challenge-not-answered",
+        "report-data-mismatch",
+    ] {
+        let row = one(&rows, code);
+        assert_eq!(
+            (row.outcome.as_str(), row.why.contains("no section")),
+            ("not checked", true),
+            "{row:?}"
+        );
+    }
+    assert_eq!(one(&rows, "platform-not-allowed").outcome, "refused (cpu0)");
+    assert_eq!(one(&rows, "signature-invalid").outcome, "no objection");
+}
+
 #[test]
 fn of_several_devices_each_has_its_own_outcome() {
     let mut world = World::new(Product::Genoa);
