@@ -242,7 +242,8 @@ fn finding(out: &mut String, finding: &Finding, of: &[&str]) -> std::fmt::Result
 /// A name, and a value beside it on as many lines as it needs.
 fn row(out: &mut String, name: &str, value: &str) -> std::fmt::Result {
     let mut name = name;
-    for line in fold(value, WIDTH.saturating_sub(NAME_LEN)) {
+    // What is to be copied stands on a line of its own.
+    for line in value.split('\n').flat_map(|part| fold(part, WIDTH.saturating_sub(NAME_LEN))) {
         writeln!(out, "{name:<NAME_LEN$}{line}")?;
         name = "";
     }

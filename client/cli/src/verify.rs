@@ -214,7 +214,7 @@ fn next(verify: &Verify) -> String {
     let evidence = if is_file { quoted(&verify.evidence) } else { "EVIDENCE".to_owned() };
     let first = if verify.offline { "leave --offline out; or, " } else { "" };
     format!(
-        "{first}where there is a network: veritee endorsements bundle {evidence} --output endorsements.pem; then here: --endorsements endorsements.pem"
+        "{first}where there is a network:\nveritee endorsements bundle {evidence} --output endorsements.pem\nthen here the same again with --endorsements endorsements.pem"
     )
 }
 

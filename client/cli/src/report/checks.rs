@@ -158,7 +158,12 @@ fn of_standing(
     };
     let outcome = if is_split { format!("{word} ({})", names(of)) } else { word.to_owned() };
     let Compared { name, expected, actual } = compared;
-    let actual = if word == "not checked" { String::new() } else { actual };
+    let actual = match word {
+        "not checked" => String::new(),
+        // The words are of a check that was made.
+        "not asked for" if values::is_words(code) => "not compared".to_owned(),
+        _ => actual,
+    };
     let component = of.first().copied().unwrap_or_default();
     let reference = code.reference_for(judged.report.platform, component);
     Row { code, name, class: "quiet", outcome, why, expected, actual, reference }

@@ -63,7 +63,9 @@ pub(super) fn is_unasked(judged: &Judged<'_>, code: Code) -> bool {
 
 /// By the table: the policy's value, and the claim.
 fn usual(judged: &Judged<'_>, code: Code, of: &[&str]) -> (String, String) {
-    let Some((_, key, claim)) = entry(code) else { return ("no".to_owned(), "no".to_owned()) };
+    let Some((_, key, claim)) = entry(code) else {
+        return ("not the case".to_owned(), "not the case".to_owned());
+    };
     let expected = match key.strip_prefix('=') {
         Some(text) => text.to_owned(),
         None => wanted(judged, key, of).0,
@@ -121,9 +123,16 @@ fn bound(judged: &Judged<'_>, code: Code, of: &[&str]) -> Option<(String, String
             let actual =
                 claimed(judged, if is_azure { "azure.user_data" } else { "report_data" }, of);
             let stated = judged.report_data.map(|stated| format!("{stated:?}"));
-            (stated.unwrap_or_else(|| actual.clone()), actual)
+            // A bundle's is made from its statement, and was found to be the same.
+            let expected = stated.unwrap_or_else(|| {
+                if judged.is_bundle() { actual.clone() } else { "none was stated".to_owned() }
+            });
+            (expected, actual)
         }
-        "challenge-not-answered" => (judged.challenge?.to_string(), "answered".to_owned()),
+        "challenge-not-answered" => {
+            let none = || "none was given".to_owned();
+            (judged.challenge.map_or_else(none, ToString::to_string), "answered".to_owned())
+        }
         "not-challenged" => {
             let actual = if judged.challenge.is_some() { "challenged" } else { "not challenged" };
             (wanted(judged, "freshness.evidence", of).0, actual.to_owned())
@@ -133,7 +142,10 @@ fn bound(judged: &Judged<'_>, code: Code, of: &[&str]) -> Option<(String, String
             let challenge =
                 judged.challenge.filter(|_| !judged.is_bundle()).map(ToString::to_string);
             // In a bundle it is made from the statement, and was found to be the same.
-            (challenge.unwrap_or_else(|| actual.clone()), actual)
+            let expected = challenge.unwrap_or_else(|| {
+                if judged.is_bundle() { actual.clone() } else { "none was given".to_owned() }
+            });
+            (expected, actual)
         }
         "statement-not-yet-valid" => {
             let start = claimed(judged, "binding.not_before", of);

@@ -201,6 +201,8 @@ fn stated_report_data_is_shown_on_both_sides() {
     let without = rows(&tdx(false));
     let row = one(&without, "report-data-mismatch");
     assert!(row.outcome == "not checked" && row.why.contains("--report-data"), "{row:?}");
+    assert_eq!((row.expected.as_str(), row.actual.as_str()), ("none was stated", ""));
+    assert_eq!(one(&without, "quote-padding").actual, "not compared");
     let with = rows(&tdx(false).with(&["--report-data", &stated]));
     let row = one(&with, "report-data-mismatch");
     assert_eq!(

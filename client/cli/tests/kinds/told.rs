@@ -170,6 +170,8 @@ fn what_cannot_be_fetched_is_told_in_few_words() {
         "{next}"
     );
     assert!(!next.contains("--offline"), "{next}");
+    let command = "veritee endorsements bundle evidence --output endorsements.pem";
+    assert!(shown.lines().any(|line| line.trim() == command), "on a line of its own: {shown}");
     let output = story.veritee(
         &[&["verify"], &own[..], &["--at", &at, "--json", "--html", "page.html"]].concat(),
     );
