@@ -189,7 +189,8 @@ fn devices(out: &mut String, report: &Report) -> std::fmt::Result {
         let said = |key: &str| device.get(key).map(plain);
         let mut parts = vec![said("chip").unwrap_or_default()];
         parts.extend(said("driver").map(|driver| format!("driver {driver}")));
-        parts.extend(said("vbios").map(|vbios| format!("VBIOS {vbios}")));
+        let bios = if name.starts_with("switch") { "BIOS" } else { "VBIOS" };
+        parts.extend(said("vbios").map(|version| format!("{bios} {version}")));
         parts.extend(said("confidential_compute").map(|mode| format!("mode {mode}")));
         parts.extend(device.get("locked").map(|locked| {
             if locked == true { "locked".to_owned() } else { "not locked".to_owned() }
@@ -242,6 +243,10 @@ fn finding(out: &mut String, finding: &Finding, of: &[&str]) -> std::fmt::Result
 /// A name, and a value beside it on as many lines as it needs.
 fn row(out: &mut String, name: &str, value: &str) -> std::fmt::Result {
     let mut name = name;
+    if name.len() >= NAME_LEN {
+        writeln!(out, "{name}")?;
+        name = "";
+    }
     // What is to be copied stands on a line of its own.
     for line in value.split('\n').flat_map(|part| fold(part, WIDTH.saturating_sub(NAME_LEN))) {
         writeln!(out, "{name:<NAME_LEN$}{line}")?;

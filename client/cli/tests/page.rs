@@ -144,6 +144,8 @@ fn a_page_says_everything_that_the_verdict_rests_on() {
     said(&Sha256::of(world.policy_text().as_bytes()).to_string());
     said(&world.policy_text());
     said(report["not_after"].as_str().unwrap());
+    assert_eq!(report["policy"]["version"], 3);
+    said("<dt>policy version</dt><dd>3</dd>");
     said(&CHALLENGE.to_string());
     for code in ["signature-invalid", "measurement-not-allowed", "crl-expired", "statement-expired"]
     {

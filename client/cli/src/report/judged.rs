@@ -371,6 +371,9 @@ impl Judged<'_> {
                     Standing::Partly(missing)
                 }
             }
+            "device-measurement-missing" if self.has("device-reference-missing", subject) => {
+                Standing::Partly(self.reasons("device-reference-missing", subject))
+            }
             _ if of_references.contains(&name) && self.has("device-reference-missing", subject) => {
                 let missing = self.reasons("device-reference-missing", subject);
                 let kinds = if subject.starts_with("switch") { 1 } else { 2 };
@@ -427,6 +430,9 @@ impl Judged<'_> {
             return not_checked(if has_section { NOT_VOUCHED } else { NO_AZURE });
         }
         match name {
+            "report-data-mismatch" if !self.has_cpu() && !is_stated => {
+                not_checked("devices sign a nonce, and no 64 bytes")
+            }
             "report-data-mismatch" if !is_bundle && !is_stated => not_checked(
                 "the evidence carries no statement, and no 64 bytes were stated (--report-data)",
             ),

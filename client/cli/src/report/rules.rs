@@ -172,6 +172,7 @@ pub(super) const COMPARED: &[(&str, &str, &str)] = &[
     ("device-measurement-missing", "=as many as the architecture has", ""),
     ("device-measurement-unlisted", "device.unlisted", ""),
     ("device-devtools", "device.devtools", "=off"),
+    ("device-count", "device.count", ""),
     ("switch-unlocked", "device.unlocked", "device.locked"),
     ("device-topology", "device.topology", "=each names all of the others"),
     ("member-mismatch", "=what the statement names", "=the same"),

@@ -176,6 +176,9 @@ fn of_devices(judged: &Judged<'_>, code: Code, of: &[&str]) -> Option<(String, S
             let serials = devices.iter().map(|name| claimed(judged, "device.serial", &[name]));
             ("each once".to_owned(), serials.collect::<Vec<_>>().join(", "))
         }
+        "switch-unlocked" => {
+            (usual(judged, code, of).0, format!("locked: {}", claimed(judged, "device.locked", of)))
+        }
         "device-topology" => {
             (wanted(judged, "nvidia-gpu.topology", of).0, "each names all of the others".to_owned())
         }

@@ -280,6 +280,25 @@ fn what_had_nothing_to_look_at_says_so_and_nothing_else_does() {
         "{mute:?}"
     );
     assert_eq!(one(&mute, "ocsp-missing").outcome, "refused (gpu0)");
+    assert_eq!(one(&mute, "device-count").outcome, "not asked for");
+
+    // Nothing to compare measurements with: what is about values is not checked, and the rest is.
+    let policy = format!(
+        "{HEAD}[anchors]\nnvidia-gpu = [\"root.pem\"]\n[nvidia-gpu]\nreference_values = \"any\"\n"
+    );
+    let any = rows(&gpu(true, days(9)).file("policy.toml", policy));
+    let more: BTreeSet<_> = &not_checked(&any) - &not_checked(&asked);
+    let values = set(&[
+        "device-devtools",
+        "device-measurement-mismatch",
+        "device-measurement-unlisted",
+        "device-reference-expired",
+        "device-reference-overlap",
+    ]);
+    assert_eq!(more, values);
+    assert_eq!(one(&any, "device-measurement-missing").outcome, "no objection, in part");
+    let locked = rows(&switch());
+    assert_eq!(one(&locked, "switch-unlocked").actual, "locked: true");
 }
 
 #[test]

@@ -127,11 +127,26 @@ fn eight_devices_are_not_told_of_eight_times() {
     );
     let story = gpu(false, days(9))
         .file("evidence", devices(&all, &CHALLENGE.0))
-        .file("policy.toml", policy);
+        .file("policy.toml", &policy);
     let said = told(&story);
     assert_eq!(said.matches("ocsp-missing  (gpu0 to gpu7)").count(), 3, "{said}");
     assert_eq!(said.matches("device-reference-missing").count(), 1, "{said}");
     assert!(row(&said, "gpu0 to gpu7").contains("GH100"), "{said}");
+    // A name that does not fit beside its value stands above it.
+    let switches: Vec<_> =
+        (0..4).map(|number| DeviceRecipe::switch(&pki, number).unwrap()).collect();
+    let four = gpu(false, days(9)).file("evidence", devices(&switches, &CHALLENGE.0)).file(
+        "policy.toml",
+        format!(
+            "{policy}[nvidia-switch]\nreference_values = \"any\"\nrevocation = \"if-present\"\n"
+        ),
+    );
+    let said = told(&four);
+    let mut lines = said.lines().skip_while(|line| *line != "switch0 to switch3");
+    assert!(
+        lines.nth(1).is_some_and(|line| line.starts_with("              LS10, BIOS ")),
+        "{said}"
+    );
     drop(story.verify_at(story.at, &["--html", "page.html"]));
     let page = String::from_utf8(story.read("page.html")).unwrap();
     assert_eq!(
