@@ -157,7 +157,7 @@ pub(super) const COMPARED: &[(&str, &str, &str)] = &[
     ("device-certificate-missing", "=given", "=given"),
     ("device-architecture-mismatch", "=the certificates'", "device.architecture"),
     ("device-identity-mismatch", "=the certificate's", "device.pdi"),
-    ("device-fwid-missing", "=stated", "device.fwid"),
+    ("device-fwid-missing", "=stated", "=stated"),
     ("device-fwid-mismatch", "=the certificate's", "device.fwid"),
     ("ocsp-missing", "device.revocation", "=there"),
     ("ocsp-signature-invalid", "=verifies", "=verifies"),

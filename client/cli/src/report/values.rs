@@ -401,6 +401,23 @@ mod tests {
         }
     }
 
+    /// A finding about something that is not there must not show a value of something else.
+    #[test]
+    fn what_is_missing_is_shown_in_words() {
+        // These have the finding's own value, or one that tells what was there instead.
+        let other = [
+            "tcb-info-missing",
+            "qe-identity-missing",
+            "tcb-level-missing",
+            "mitigation-missing",
+            "device-reference-missing",
+            "device-measurement-missing",
+        ];
+        for (code, _, claim) in COMPARED.iter().filter(|(code, ..)| code.ends_with("-missing")) {
+            assert!(claim.starts_with('=') || other.contains(code), "{code}");
+        }
+    }
+
     /// Whatever a policy leaves out, a row says what that means.
     #[test]
     fn every_key_has_a_default_on_the_page_about_policies() {
