@@ -393,7 +393,9 @@ fn a_worthless_copy_hides_no_intermediate_that_is_built_in() {
     let read = |name: &str| fs::read(root.join("snp/genoa-ms").join(name)).unwrap();
     let given = |names: &[&str]| {
         let mut all = Endorsements::new();
-        names.iter().for_each(|name| all.add(&read(name)).unwrap());
+        for name in names {
+            all.add(&read(name)).unwrap();
+        }
         all
     };
     let mut copy = given(&["ask.pem"]).certificates()[0].clone();
