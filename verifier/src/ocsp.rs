@@ -90,20 +90,25 @@ enum Hash {
 }
 
 impl<'a> Response<'a> {
-    /// Parses exactly one response of success, of which the caller has the digest.
+    /// Parses exactly one response of success, of which the caller has the digest. Many responses carry the same
+    /// certificate; those in `known` are not read again.
     ///
     /// # Errors
     /// Anything but one in DER, to the last byte; a status other than success; a signature other than
     /// ECDSA with SHA-384; a critical extension; too many answers.
-    pub(crate) fn parse(der: &'a [u8], digest: Sha256) -> Result<Self, Malformed> {
+    pub(crate) fn parse(
+        der: &'a [u8],
+        digest: Sha256,
+        known: &[Certificate<'a>],
+    ) -> Result<Self, Malformed> {
         const BAD: Malformed = Malformed::invalid(
             "OCSP response",
             "is none of success in exact DER, signed by ECDSA with SHA-384",
         );
-        Self::read(der, digest).ok_or(BAD)
+        Self::read(der, digest, known).ok_or(BAD)
     }
 
-    fn read(der: &'a [u8], digest: Sha256) -> Option<Self> {
+    fn read(der: &'a [u8], digest: Sha256, known: &[Certificate<'a>]) -> Option<Self> {
         let whole = only(der, SEQUENCE)?;
         let (&[SUCCESS], rest) = element(whole, ENUMERATED)? else { return None };
         let basic = only(only(rest, EXPLICIT_0)?, SEQUENCE)?;
@@ -120,7 +125,8 @@ impl<'a> Response<'a> {
             while !list.is_empty() {
                 let (_, after) = element(list, SEQUENCE)?;
                 let der = list.get(..list.len().checked_sub(after.len())?)?;
-                certificates.push(Certificate::parse(der).ok()?);
+                let known = known.iter().find(|known| known.der == der).cloned();
+                certificates.push(known.or_else(|| Certificate::parse(der).ok())?);
                 list = after;
                 (certificates.len() <= CERTIFICATES_MAX).then_some(())?;
             }

@@ -239,13 +239,14 @@ fn responses<'a>(
     endorsements: [&'a Endorsements; 2],
     findings: &mut Vec<Finding>,
 ) -> Vec<crate::ocsp::Response<'a>> {
-    let mut parsed = Vec::new();
+    let mut parsed: Vec<crate::ocsp::Response<'_>> = Vec::new();
     let already = endorsements[0].digests(Kind::OcspResponse);
     let [given, carried] =
         endorsements.map(|all| all.ocsp_responses().iter().zip(all.digests(Kind::OcspResponse)));
     let carried = carried.filter(|(_, digest)| !already.contains(digest));
     for (der, digest) in given.chain(carried) {
-        match crate::ocsp::Response::parse(der, *digest) {
+        let before = parsed.last().map(|response| response.certificates.as_slice());
+        match crate::ocsp::Response::parse(der, *digest, before.unwrap_or_default()) {
             Ok(response) => parsed.push(response),
             Err(error) => {
                 findings.push(Finding::reject(Code::EndorsementsMalformed, error.to_string()));

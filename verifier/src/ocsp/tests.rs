@@ -106,7 +106,7 @@ fn of_rsa() -> Vec<u8> {
 }
 
 fn parse(der: &[u8]) -> Option<Response<'_>> {
-    Response::parse(der, Sha256::of(der)).ok()
+    Response::parse(der, Sha256::of(der), &[]).ok()
 }
 
 type Change<'a> = (&'a str, &'a dyn Fn(&mut Parts));
