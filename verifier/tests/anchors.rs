@@ -42,6 +42,16 @@ fn of_amd() {
     let root = pki.ark_recipe().unwrap();
     assert!(is_root("sev-snp", &pki.sign_as_ark(&root).unwrap()));
     assert!(!is_root("sev-snp", &pki.sign_as_ask(&root).unwrap()), "signed by another");
+    let list = pki.sign_crl(&pki.crl_recipe(1).unwrap()).unwrap();
+    for (certificates, lists, is_file) in [
+        (&[pki.ark()][..], &[][..], true),
+        (&[pki.ark()], &[&list[..]], false),
+        (&[], &[&list[..]], false),
+        (&[pki.ark(), pki.ask()], &[], false),
+    ] {
+        let pem = sim::bundle(certificates, lists).unwrap().to_pem();
+        assert_eq!(is_root("sev-snp", pem.as_bytes()), is_file, "{pem}");
+    }
     let changes: [(&str, Change); 6] = [
         ("another name", |it| {
             it.subject = Name::amd("ARK-Rome");

@@ -31,6 +31,11 @@ fn outline(outcome: &Outcome, expectation: &Expectation) -> Value {
     let mut claims = ear::claims(outcome, expectation, WHO);
     let json = ear::to_json(outcome, expectation, WHO).unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&json).unwrap(), json!(claims));
+    // No name is there twice.
+    let text = String::from_utf8(json).unwrap();
+    for name in claims["submods"].as_object().unwrap().keys() {
+        assert_eq!(text.matches(&format!("\"{name}\":{{\"ear_status\"")).count(), 1, "{text}");
+    }
     for submod in claims["submods"].as_object_mut().unwrap().values_mut() {
         submod.as_object_mut().unwrap().remove("ear_appraisal_policy_ids").unwrap();
         if let Some(said) = submod.get_mut("ear_attester_claims") {

@@ -1,5 +1,5 @@
 //! A CPU and its accelerators under one verdict, bound both ways (`docs/protocol.md` §5.2).
-#![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail anywhere")]
 
 use attestation::snp::Product;
 use attestation::{Endorsements, Sha256, Unverified};
@@ -69,6 +69,16 @@ fn judge(fabric: &Fabric, change: impl Fn(&Fabric, [u8; 32]) -> Change) -> Vec<C
     let report = report(&outcome);
     let rejects = codes(report, Severity::Reject);
     assert_eq!(rejects.is_empty(), report.verdict == Verdict::Accepted, "{:#?}", report.findings);
+    // Each says what is its own, and what is not authentic says nothing.
+    let ear = ear::claims(&outcome, &world.expectation, WHO);
+    for (name, submod) in ear["submods"].as_object().unwrap() {
+        let said = submod.get("ear_attester_claims");
+        if name == "cpu0" {
+            assert!(said.is_some_and(|said| said.get("gpu0").is_none() && said["vmpl"] == 0));
+        } else if name != "workload" {
+            assert_eq!(said, report.claims.get(name), "{name}");
+        }
+    }
     if let Ok(result) = &outcome {
         assert!(result.keys().is_some());
         assert!(result.report().claims.contains_key("gpu0"));

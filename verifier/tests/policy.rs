@@ -504,6 +504,9 @@ fn lint_tells_whose_roots_are_trusted() {
     world.set("nvidia-switch", "count", 4);
     assert_eq!(anchors(&world), ["anchors.nvidia-gpu"], "NVIDIA's own beside one of ours");
     world.policy.remove("nvidia-switch");
+    world.set("nvidia-gpu", "count", 8);
+    assert_eq!(anchors(&world), ["anchors.nvidia-gpu"], "of either kind of device");
+    world.policy.remove("nvidia-gpu");
     world.policy.remove("sev-snp");
     assert_eq!(anchors(&world), ["anchors.sev-snp"], "roots of nothing");
     for key in ["sev-snp", "tdx", "nvidia-gpu"] {

@@ -81,6 +81,11 @@ fn what_relaxes_is_not_for_production() {
         assert_eq!(refused(&elsewhere), [""; 0], "{key}");
         assert_eq!(lint(&elsewhere), [format!("warning {key}")]);
     }
+    // Tools and settings that can be changed may be refused or allowed, and not required.
+    for key in ["nvidia-gpu.devtools", "nvidia-switch.unlocked"] {
+        let required = with(&[(key, "'required'"), ("purpose", "'evaluation'")]);
+        assert_eq!(refused(&required), [key]);
+    }
     // Nothing but an evaluation does without a binding.
     let simulation = [("purpose", "'simulation'"), ("freshness.binding", "'if-present'")];
     assert_eq!(refused(&with(&simulation)), ["freshness.binding"]);
@@ -284,8 +289,8 @@ fn what_ends_is_told_of() {
     assert_eq!(ending(NOW), [""; 0]);
     assert_eq!(ending(NOW.saturating_sub(second)), ["error nvidia-gpu.reference_values"]);
     // What is wrong comes before what somebody should know.
-    let both = [("purpose", "'evaluation'"), ("tdx.mr_td", "'any'"), ("nvidia-switch.count", "0")];
-    assert_eq!(lint(&with(&both)), ["error nvidia-switch.count", "warning tdx.mr_td"]);
+    let both = [("sev-snp.csp_ids", "['csp']"), ("nvidia-switch.count", "0")];
+    assert_eq!(lint(&with(&both)), ["error nvidia-switch.count", "warning sev-snp.csp_ids"]);
 }
 
 #[test]
@@ -339,6 +344,14 @@ fn a_policy_is_shown_whole() {
         ("nvidia-switch.count", ""),
     ]);
     assert_eq!(shown(&relaxed), include_str!("policy_sections/relaxed.txt"));
+    let digest = Sha256::of(STRICT.as_bytes());
+    assert!(show(STRICT).contains(&format!("Its digest is sha256:{digest}.\n")));
+    let shown = show(&with(&[("nvidia-gpu.confidential_compute", "[]")]));
+    assert!(shown.contains("  Modes of confidential computing: none.\n"), "{shown}");
+    // A register that has events may have values besides, and is what both say.
+    let value = "55".repeat(48);
+    let shown = show(&with(&[("tdx.rtmr2", &format!("['{value}']"))]));
+    assert!(shown.contains(&format!("  RTMR2: {value}.\n")), "{shown}");
     let nothing =
         [("sev-snp", ""), ("tdx", ""), ("azure", ""), ("nvidia-gpu", ""), ("nvidia-switch", "")];
     let refusing = show(&with(&nothing));

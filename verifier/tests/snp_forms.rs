@@ -46,6 +46,23 @@ fn a_chip_is_named_by_octets_bare_or_wrapped() {
 }
 
 #[test]
+fn what_was_not_checked_is_named() {
+    for raw in [false, true] {
+        let mut world = World::new(Product::Genoa);
+        world.raw = raw;
+        world.form = sim::SignatureForm::Flipped;
+        let outcome = world.judge();
+        let found = world::report(&outcome).findings.iter();
+        let found = found.filter(|it| it.code == Code::NotEvaluated);
+        let names: Vec<_> = found.filter_map(|it| it.message.split(':').next()).collect();
+        let of_bundle = names.iter().filter(|it| ["configuration", "model"].contains(it)).count();
+        assert_eq!(of_bundle, if raw { 0 } else { 2 }, "{names:?}");
+        assert_eq!(names.len(), of_bundle + 12, "{names:?}");
+        assert!(names.contains(&"binding"), "{names:?}");
+    }
+}
+
+#[test]
 fn a_provider_has_a_name() {
     let malformed = &[Code::CertificateExtensionMalformed];
     each_is_refused(

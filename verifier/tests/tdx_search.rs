@@ -110,6 +110,16 @@ fn what_is_wrong_with_each_document_is_told() {
 }
 
 #[test]
+fn what_was_not_checked_without_tcb_info_is_named() {
+    let mut world = World::new(Form::Td15);
+    world.tdx.tcb_info = None;
+    let outcome = world.judge();
+    let found = report(&outcome).findings.iter().filter(|it| it.code == Code::NotEvaluated);
+    let names: Vec<_> = found.filter_map(|it| it.message.split(':').next()).collect();
+    assert_eq!(names[2..], ["TDX module", "TCB level", "advisories"]);
+}
+
+#[test]
 fn a_signer_of_both_documents_is_revoked_once() {
     let mut world = World::new(Form::Td15);
     world.tdx.root_list.as_mut().unwrap().revoked.push(4);

@@ -444,6 +444,13 @@ mod tests {
         ];
         let found = vector("cpu0", AnchorKind::Production, &both);
         assert_eq!(found, (rest("hardware", Some(97)), no));
+        // What was not looked at is no statement, whatever else was found.
+        let unseen = [warn(Code::TcbStatusNotAllowed), info(Code::NotEvaluated)];
+        let found = vector("cpu0", AnchorKind::Production, &unseen);
+        assert_eq!(found, ("hardware 32".to_owned(), Tier::None));
+        let two = [warn(Code::TcbStatusNotAllowed), warn(Code::FirmwareProvisional)];
+        let found = vector("cpu0", AnchorKind::Production, &two);
+        assert_eq!(found, (rest("hardware", Some(32)), Tier::Warning));
         // A weakness that is for the record does not make a claim of another remark.
         let mixed = [info(Code::TcbStatusNotAllowed), warn(Code::FirmwareProvisional)];
         let found = vector("cpu0", AnchorKind::Production, &mixed);

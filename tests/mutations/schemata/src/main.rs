@@ -3,9 +3,9 @@
 //!     schemata [--package FOLDER] [--only PREFIX,…] [--shard K/N] [--fresh | --keep] [--budget SECONDS] [--threads N]
 //!         [--list]
 //!
-//! Files run in the order of the prefixes. What was noticed already in the same code is not run again, and what survived only where a test has changed since:
-//! with `--fresh` everything is, with `--keep` what was noticed stands for changed code too. A budget is for each mutant:
-//! where its tests take longer, it stays open.
+//! Files run in the order of the prefixes. What was noticed already in the same code is not run again, and what survived
+//! only where a test has changed since: with `--fresh` everything is, with `--keep` what was noticed stands for changed
+//! code too. A budget is for each mutant: where its tests take longer, it stays open.
 
 #![forbid(unsafe_code)]
 
