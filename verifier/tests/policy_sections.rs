@@ -254,6 +254,20 @@ fn what_accepts_nothing_is_found() {
     for section in ["sev-snp", "tdx", "nvidia-gpu", "nvidia-switch"] {
         assert_eq!(without(section), [""; 0], "{section} alone");
     }
+    // GPUs that come with their switches, which are refused; others do not, nor where their topology is not asked for.
+    let no_switch = |changes: &[(&str, &str)]| {
+        let mut all = vec![("nvidia-switch", ""), ("purpose", "'evaluation'")];
+        all.extend(changes);
+        let mut found = lint(&with(&all));
+        found.retain(|word| word.ends_with("confidential_compute"));
+        found
+    };
+    let modes = "nvidia-gpu.confidential_compute";
+    let alone = (modes, "['protected-pcie']");
+    assert_eq!(no_switch(&[alone]), [format!("error {modes}")]);
+    assert_eq!(no_switch(&[alone, ("nvidia-gpu.topology", "'if-present'")]), [""; 0]);
+    assert_eq!(no_switch(&[(modes, "['single', 'protected-pcie']")]), [""; 0]);
+    assert_eq!(lint(&with(&[alone])), [""; 0]);
     // Of values of one kind alone no device is accepted.
     for kind in ["driver", "vbios"] {
         let mut policy: toml::Table = toml::from_str(STRICT).unwrap();
