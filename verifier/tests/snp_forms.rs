@@ -125,6 +125,24 @@ fn without_a_list_a_wrong_certificate_hides_no_right_one() {
     assert!(judge_after(&world, &[old]));
 }
 
+/// What is known of a chain ends with its root, though nobody gives that beside the evidence.
+#[test]
+fn a_chain_that_is_kept_ends_with_its_root() {
+    let second = core::time::Duration::from_secs(1);
+    let mut world = World::new(Product::Genoa);
+    world.ark.not_after = world.now.saturating_add(second);
+    world.give.ark = false;
+    let chains = verifier::ChainCache::default();
+    let (policy, evidence, given) = (world.parsed_policy(), world.evidence(), world.endorsements());
+    let judge =
+        |now| verifier::appraise_with(&chains, &policy, &evidence, &given, &world.expectation, now);
+    assert!(judge(world.now).is_ok());
+    assert_eq!(chains.len(), 1);
+    let outcome = judge(world.now.saturating_add(second * 2));
+    let found = world::codes(world::report(&outcome), verifier::Severity::Reject);
+    assert_eq!(found, [Code::CertificateExpired]);
+}
+
 /// An intermediate that AMD signed, with a key of another kind, which signs what says that AMD signed it.
 #[test]
 fn an_intermediate_has_a_key_as_amds_have() {
