@@ -22,14 +22,20 @@ pub(crate) fn url_safe_no_pad(text: impl AsRef<[u8]>) -> Option<Vec<u8>> {
 
 /// Decodes what stands between the two lines of a PEM block, whatever blanks its writer put there.
 pub(crate) fn body(text: &str) -> Option<Vec<u8>> {
-    let mut base64 = Vec::with_capacity(text.len());
+    without_blanks(text, |base64| standard(base64))
+}
+
+/// What `decode` makes of the letters without the blanks between them.
+pub(crate) fn without_blanks<T>(text: &str, decode: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
+    let mut letters = Vec::with_capacity(text.len());
     for line in text.split('\n') {
-        base64.extend_from_slice(line.trim_ascii().as_bytes());
+        letters.extend_from_slice(line.trim_ascii().as_bytes());
     }
     // Few writers leave blanks inside a line.
-    standard(&base64).or_else(|| {
-        base64.retain(|letter| !letter.is_ascii_whitespace());
-        standard(&base64)
+    decode(&letters).or_else(|| {
+        let before = letters.len();
+        letters.retain(|letter| !letter.is_ascii_whitespace());
+        if letters.len() == before { None } else { decode(&letters) }
     })
 }
 

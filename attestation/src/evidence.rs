@@ -194,12 +194,13 @@ impl<'de> Visitor<'de> for KeysVisitor {
 
 /// Hex or base64 text of binary evidence.
 fn decode_text(text: &[u8]) -> Option<Vec<u8>> {
-    let compact: Vec<u8> = text.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
-    // Some tools write hex as a programming language does.
-    hex::decode(compact.strip_prefix(b"0x").unwrap_or(&compact))
-        .ok()
-        .or_else(|| armor::standard(&compact))
-        .or_else(|| armor::url_safe_no_pad(&compact))
+    armor::without_blanks(core::str::from_utf8(text).ok()?, |letters| {
+        // Some tools write hex as a programming language does.
+        hex::decode(letters.strip_prefix(b"0x").unwrap_or(letters))
+            .ok()
+            .or_else(|| armor::standard(letters))
+            .or_else(|| armor::url_safe_no_pad(letters))
+    })
 }
 
 const WHAT: &str = "evidence";
