@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use attestation::endorsements::Kind;
 use attestation::gpu::{Architecture, DeviceEvidence, GpuReport, Pdi};
-use attestation::{Digest, Endorsements, Sha256, UnixTime};
+use attestation::{Digest, Endorsements, UnixTime};
 
 use super::Context;
 use super::given;
@@ -21,6 +21,7 @@ mod ocsp;
 mod report;
 mod signatures;
 
+use memo::Fact;
 pub(super) use memo::Memo;
 
 use signatures::{Signatures, WRONG_MAX};
@@ -276,9 +277,4 @@ impl Names {
         *count = count.saturating_add(1);
         name
     }
-}
-
-/// The name of a fact: that the owner of `point` signed `bytes`, which hold their signature or are the digest of what does.
-fn signature_id(point: &[u8], bytes: &[u8]) -> Sha256 {
-    Sha256::of_parts(&[point, bytes])
 }

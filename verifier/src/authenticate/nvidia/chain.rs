@@ -13,7 +13,7 @@ use attestation::Sha256;
 use attestation::gpu::{Architecture, Pdi};
 
 use super::fwid::{self, NoFwid};
-use super::{Ends, Identity, Inputs, signature_id};
+use super::{Ends, Fact, Identity, Inputs};
 use crate::anchors::NVIDIA_NAME;
 use crate::authenticate::validity;
 use crate::finding::{Code, Finding};
@@ -342,7 +342,7 @@ fn link(
     let verify = || certificate.is_signed_by(issuer.key());
     let is_signed = match (issuer.key(), hangs) {
         (Key::P384(point), true) => {
-            inputs.signatures.holds(signature_id(point, digest.as_bytes()), verify)
+            inputs.signatures.holds(Fact { signed: *digest, point: *point }, verify)
         }
         (Key::P384(_), false) => inputs.signatures.try_once(verify),
         _ => false,

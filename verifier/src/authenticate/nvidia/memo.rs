@@ -1,7 +1,7 @@
 //! Signatures of certificates and OCSP responses that verified before, so that none is verified twice.
 //!
 //! That the owner of a key signed some bytes is a fact that no time, policy or other endorsement can
-//! change. So it is kept under a digest of key and bytes, and nothing else is: names, roles, dates,
+//! change. So it is kept with the key and a digest of the bytes, and nothing else is: names, roles, dates,
 //! revocation and anchors are looked at every time. Only what hangs from an anchor gets here, because a
 //! chain is followed from its root down.
 
@@ -9,6 +9,17 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use attestation::Sha256;
+
+use crate::crypto::P384_POINT_LEN;
+
+/// That the owner of a key signed some bytes.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) struct Fact {
+    /// SHA-256 of what holds the bytes and their signature.
+    pub(super) signed: Sha256,
+    /// The key.
+    pub(super) point: [u8; P384_POINT_LEN],
+}
 
 /// The facts.
 #[derive(Debug)]
@@ -20,7 +31,7 @@ pub(in crate::authenticate) struct Memo {
 /// Each with the last time that it was of use, counted in uses.
 #[derive(Debug)]
 struct Facts {
-    used: BTreeMap<Sha256, u64>,
+    used: BTreeMap<Fact, u64>,
     clock: u64,
 }
 
@@ -37,7 +48,7 @@ impl Memo {
     }
 
     /// Whether the fact is known, or is true by `verify`, which makes it known.
-    pub(super) fn holds(&self, fact: Sha256, verify: impl FnOnce() -> bool) -> bool {
+    pub(super) fn holds(&self, fact: Fact, verify: impl FnOnce() -> bool) -> bool {
         if self.knows(&fact) {
             return true;
         }
@@ -48,7 +59,7 @@ impl Memo {
         holds
     }
 
-    fn knows(&self, fact: &Sha256) -> bool {
+    fn knows(&self, fact: &Fact) -> bool {
         let mut facts = self.lock();
         let Facts { used, clock } = &mut *facts;
         let Some(last) = used.get_mut(fact) else { return false };
@@ -57,7 +68,7 @@ impl Memo {
         true
     }
 
-    fn keep(&self, fact: Sha256) {
+    fn keep(&self, fact: Fact) {
         if self.capacity == 0 {
             return;
         }
@@ -84,8 +95,8 @@ impl Memo {
 mod tests {
     use super::*;
 
-    fn fact(name: u8) -> Sha256 {
-        Sha256::of(&[name])
+    fn fact(name: u8) -> Fact {
+        Fact { signed: Sha256::of(&[name]), point: [4; P384_POINT_LEN] }
     }
 
     #[test]
@@ -114,6 +125,13 @@ mod tests {
         for (name, known) in [(1, false), (0, true), (4, true)] {
             assert_eq!(memo.holds(fact(name), || false), known, "{name}");
         }
+    }
+
+    #[test]
+    fn what_one_key_signed_no_other_did() {
+        let memo = Memo::new(4);
+        assert!(memo.holds(fact(0), || true));
+        assert!(!memo.holds(Fact { point: [5; P384_POINT_LEN], ..fact(0) }, || false));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use attestation::Sha256;
 
 use super::chain::{Chain, ROLES};
-use super::{Ends, Inputs, signature_id};
+use super::{Ends, Fact, Inputs};
 use crate::finding::{Code, Finding, Severity};
 use crate::ocsp::{Answer, Issuer, Response, Status};
 use crate::policy::Presence;
@@ -223,7 +223,7 @@ fn authority<'a>(
     let signatures = inputs.signatures;
     let signs = |key: Key<'_>| {
         let Key::P384(point) = key else { return false };
-        let fact = signature_id(point, response.digest.as_bytes());
+        let fact = Fact { signed: response.digest, point: *point };
         signatures.holds(fact, || response.is_signed_by(key))
     };
     let is_delegate = |certificate: &&Certificate<'a>| {
@@ -235,7 +235,7 @@ fn authority<'a>(
             && cas.iter().any(|ca| {
                 let Key::P384(point) = ca.key() else { return false };
                 certificate.names_issuer(ca)
-                    && signatures.holds(signature_id(point, digest.as_bytes()), || {
+                    && signatures.holds(Fact { signed: digest, point: *point }, || {
                         certificate.is_signed_by(ca.key())
                     })
             })

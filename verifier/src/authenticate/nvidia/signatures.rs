@@ -7,15 +7,13 @@
 use core::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
-use attestation::Sha256;
-
-use super::memo::Memo;
+use super::memo::{Fact, Memo};
 
 /// What was verified so far.
 #[derive(Debug)]
 pub(super) struct Signatures<'a> {
     memo: &'a Memo,
-    known: RefCell<BTreeMap<Sha256, bool>>,
+    known: RefCell<BTreeMap<Fact, bool>>,
     wrong: Cell<usize>,
     gave_up: Cell<bool>,
 }
@@ -29,7 +27,7 @@ impl<'a> Signatures<'a> {
 
     /// Whether a fact that hangs from an anchor is known, or is true by `verify`, which makes it known for longer than
     /// this appraisal.
-    pub(super) fn holds(&self, fact: Sha256, verify: impl FnOnce() -> bool) -> bool {
+    pub(super) fn holds(&self, fact: Fact, verify: impl FnOnce() -> bool) -> bool {
         if let Some(holds) = self.known.borrow().get(&fact) {
             return *holds;
         }
@@ -63,7 +61,10 @@ pub(super) const WRONG_MAX: usize = 16;
 
 #[cfg(test)]
 mod tests {
+    use attestation::Sha256;
+
     use super::*;
+    use crate::crypto::P384_POINT_LEN;
 
     #[test]
     fn what_holds_costs_once_and_what_does_not_only_so_often() {
@@ -74,7 +75,10 @@ mod tests {
             calls.set(calls.get() + 1);
             holds
         };
-        let fact = |number: usize| Sha256::of(&number.to_be_bytes());
+        let fact = |number: usize| Fact {
+            signed: Sha256::of(&number.to_be_bytes()),
+            point: [4; P384_POINT_LEN],
+        };
         for _ in 0..3 {
             assert!(signatures.holds(fact(0), || verify(true)));
             assert!(!signatures.holds(fact(1), || verify(false)));
