@@ -81,6 +81,31 @@ fn of_several_identities_the_latest_that_is_good_counts() {
     }
 }
 
+/// Documents and signers are tried in all pairs, and whoever sends evidence may send many of both.
+#[test]
+fn after_too_many_signatures_that_do_not_hold_no_other_is_tried() {
+    let mut world = World::new(Form::Td15);
+    let own = world.tdx.endorsements().unwrap();
+    for (forged, expected) in [(2, vec![]), (5, vec![Code::TcbInfoSignatureInvalid])] {
+        let mut given = Endorsements::new();
+        for number in 1..8 {
+            let signer = other_signer(&world, NOW.saturating_add(SECOND * number));
+            given.add_certificate(&signer).unwrap();
+        }
+        for number in 1..=forged {
+            let mut newer = tcb_info(NOW);
+            newer["tcbEvaluationDataNumber"] = json!(EVALUATION + number);
+            let newer = world.tdx.document("tcbInfo", &newer, Party::Pck).unwrap();
+            given.add_item(Kind::TcbInfo, &newer).unwrap();
+        }
+        given.extend(&own).unwrap();
+        world.given = Some(given);
+        let found = world.refusals();
+        assert!(expected.iter().all(|code| found.contains(code)), "{forged}: {found:?}");
+        assert_eq!(found.is_empty(), expected.is_empty(), "{forged}: {found:?}");
+    }
+}
+
 #[test]
 fn what_is_wrong_with_each_document_is_told() {
     let mut world = World::new(Form::Td15);

@@ -1,6 +1,6 @@
 //! Intel's signed documents: of several, the newest that passes (Intel PCS API v4).
 
-use core::cell::OnceCell;
+use core::cell::{Cell, OnceCell};
 
 use attestation::endorsements::Kind;
 use attestation::tdx::{QeIdentity, TcbInfo};
@@ -22,6 +22,8 @@ pub(super) struct Signers<'a> {
     candidates: Vec<Signer<'a>>,
     /// Whether one of them was given: else all there is to try is the one that is built in.
     any_given: bool,
+    /// How many signatures did not hold so far.
+    wrong: Cell<usize>,
 }
 
 struct Signer<'a> {
@@ -49,6 +51,7 @@ impl<'a> Signers<'a> {
             now,
             candidates: candidates.collect(),
             any_given: given.iter().any(|given| is_named(&given)),
+            wrong: Cell::new(0),
         }
     }
 
@@ -56,13 +59,25 @@ impl<'a> Signers<'a> {
     /// certificate of the key.
     fn of(&self, body: &[u8], signature: &[u8; 64]) -> Option<&Signer<'a>> {
         let signs = |signer: &&Signer<'a>| match signer.certificate.key() {
-            Key::P256(point) => crypto::p256(point, body, signature),
+            Key::P256(point) => self.try_once(|| crypto::p256(point, body, signature)),
             Key::Rsa4096(_) | Key::P384(_) | Key::Other => false,
         };
         let first = self.candidates.iter().find(signs)?;
         let of_key = |it: &&Signer<'a>| it.certificate.key() == first.certificate.key();
         let passes = |signer: &&Signer<'a>| !self.check(signer).0.iter().any(fails);
         Some(self.candidates.iter().filter(of_key).find(passes).unwrap_or(first))
+    }
+
+    /// Whether a signature holds by `verify`; after too many that did not, none does. Then no document has a signer.
+    fn try_once(&self, verify: impl FnOnce() -> bool) -> bool {
+        if self.wrong.get() >= WRONG_MAX {
+            return false;
+        }
+        let holds = verify();
+        if !holds {
+            self.wrong.set(self.wrong.get().saturating_add(1));
+        }
+        holds
     }
 
     /// What is wrong with a signer, and when it ends. It must be issued by the root itself: whoever
@@ -250,5 +265,7 @@ fn check<'a, T: Kindred>(
     Document { value, signer: Some(signer.certificate), ends: Some(*ends) }
 }
 
+/// How many signatures may fail before no other is tried, whichever signers and documents there are.
+const WRONG_MAX: usize = 32;
 /// The common name of the certificate that signs documents.
 const SIGNER_NAME: &str = "Intel SGX TCB Signing";
