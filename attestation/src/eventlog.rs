@@ -180,7 +180,8 @@ impl<'a> Event<'a> {
             EventKind::IPL => texts(self.data)
                 .into_iter()
                 .flatten()
-                .find(|octets| is_of(octets))
+                // All of the data were tried.
+                .find(|octets| octets.len() < self.data.len() && is_of(octets))
                 .map_or(Measured::Elsewhere, Measured::Octets),
             _ => Measured::Elsewhere,
         }

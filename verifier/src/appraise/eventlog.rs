@@ -84,17 +84,16 @@ fn replay(log: &EventLog<'_>, registers: &[Sha384; 4], findings: &mut Vec<Findin
 
 /// Where a type says that its digest is of its data, it must be.
 fn data(log: &EventLog<'_>, findings: &mut Vec<Finding>) {
-    for (place, event) in places(log) {
-        if event.measured() == Measured::Mismatch {
-            findings.push(
-                Finding::reject(
-                    Code::EventDataMismatch,
-                    format!("event {place} of {} has data that were not measured", event.register),
-                )
-                .expected(event.digest)
-                .actual(Sha384::of(event.data)),
-            );
-        }
+    let other = places(log).filter(|(_, event)| event.measured() == Measured::Mismatch);
+    for (place, event) in other.take(TOLD_MAX) {
+        findings.push(
+            Finding::reject(
+                Code::EventDataMismatch,
+                format!("event {place} of {} has data that were not measured", event.register),
+            )
+            .expected(event.digest)
+            .actual(Sha384::of(event.data)),
+        );
     }
 }
 
@@ -104,18 +103,23 @@ fn separators(log: &EventLog<'_>, policy: &EventLogPolicy, findings: &mut Vec<Fi
     let good = SEPARATORS.map(|value| Sha384::of(&value));
     let is_named = |event: &Event<'_>| event.kind == EventKind::SEPARATOR;
     for register in Register::RTMRS {
-        for event in log.extended(register).filter(|event| is_named(event)) {
-            // TCG PFP 1.06 §10.4.1: 1 is an error of the firmware's.
-            if !SEPARATORS.iter().any(|value| event.data == value) {
-                findings.push(
-                    Finding::reject(
-                        Code::EventSeparatorError,
-                        format!("the separator of {register} is that of a boot that failed"),
-                    )
-                    .expected("00000000 or ffffffff")
-                    .actual(hex::encode(event.data)),
-                );
-            }
+        // TCG PFP 1.06 §10.4.1: 1 is an error of the firmware's.
+        let is_bad = |event: &&Event<'_>| {
+            is_named(event) && !SEPARATORS.iter().any(|value| event.data == value)
+        };
+        for event in log.extended(register).filter(is_bad).take(TOLD_MAX) {
+            let actual = match event.data.len() {
+                4 => hex::encode(event.data),
+                len => format!("{len} octets"),
+            };
+            findings.push(
+                Finding::reject(
+                    Code::EventSeparatorError,
+                    format!("the separator of {register} is that of a boot that failed"),
+                )
+                .expected("00000000 or ffffffff")
+                .actual(actual),
+            );
         }
         let is_separator = |event: &&Event<'_>| is_named(event) || good.contains(&event.digest);
         let count = log.extended(register).filter(is_separator).count();
@@ -128,6 +132,10 @@ fn separators(log: &EventLog<'_>, policy: &EventLogPolicy, findings: &mut Vec<Fi
         }
     }
 }
+
+/// Most events of a log, or of a register, that are told of for one rule: the first is reason enough to refuse, and whoever
+/// sends a log may send thousands.
+const TOLD_MAX: usize = 16;
 
 /// What a separator measures where all is well.
 const SEPARATORS: [[u8; 4]; 2] = [[0; 4], [0xff; 4]];
@@ -142,25 +150,28 @@ fn events(
     let entries: Vec<&Entry> =
         policy.entries.iter().filter(|entry| entry.register == register).collect();
     let digests: Vec<(usize, &Event<'_>)> = (1_usize..).zip(log.extended(register)).collect();
-    for (place, event) in &digests {
+    let about = |place: &usize| -> Vec<&&Entry> {
         // An entry for this place speaks for it alone.
         let for_place = |entry: &&&Entry| entry.at.contains(place);
-        let about: Vec<&&Entry> = match entries.iter().filter(for_place).collect::<Vec<_>>() {
+        match entries.iter().filter(for_place).collect::<Vec<_>>() {
             none if none.is_empty() => entries.iter().filter(|entry| entry.at.is_empty()).collect(),
             some => some,
-        };
-        if !about.iter().any(|entry| entry.digests.admits(&event.digest)) {
-            findings.push(
-                Finding::reject(
-                    Code::EventNotAllowed,
-                    format!("event {place} of {register} ({}) is none of the policy's", event.kind),
-                )
-                .expected(crate::policy::list(about.iter().map(|entry| &entry.name)))
-                .actual(event.digest),
-            );
         }
+    };
+    let odd = digests.iter().filter(|(place, event)| {
+        !about(place).iter().any(|entry| entry.digests.admits(&event.digest))
+    });
+    for (place, event) in odd.take(TOLD_MAX) {
+        findings.push(
+            Finding::reject(
+                Code::EventNotAllowed,
+                format!("event {place} of {register} ({}) is none of the policy's", event.kind),
+            )
+            .expected(crate::policy::list(about(place).iter().map(|entry| &entry.name)))
+            .actual(event.digest),
+        );
     }
-    for entry in entries {
+    for entry in &entries {
         let is_met = if entry.at.is_empty() {
             digests.iter().any(|(_, event)| entry.digests.admits(&event.digest))
         } else {
@@ -314,6 +325,25 @@ mod tests {
         judge(registers, log, &policy(section), &mut findings);
         findings.retain(|finding| finding.severity == severity);
         findings.iter().map(|finding| finding.code).collect()
+    }
+
+    /// Whoever sends a log may send thousands of events, each wrong in each way, and as long as they like.
+    #[test]
+    fn of_many_events_that_are_wrong_a_few_are_told() {
+        let bad = (0..600_usize).fold(LogRecipe::default(), |log, number| {
+            let register = number % 4 + 1;
+            log.measured(register, SEPARATOR, &number.to_be_bytes(), &[1; 600])
+        });
+        let count = |code: Code, findings: &[Finding]| {
+            findings.iter().filter(|finding| finding.code == code).count()
+        };
+        let mut findings = Vec::new();
+        judge(&bad.registers(), Some(&bad.encode()), &policy(&strict()), &mut findings);
+        assert_eq!(count(Code::EventDataMismatch, &findings), TOLD_MAX);
+        assert_eq!(count(Code::EventSeparatorError, &findings), TOLD_MAX * 4);
+        assert_eq!(count(Code::EventNotAllowed, &findings), TOLD_MAX);
+        let actual = |finding: &Finding| finding.actual.as_deref().map(str::len);
+        assert!(findings.iter().filter_map(actual).all(|len| len <= 96), "{findings:#?}");
     }
 
     /// What refuses a log whose registers are those of a genuine machine.
