@@ -9,7 +9,10 @@ const MEMORY_MAX: u64 = 8 << 20;
 #[test]
 fn a_mebibyte_of_malice_takes_eight_at_most() {
     for input in inputs() {
-        assert!(input.evidence.len() <= LEN && input.endorsements.len() <= LEN, "{}", input.name);
+        let log = input.event_log.as_ref().map_or(0, Vec::len);
+        for len in [input.evidence.len(), input.endorsements.len(), log] {
+            assert!(len <= LEN, "{}", input.name);
+        }
         let mut judged = None;
         let used = measure(|| judged = input.judge());
         assert!(!matches!(judged, Some(Ok(_))), "{} is accepted", input.name);

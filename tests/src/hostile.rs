@@ -11,6 +11,8 @@ use verifier::{AttestationResult, ChainCache, Expectation, Policy, Refused, appr
 
 use crate::parsers::{devices, world};
 
+mod td;
+
 /// How much a stranger sends.
 pub const LEN: usize = 1 << 20;
 
@@ -23,8 +25,17 @@ pub struct Hostile {
     pub evidence: Vec<u8>,
     /// Where endorsements are expected.
     pub endorsements: Vec<u8>,
-    /// Whether it is for a verifier of devices.
-    of_devices: bool,
+    /// Beside the evidence, where an event log is expected.
+    pub event_log: Option<Vec<u8>>,
+    /// What the verifier is for.
+    of: Platform,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Platform {
+    Snp,
+    Tdx,
+    Devices,
 }
 
 impl Hostile {
@@ -34,11 +45,17 @@ impl Hostile {
         if !self.endorsements.is_empty() {
             given.add(&self.endorsements).ok()?;
         }
-        let evidence = Unverified::new(Evidence::from_wire(self.evidence.clone()));
-        let (policy, now, expectation): (&Policy, _, _) = if self.of_devices {
-            (&devices::world().policy, devices::NOW, Expectation::cached())
-        } else {
-            (&world().policy, world().now, Expectation::challenged(Challenge([0; 32])))
+        let mut evidence = Evidence::from_wire(self.evidence.clone());
+        if let Some(log) = &self.event_log {
+            evidence = evidence.with_event_log(log.clone());
+        }
+        let evidence = Unverified::new(evidence);
+        let (policy, now, expectation): (&Policy, _, _) = match self.of {
+            Platform::Snp => {
+                (&world().policy, world().now, Expectation::challenged(Challenge([0; 32])))
+            }
+            Platform::Tdx => (&td::world().policy, td::NOW, Expectation::cached()),
+            Platform::Devices => (&devices::world().policy, devices::NOW, Expectation::cached()),
         };
         let given = Unverified::new(given);
         Some(appraise_with(&ChainCache::new(0), policy, &evidence, &given, &expectation, now))
@@ -50,6 +67,7 @@ pub fn inputs() -> Vec<Hostile> {
     let mut all: Vec<_> = evidence().into_iter().map(of_evidence).collect();
     all.extend(endorsements().into_iter().map(beside_a_report));
     all.extend(of_devices());
+    all.extend(td::inputs());
     all
 }
 
@@ -78,19 +96,22 @@ fn of_devices() -> Vec<Hostile> {
             name: "a device and many forged answers",
             evidence: genuine.clone(),
             endorsements: answers.clone().into_bytes(),
-            of_devices: true,
+            event_log: None,
+            of: Platform::Devices,
         },
         Hostile {
             name: "a device many times and many forged answers",
             evidence: many(device),
             endorsements: answers.into_bytes(),
-            of_devices: true,
+            event_log: None,
+            of: Platform::Devices,
         },
         Hostile {
             name: "many reports and many keys that did not sign them",
             evidence: many(&alone),
             endorsements: leaves.into_bytes(),
-            of_devices: true,
+            event_log: None,
+            of: Platform::Devices,
         },
     ]
 }
@@ -123,12 +144,13 @@ fn other_signing_keys(count: u64) -> Vec<Vec<u8>> {
 }
 
 fn of_evidence((name, evidence): (&'static str, Vec<u8>)) -> Hostile {
-    Hostile { name, evidence, endorsements: Vec::new(), of_devices: false }
+    Hostile { name, evidence, endorsements: Vec::new(), event_log: None, of: Platform::Snp }
 }
 
 /// Endorsements are looked at where there is a report to authenticate.
 fn beside_a_report((name, endorsements): (&'static str, Vec<u8>)) -> Hostile {
-    Hostile { name, evidence: world().bundle.cpu0.bytes.clone(), endorsements, of_devices: false }
+    let evidence = world().bundle.cpu0.bytes.clone();
+    Hostile { name, evidence, endorsements, event_log: None, of: Platform::Snp }
 }
 
 fn evidence() -> Vec<(&'static str, Vec<u8>)> {
