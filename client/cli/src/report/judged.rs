@@ -1,5 +1,6 @@
 //! What was judged: which devices it has, which rules are about them, and which of those had nothing to look at.
 
+use attestation::gpu::is_chip;
 use attestation::{Challenge, EvidenceKind, ReportData};
 use serde_json::Value;
 use verifier::{Code, Finding, Report, Severity};
@@ -195,7 +196,7 @@ impl Judged<'_> {
             title if title.starts_with("NVIDIA") => self.nvidia(name, subject),
             _ => self.snp(name),
         };
-        let is_unasked = standing == Standing::Passed && values::is_unasked(self, code);
+        let is_unasked = standing == Standing::Passed && values::is_unasked(self, code, subject);
         if is_unasked { Standing::NotAsked } else { standing }
     }
 
@@ -357,6 +358,9 @@ impl Judged<'_> {
                 Standing::NotChecked(self.reasons("device-fwid-missing", subject))
             }
             "device-topology" => self.topology(),
+            "device-repeated" if self.devices().iter().any(|name| !self.is_authentic(name)) => {
+                Standing::Partly("a device's evidence is not authentic".to_owned())
+            }
             // Whoever fetches an answer compares it; of one from a file nobody knows what was asked.
             "ocsp-nonce-mismatch" => {
                 not_checked("with which nonce the answers were asked for is not known here")
@@ -392,6 +396,15 @@ impl Judged<'_> {
             }
             _ => Standing::Passed,
         }
+    }
+
+    /// Whether the policy has a least VBIOS for a device's chip.
+    pub(super) fn has_min_vbios(&self, device: &str) -> bool {
+        let section = if device.starts_with("switch") { "nvidia-switch" } else { "nvidia-gpu" };
+        let all = self.policy.get(section).and_then(|section| section.get("min_vbios"));
+        let chip = self.claim(&format!("{device}.chip")).and_then(Value::as_str);
+        let chips = all.and_then(toml::Value::as_table).into_iter().flat_map(toml::Table::keys);
+        chip.is_some_and(|chip| chips.into_iter().any(|known| is_chip(known, chip)))
     }
 
     /// Whether the policy says nothing of a platform, so that it was not looked at.

@@ -453,5 +453,37 @@ fn of_several_devices_each_has_its_own_outcome() {
     assert_eq!(outcomes("signature-invalid"), ["refused (gpu1)", "no objection (cpu0, gpu0)"]);
     assert_eq!(outcomes("device-mode-not-allowed"), ["no objection (gpu0)", "not checked (gpu1)"]);
     assert_eq!(outcomes("device-topology"), ["not checked"]);
+    assert_eq!(outcomes("device-repeated"), ["no objection, in part"]);
     assert_eq!(outcomes("measurement-not-allowed"), ["no objection"]);
+}
+
+/// What is asked of GPUs is not asked of switches, nor of another chip what is asked of one.
+#[test]
+fn of_what_a_policy_does_not_ask_a_device_nothing_is_called_passed() {
+    for (chip, expected) in [
+        ("GH100", &["no objection (gpu0, gpu1)", "not asked for (switch0)"][..]),
+        ("GH10X", &["no objection (gpu0, gpu1)", "not asked for (switch0)"]),
+        ("GB100", &["not asked for"]),
+    ] {
+        let story = composite();
+        let mut policy: toml::Table =
+            String::from_utf8(story.read("policy.toml")).unwrap().parse().unwrap();
+        let min: toml::Table = format!("{chip} = \"00.00.00.00.01\"").parse().unwrap();
+        policy["nvidia-gpu"].as_table_mut().unwrap().insert("min_vbios".to_owned(), min.into());
+        let rows = rows(&story.file("policy.toml", policy.to_string()));
+        let outcomes: Vec<_> =
+            of(&rows, "device-vbios-below-minimum").iter().map(|row| &*row.outcome).collect();
+        assert_eq!(outcomes, expected, "{chip}");
+    }
+}
+
+/// A policy of several platforms says nothing of a TD in its section for another.
+#[test]
+fn a_register_is_asked_for_by_the_section_of_its_own_platform() {
+    let story = tdx(true);
+    let policy = String::from_utf8(story.read("policy.toml")).unwrap();
+    let pinned = policy.replace("mr_td = \"any\"", &format!("mr_td = [\"{}\"]", "07".repeat(48)));
+    let other = "\n[sev-snp]\nmeasurements = \"any\"\n[sev-snp.min_tcb]\n";
+    let rows = rows(&story.file("policy.toml", pinned + other));
+    assert_eq!(of(&rows, "measurement-not-allowed")[0].outcome, "no objection");
 }
