@@ -93,6 +93,11 @@ fn write_report(out: &mut String, report: &Report, shown: &Shown<'_>) -> std::fm
 /// Whether the evidence answers a challenge, where it is authentic and could.
 fn challenge(report: &Report, shown: &Shown<'_>) -> Option<&'static str> {
     let has = |code: &str| report.findings.iter().any(|finding| finding.code.as_str() == code);
+    // Of a device that is not authentic nobody knows what it answers.
+    let is_whole = report.findings.iter().all(|finding| {
+        let of = &*finding.component;
+        !of.starts_with("gpu") && !of.starts_with("switch") || report.claims.contains_key(of)
+    });
     if report.claims.is_empty() {
         return None;
     }
@@ -102,7 +107,7 @@ fn challenge(report: &Report, shown: &Shown<'_>) -> Option<&'static str> {
         "none given: nothing shows when the evidence was made"
     } else if has("challenge-not-answered") || has("device-nonce-mismatch") {
         "not answered"
-    } else if report.platform.starts_with("nvidia")
+    } else if report.platform.starts_with("nvidia") && is_whole
         || report.claims.contains_key("azure")
         || report.claims.contains_key("binding")
     {

@@ -202,3 +202,21 @@ fn what_cannot_be_fetched_is_told_in_few_words() {
     assert!(row(&offline, "next").starts_with("leave --offline out; or, "), "{offline}");
     assert!(!offline.contains("not to be had"), "{offline}");
 }
+
+/// Of two devices, one without a chain: what it answers, nobody knows.
+#[test]
+fn a_challenge_is_answered_by_all_devices_or_not_at_all() {
+    for (has_chain, expected) in [(true, true), (false, false)] {
+        let story = gpu(true, days(9));
+        let mut list: Value = serde_json::from_slice(&story.read("evidence")).unwrap();
+        let mut second = list[0].clone();
+        if !has_chain {
+            second["certificate"] = "".into();
+        }
+        list.as_array_mut().unwrap().push(second);
+        let story = story.file("evidence", list.to_string());
+        let told = text(&story.verify_at(story.at, &[]));
+        assert!(told.contains("driver"), "{told}");
+        assert_eq!(told.contains("challenge     answered"), expected, "{told}");
+    }
+}
