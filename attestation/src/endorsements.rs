@@ -93,17 +93,21 @@ impl Items {
         Self { bytes: Vec::new(), digests: Vec::new() }
     }
 
-    fn add(&mut self, item: &[u8], digest: Sha256) -> Result<(), Malformed> {
+    fn add<T: AsRef<[u8]> + Into<Vec<u8>>>(
+        &mut self,
+        item: T,
+        digest: Sha256,
+    ) -> Result<(), Malformed> {
         if self.digests.contains(&digest) {
             return Ok(());
         }
-        if item.len() > ITEM_LEN_MAX {
+        if item.as_ref().len() > ITEM_LEN_MAX {
             return Err(Malformed::TooLong { what: WHAT, limit: ITEM_LEN_MAX });
         }
         if self.bytes.len() >= ITEMS_MAX {
             return Err(Malformed::TooLong { what: WHAT, limit: ITEMS_MAX });
         }
-        self.bytes.push(item.to_vec());
+        self.bytes.push(item.into());
         self.digests.push(digest);
         Ok(())
     }
@@ -212,7 +216,9 @@ impl Endorsements {
         for kind in Kind::ALL {
             let from = other.of_kind(kind);
             let mut pairs = from.bytes.iter().zip(&from.digests);
-            pairs.try_for_each(|(item, digest)| self.of_kind_mut(kind).add(item, *digest))?;
+            pairs.try_for_each(|(item, digest)| {
+                self.of_kind_mut(kind).add(item.as_slice(), *digest)
+            })?;
         }
         Ok(())
     }
@@ -250,7 +256,10 @@ impl Endorsements {
         for block in blocks(text) {
             let (label, item) = block?;
             match Kind::of(&item) {
-                Some(kind) if kind.label() == label => self.add_item(kind, &item)?,
+                Some(kind) if kind.label() == label => {
+                    let digest = Sha256::of(&item);
+                    self.of_kind_mut(kind).add(item, digest)?;
+                }
                 _ => return Err(Malformed::invalid(WHAT, "holds a PEM block of another kind")),
             }
             any = true;

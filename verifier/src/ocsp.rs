@@ -7,6 +7,8 @@
 //! answer            { { hash, issuer's name, issuer's key, serial }, status, thisUpdate, [0] nextUpdate, [1] extensions }
 //! ```
 
+use core::cell::OnceCell;
+
 use attestation::{Malformed, Sha256, Sha384, UnixTime};
 
 use crate::crypto;
@@ -209,34 +211,41 @@ impl<'a> Answer<'a> {
     }
 
     /// Whether the answer is about `certificate`, which `issuer` issued.
-    pub(crate) fn is_about(&self, certificate: &Certificate<'_>, issuer: &Issuer) -> bool {
+    pub(crate) fn is_about(&self, certificate: &Certificate<'_>, issuer: &Issuer<'_>) -> bool {
         let CertificateId { hash, issuer_name, issuer_key, serial } = &self.id;
         *serial == certificate.serial()
             && match hash {
-                Hash::Sha256 => {
-                    issuer.sha256.each_ref().map(Sha256::as_bytes) == [*issuer_name, *issuer_key]
-                }
-                Hash::Sha384 => {
-                    issuer.sha384.each_ref().map(Sha384::as_bytes) == [*issuer_name, *issuer_key]
-                }
+                Hash::Sha256 => issuer.sha256() == [*issuer_name, *issuer_key],
+                Hash::Sha384 => issuer.sha384() == [*issuer_name, *issuer_key],
                 Hash::Other => false,
             }
     }
 }
 
-/// An issuer as answers name it: its name and its key, hashed once for all of them.
+/// An issuer as answers name it: its name and its key, hashed once for all of them, in the way that they use.
 #[derive(Debug)]
-pub(crate) struct Issuer {
-    sha256: [Sha256; 2],
-    sha384: [Sha384; 2],
+pub(crate) struct Issuer<'a> {
+    parts: [&'a [u8]; 2],
+    sha256: OnceCell<[Sha256; 2]>,
+    sha384: OnceCell<[Sha384; 2]>,
 }
 
-impl Issuer {
+impl<'a> Issuer<'a> {
     /// The names of a certificate's owner, where its key is of P-384.
-    pub(crate) fn of(certificate: &Certificate<'_>) -> Option<Self> {
+    pub(crate) fn of(certificate: &Certificate<'a>) -> Option<Self> {
         let Key::P384(point) = certificate.key() else { return None };
         let parts = [certificate.subject_der(), point.as_slice()];
-        Some(Self { sha256: parts.map(Sha256::of), sha384: parts.map(Sha384::of) })
+        Some(Self { parts, sha256: OnceCell::new(), sha384: OnceCell::new() })
+    }
+
+    fn sha256(&self) -> [&[u8]; 2] {
+        let named = self.sha256.get_or_init(|| self.parts.map(Sha256::of));
+        named.each_ref().map(|digest| digest.as_bytes().as_slice())
+    }
+
+    fn sha384(&self) -> [&[u8]; 2] {
+        let named = self.sha384.get_or_init(|| self.parts.map(Sha384::of));
+        named.each_ref().map(|digest| digest.as_bytes().as_slice())
     }
 }
 

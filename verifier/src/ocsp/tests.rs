@@ -270,15 +270,15 @@ fn an_answer_is_about_one_certificate() {
     });
     assert!(own && !other, "named by its key, and by another's");
     let issuer = Issuer::of(&issuer).unwrap();
-    let [name, key] = issuer.sha384;
+    let [name, key] = issuer.sha384();
     let serial = chip.serial();
     for (what, hash, name, key, serial, expected) in [
-        ("this one", Hash::Sha384, name.as_bytes(), key.as_bytes(), serial, true),
-        ("by another hash", Hash::Sha256, name.as_bytes(), key.as_bytes(), serial, false),
-        ("by no known hash", Hash::Other, name.as_bytes(), key.as_bytes(), serial, false),
-        ("another name's", Hash::Sha384, key.as_bytes(), key.as_bytes(), serial, false),
-        ("another key's", Hash::Sha384, name.as_bytes(), name.as_bytes(), serial, false),
-        ("another number", Hash::Sha384, name.as_bytes(), key.as_bytes(), &[5], false),
+        ("this one", Hash::Sha384, name, key, serial, true),
+        ("by another hash", Hash::Sha256, name, key, serial, false),
+        ("by no known hash", Hash::Other, name, key, serial, false),
+        ("another name's", Hash::Sha384, key, key, serial, false),
+        ("another key's", Hash::Sha384, name, name, serial, false),
+        ("another number", Hash::Sha384, name, key, &[5], false),
     ] {
         let id = CertificateId { hash, issuer_name: name, issuer_key: key, serial };
         let this_update = UnixTime::from_secs(0);

@@ -20,7 +20,7 @@ pub(super) struct Known<'a> {
     /// What was said of a certificate.
     said: RefCell<BTreeMap<Asked, (Vec<Finding>, Ends)>>,
     /// How answers name an issuer, by its certificate's digest; none where they cannot.
-    issuers: RefCell<BTreeMap<Sha256, Option<Rc<Issuer>>>>,
+    issuers: RefCell<BTreeMap<Sha256, Option<Rc<Issuer<'a>>>>>,
     /// Of certificates that came with answers, by their octets: many answers carry the same.
     carried: RefCell<BTreeMap<&'a [u8], Carried>>,
 }
@@ -36,7 +36,7 @@ struct Carried {
 }
 
 impl<'a> Known<'a> {
-    fn issuer(&self, certificate: &Certificate<'_>, digest: Sha256) -> Option<Rc<Issuer>> {
+    fn issuer(&self, certificate: &Certificate<'a>, digest: Sha256) -> Option<Rc<Issuer<'a>>> {
         let mut issuers = self.issuers.borrow_mut();
         issuers.entry(digest).or_insert_with(|| Issuer::of(certificate).map(Rc::new)).clone()
     }
@@ -84,7 +84,7 @@ pub(super) fn check<'a>(
 fn one<'a>(
     role: &str,
     certificate: &Certificate<'a>,
-    issuer: Option<&Issuer>,
+    issuer: Option<&Issuer<'_>>,
     cas: &[Certificate<'a>],
     revocation: Presence,
     inputs: Inputs<'a>,
