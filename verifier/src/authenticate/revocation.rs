@@ -6,6 +6,7 @@ use core::ops::Deref;
 
 use attestation::{Endorsements, UnixTime};
 
+use super::given::crls;
 use crate::finding::{Code, Finding, Severity};
 use crate::policy::Presence;
 use crate::x509::{Certificate, Crl};
@@ -159,21 +160,6 @@ fn by_itself(
         ));
     }
     Some((number.unwrap_or(0), next_update.unwrap_or(now)))
-}
-
-/// The revocation lists, each once, given ones first.
-fn crls<'a>(endorsements: [&'a Endorsements; 2], findings: &mut Vec<Finding>) -> Vec<Crl<'a>> {
-    let mut parsed = Vec::new();
-    let [given, carried] = endorsements.map(Endorsements::crls);
-    for der in given.iter().chain(carried.iter().filter(|der| !given.contains(der))) {
-        match Crl::parse(der) {
-            Ok(crl) => parsed.push(crl),
-            Err(error) => {
-                findings.push(Finding::reject(Code::EndorsementsMalformed, error.to_string()));
-            }
-        }
-    }
-    parsed
 }
 
 #[cfg(test)]
