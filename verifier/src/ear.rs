@@ -82,7 +82,9 @@ pub fn to_json(
     expectation: &Expectation,
     verifier: VerifierId<'_>,
 ) -> Result<Vec<u8>, serde_json::Error> {
-    serde_json::to_vec(&ClaimsOf { outcome, expectation, verifier })
+    let mut claims = Vec::with_capacity(LEN_USUAL);
+    serde_json::to_writer(&mut claims, &ClaimsOf { outcome, expectation, verifier })?;
+    Ok(claims)
 }
 
 /// The claims set, written from what there is, without a copy of it in between.
@@ -326,6 +328,9 @@ fn untrusted(report: &Report) -> bool {
 fn is_reject(finding: &Finding) -> bool {
     finding.severity == Severity::Reject
 }
+
+/// Octets that the claims of one CPU need, with room to spare: growing there is a copy for each doubling.
+const LEN_USUAL: usize = 8 << 10;
 
 const CPU: &str = "cpu0";
 const BUNDLE: &str = "bundle";

@@ -154,8 +154,11 @@ fn judge(service: &Service, body: &[u8], form: Form) -> Result<Response, Problem
     let (body, media_type) = match form {
         Form::Token => (token.into_bytes(), TOKEN_TYPE),
         Form::Both => {
-            let answer = serde_json::to_vec(&Answer { ear: &token, report });
-            (answer.map_err(|_| Problem::Bug)?, JSON)
+            // The report says about as much as the token.
+            let mut answer = Vec::with_capacity(token.len().saturating_mul(2));
+            serde_json::to_writer(&mut answer, &Answer { ear: &token, report })
+                .map_err(|_| Problem::Bug)?;
+            (answer, JSON)
         }
     };
     let mut response = Body::from(body).into_response();

@@ -7,7 +7,11 @@ use crate::keys::{KeyError, SigningKey};
 
 /// Signs `payload`.
 pub(crate) fn sign(key: &SigningKey, payload: &[u8]) -> Result<String, KeyError> {
-    let mut token = key.header().to_owned();
+    // Four letters for three octets, and room for the signature: nothing is copied to grow.
+    let payload_len = payload.len().div_ceil(3).saturating_mul(4);
+    let len = key.header().len().saturating_add(payload_len).saturating_add(SIGNATURE_LEN_MAX);
+    let mut token = String::with_capacity(len);
+    token.push_str(key.header());
     token.push('.');
     URL_SAFE_NO_PAD.encode_string(payload, &mut token);
     let signature = key.sign(token.as_bytes())?;
@@ -23,5 +27,8 @@ pub(crate) fn header(algorithm: &str, kid: &str) -> String {
     let header = serde_json::json!({ "alg": algorithm, "typ": TYPE, "kid": kid });
     URL_SAFE_NO_PAD.encode(header.to_string())
 }
+
+/// Letters of a signature, and the dots.
+const SIGNATURE_LEN_MAX: usize = 96;
 
 const TYPE: &str = "eat+jwt";

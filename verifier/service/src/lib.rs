@@ -7,7 +7,7 @@
 //! - `policies`, `endorsements`: files that are followed while the service runs; `memory`: which versions counted;
 //! - `keys`, `jws`: the signing key, the keys that are published, and the signature;
 //! - `appraise`: one request, from its body to its answer; `route`: which path does what;
-//! - `serve`: connections, from the first to the last; `metrics`, `problem`: what is told of it.
+//! - `serve`: connections, from the first to the last; `workers`: the threads that answer them; `metrics`, `problem`: what is told of it.
 #![forbid(unsafe_code)]
 
 mod appraise;
@@ -23,6 +23,7 @@ mod problem;
 mod route;
 mod serve;
 mod state;
+mod workers;
 
 pub use config::{Config, ConfigError, Limits, Signing, Timeouts, Tls};
 pub use files::FileError;

@@ -81,7 +81,8 @@ fn check(service: &Service) -> anyhow::Result<()> {
     say("configuration is good")
 }
 
-#[tokio::main]
+// Answers come from threads that the service starts; this one accepts and listens for signals.
+#[tokio::main(flavor = "current_thread")]
 async fn run(service: Service) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -22,6 +22,7 @@ use tokio::time::{sleep, timeout};
 use crate::config::Tls;
 use crate::route::{self, Peer};
 use crate::state::Service;
+use crate::workers::Workers;
 
 /// Serves on `listener` until `shutdown` resolves, then drains; looks at its files again whenever
 /// `reload` says so, and from time to time.
@@ -29,8 +30,11 @@ use crate::state::Service;
 /// While it drains, `/readyz` says so, new requests get 503, and those under way have
 /// `timeouts.drain` to end.
 ///
+/// Connections are answered on threads of its own, one for each processor.
+///
 /// # Errors
-/// A listener that is not on loopback, without TLS; or files of certificates that are refused.
+/// A listener that is not on loopback, without TLS; files of certificates that are refused; or no
+/// threads to be had.
 pub async fn serve(
     listener: TcpListener,
     service: Arc<Service>,
@@ -56,6 +60,7 @@ pub async fn serve(
         acceptor,
         stopped,
     });
+    let workers = Workers::start()?;
     let mut connections = JoinSet::new();
     let mut drained = pin!(async {
         shutdown.await;
@@ -69,7 +74,7 @@ pub async fn serve(
             whole = &mut drained => break whole,
             Some(_) = connections.join_next() => {}
             (stream, peer, place) = accept(&listener, &free) => {
-                connections.spawn(Arc::clone(&door).admit(stream, peer, place));
+                connections.spawn_on(Arc::clone(&door).admit(stream, peer, place), workers.least()?);
             }
         }
     };
@@ -124,13 +129,15 @@ fn acceptor(
 }
 
 /// The next connection, once there is room for one.
+///
+/// It belongs to no runtime: whose thread takes it, waits for it.
 async fn accept(
     listener: &TcpListener,
     free: &Arc<Semaphore>,
-) -> (TcpStream, IpAddr, Option<OwnedSemaphorePermit>) {
+) -> (std::net::TcpStream, IpAddr, Option<OwnedSemaphorePermit>) {
     let place = Arc::clone(free).acquire_owned().await.ok();
     loop {
-        match listener.accept().await {
+        match listener.accept().await.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
             Ok((stream, peer)) => return (stream, peer.ip(), place),
             // Out of descriptors, most likely: waiting is all there is to do.
             Err(_) => sleep(ACCEPT_PAUSE).await,
@@ -152,15 +159,16 @@ impl Door {
     /// One connection, from accept to close. A panic ends it alone.
     async fn admit(
         self: Arc<Self>,
-        stream: TcpStream,
+        stream: std::net::TcpStream,
         peer: IpAddr,
         place: Option<OwnedSemaphorePermit>,
     ) {
         let metrics = &self.service.metrics;
-        if stream.set_nodelay(true).is_err() {
+        let ready = stream.set_nodelay(true).and_then(|()| TcpStream::from_std(stream));
+        let Ok(stream) = ready else {
             metrics.connections_refused.fetch_add(1, Relaxed);
             return;
-        }
+        };
         let stream = Patience::new(stream, STALL_MAX);
         match &self.acceptor {
             None => self.converse(stream, peer).await,
