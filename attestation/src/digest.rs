@@ -33,6 +33,40 @@ impl Sha256 {
     }
 }
 
+/// SHA-256 of what comes in pieces.
+#[derive(Clone)]
+pub struct Hashing(digest::Context);
+
+impl Hashing {
+    /// Of nothing so far.
+    pub fn new() -> Self {
+        Self(digest::Context::new(&digest::SHA256))
+    }
+
+    /// Adds `bytes`.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of all that was added.
+    pub fn finish(self) -> Sha256 {
+        Digest(exact(self.0.finish().as_ref()))
+    }
+}
+
+impl Default for Hashing {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Hashing {
+    /// What was hashed may be somebody's words.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hashing(..)")
+    }
+}
+
 impl Sha384 {
     /// Hashes `bytes`.
     pub fn of(bytes: &[u8]) -> Self {

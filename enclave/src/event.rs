@@ -59,6 +59,20 @@ pub enum Event {
         /// A code of `collect`.
         reason: &'static str,
     },
+    /// The engine reads its model.
+    Loading {
+        /// So many octets are in,
+        read: u64,
+        /// of so many.
+        len: u64,
+    },
+    /// The engine's process has its model.
+    EngineReady {
+        /// Whether the kernel promised to keep its memory from disks.
+        locked: bool,
+    },
+    /// The engine's process ended; what it was answering failed, and another is started.
+    EngineEnded,
     /// The enclave stops taking requests.
     Draining,
     /// The enclave has stopped.
@@ -176,6 +190,13 @@ impl Event {
             Self::EvidenceFailed { reason } => {
                 tracing::warn!(target: TARGET, event = "evidence-failed", reason);
             }
+            Self::Loading { read, len } => {
+                tracing::info!(target: TARGET, event = "loading", read, len);
+            }
+            Self::EngineReady { locked } => {
+                tracing::info!(target: TARGET, event = "engine-ready", locked);
+            }
+            Self::EngineEnded => tracing::error!(target: TARGET, event = "engine-ended"),
             Self::Draining => tracing::info!(target: TARGET, event = "draining"),
             Self::Stopped { whole } => tracing::info!(target: TARGET, event = "stopped", whole),
             Self::Panicked { file, line } => {

@@ -27,6 +27,7 @@ pub mod metrics;
 pub mod model;
 pub mod openai;
 pub mod problem;
+pub mod process;
 
 mod answer;
 mod clock;

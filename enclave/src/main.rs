@@ -1,6 +1,7 @@
 //! `veritee-enclave`: answers sealed requests inside a confidential guest.
 #![forbid(unsafe_code)]
 
+use std::alloc::System;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,7 +10,8 @@ use std::time::SystemTime;
 
 use anyhow::Context as _;
 use attestation::{Sha256, UnixTime};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
+use enclave::process::{self, RemoteEngine};
 use enclave::{Boot, Clock, Config, event, model};
 use engine::Engine;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
@@ -18,20 +20,40 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use zeroizing_alloc::ZeroAlloc;
+
+/// Memory that is given back is wiped first: what was said is nowhere once its answer is.
+#[global_allocator]
+static MEMORY: ZeroAlloc<System> = ZeroAlloc(System);
 
 /// Answers sealed requests; what it does is in its configuration, which its evidence binds.
 #[derive(Parser)]
 #[command(name = "veritee-enclave", version)]
 struct Arguments {
     /// The configuration (TOML).
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "engine_process")]
+    config: Option<PathBuf>,
     /// Reads the configuration and the model, prints their digests, and stops.
     #[arg(long)]
     check_config: bool,
     /// Prints the digests as JSON.
     #[arg(long, requires = "check_config")]
     json: bool,
+    /// Where the engine runs.
+    #[arg(long, value_enum, default_value_t = Place::Process)]
+    engine: Place,
+    /// Is the engine of the process that started this one.
+    #[arg(long, hide = true)]
+    engine_process: bool,
+}
+
+/// Where the engine runs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Place {
+    /// In a process of its own, which can open no file and make no connection.
+    Process,
+    /// Beside the keys; for tests.
+    InProcess,
 }
 
 fn main() -> ExitCode {
@@ -39,16 +61,21 @@ fn main() -> ExitCode {
         return complain(&error, EXIT_UNAVAILABLE);
     }
     let arguments = Arguments::parse();
-    let config = match read(&arguments.config) {
+    if arguments.engine_process {
+        // Who started it sees that it ended; there is nobody else to tell.
+        return process::child::serve().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
+    let path = arguments.config.unwrap_or_default();
+    let config = match read(&path) {
         Ok(config) => config,
         Err(error) => return complain(&error, EXIT_USAGE),
     };
     // Paths in the configuration are relative to it, not to wherever the program was started.
-    let folder = arguments.config.parent().unwrap_or(Path::new("")).to_owned();
+    let folder = path.parent().unwrap_or(Path::new("")).to_owned();
     let (done, failed) = if arguments.check_config {
         (check(&config, &folder, arguments.json), EXIT_USAGE)
     } else {
-        (run(config, &folder), EXIT_UNAVAILABLE)
+        (run(config, &folder, arguments.engine), EXIT_UNAVAILABLE)
     };
     done.map_or_else(|error| complain(&error, failed), |()| ExitCode::SUCCESS)
 }
@@ -96,7 +123,7 @@ fn check(config: &Config, folder: &Path, json: bool) -> anyhow::Result<()> {
 }
 
 #[tokio::main]
-async fn run(config: Config, folder: &Path) -> anyhow::Result<()> {
+async fn run(config: Config, folder: &Path, place: Place) -> anyhow::Result<()> {
     tracing_subscriber::registry()
         .with(tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr))
         .with(filter_fn(|line| line.target() == event::TARGET))
@@ -105,8 +132,13 @@ async fn run(config: Config, folder: &Path) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let listen = config.listen;
-    let verified = model::read(&config.model, folder)?;
-    let engine = Arc::new(model::start(&config, verified)?);
+    let engine: Arc<dyn Engine> = match place {
+        Place::Process => Arc::new(RemoteEngine::launch(&config, folder).await?),
+        Place::InProcess => {
+            let verified = model::read(&config.model, folder)?;
+            Arc::new(model::start(&config, verified)?)
+        }
+    };
     let boot = Boot::new(config, Clock::new(now));
     let (attester, accelerators) = (boot.attester()?, boot.accelerators());
     let serving = boot.make_keys(attester, accelerators)?.load(engine)?.attest().await?;

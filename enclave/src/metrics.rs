@@ -16,6 +16,9 @@ pub const INTERVAL: Duration = Duration::from_mins(1);
 /// Panics of this process: the hook that counts them is global.
 pub(crate) static PANICS: AtomicU64 = AtomicU64::new(0);
 
+/// Processes that were started for the engine: one, and one for each that ended.
+pub(crate) static ENGINE_STARTS: AtomicU64 = AtomicU64::new(0);
+
 /// The counters, and what is shown of them.
 #[derive(Debug)]
 pub struct Metrics {
@@ -114,6 +117,7 @@ impl Metrics {
         line("evidence_failures_total", read(&self.evidence_failures));
         line("rotations_total", read(&self.rotations));
         line("panics_total", read(&PANICS));
+        line("engine_starts_total", read(&ENGINE_STARTS));
         text
     }
 }

@@ -1,33 +1,44 @@
 //! The model: read once, verified by its digest, described by a manifest.
 
 use std::fmt;
-use std::io::Read as _;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use attestation::manifest::Weights;
 use attestation::{Digest, ModelManifest};
-use engine::{EmbeddedEngine, EngineOptions, LoadError, ModelDescription, VerifiedModel};
+use engine::{
+    EmbeddedEngine, EngineOptions, LoadError, ModelDescription, ReadError, VerifiedModel,
+};
 
 use crate::config::{self, Config};
+use crate::process::ProcessError;
+
+/// Opens the model's file, and says how long it is.
+///
+/// # Errors
+/// [`ModelError::Unreadable`].
+pub fn open(model: &config::Model, folder: &Path) -> Result<(File, u64), ModelError> {
+    let path = model.file(folder);
+    let unreadable =
+        |error: std::io::Error| ModelError::Unreadable { path: path.clone(), kind: error.kind() };
+    let file = File::open(&path).map_err(unreadable)?;
+    let len = file.metadata().map_err(unreadable)?.len();
+    Ok((file, len))
+}
 
 /// Reads the model's file into memory, once, and verifies it: what was hashed is what is parsed.
 ///
 /// # Errors
 /// [`ModelError::Unreadable`], [`ModelError::TooLarge`] and [`ModelError::Refused`].
 pub fn read(model: &config::Model, folder: &Path) -> Result<VerifiedModel, ModelError> {
-    let path = model.file(folder);
-    let unreadable =
-        |error: std::io::Error| ModelError::Unreadable { path: path.clone(), kind: error.kind() };
-    let file = std::fs::File::open(&path).map_err(unreadable)?;
-    let len = file.metadata().map_err(unreadable)?.len();
-    if len > FILE_LEN_MAX {
-        return Err(ModelError::TooLarge { len });
-    }
-    let mut bytes = Vec::new();
-    let room = usize::try_from(len).unwrap_or(usize::MAX);
-    bytes.try_reserve_exact(room).map_err(|_| ModelError::TooLarge { len })?;
-    file.take(FILE_LEN_MAX).read_to_end(&mut bytes).map_err(unreadable)?;
-    VerifiedModel::check(bytes, model.sha256.0).map_err(ModelError::Refused)
+    let (file, len) = open(model, folder)?;
+    VerifiedModel::read(file, len, model.sha256.0, drop).map_err(|error| match error {
+        ReadError::Unreadable(error) => {
+            ModelError::Unreadable { path: model.file(folder), kind: error.kind() }
+        }
+        ReadError::TooLarge { len } => ModelError::TooLarge { len },
+        ReadError::Refused(error) => ModelError::Refused(error),
+    })
 }
 
 /// Starts the engine that the configuration describes.
@@ -35,14 +46,13 @@ pub fn read(model: &config::Model, folder: &Path) -> Result<VerifiedModel, Model
 /// # Errors
 /// [`ModelError::Refused`].
 pub fn start(config: &Config, model: VerifiedModel) -> Result<EmbeddedEngine, ModelError> {
+    EmbeddedEngine::load(model, options(config)).map_err(ModelError::Refused)
+}
+
+/// What the configuration lets an engine use.
+pub(crate) fn options(config: &Config) -> EngineOptions {
     let config::Engine { threads, slots, queue, context } = config.engine;
-    let options = EngineOptions {
-        threads: threads.into(),
-        slots: slots.into(),
-        queue: queue.into(),
-        context,
-    };
-    EmbeddedEngine::load(model, options).map_err(ModelError::Refused)
+    EngineOptions { threads: threads.into(), slots: slots.into(), queue: queue.into(), context }
 }
 
 /// The manifest of a model under the names that the configuration gives it.
@@ -82,6 +92,8 @@ pub enum ModelError {
     },
     /// The engine refuses it: another digest than the configuration's, or a format that it lacks.
     Refused(LoadError),
+    /// The engine has no process to run in.
+    Process(ProcessError),
 }
 
 impl ModelError {
@@ -91,6 +103,7 @@ impl ModelError {
             Self::Unreadable { .. } => "model-unreadable",
             Self::TooLarge { .. } => "model-too-large",
             Self::Refused(error) => error.code(),
+            Self::Process(error) => error.code(),
         }
     }
 }
@@ -105,6 +118,7 @@ impl fmt::Display for ModelError {
                 write!(f, "the model has {len} bytes, more than there is memory for")
             }
             Self::Refused(error) => write!(f, "the model is refused: {error}"),
+            Self::Process(error) => write!(f, "the engine cannot run: {error}"),
         }
     }
 }
@@ -113,10 +127,8 @@ impl std::error::Error for ModelError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Refused(error) => Some(error),
+            Self::Process(error) => Some(error),
             Self::Unreadable { .. } | Self::TooLarge { .. } => None,
         }
     }
 }
-
-/// 256 GiB: more than the memory of any guest that this release runs in.
-const FILE_LEN_MAX: u64 = 256 << 30;

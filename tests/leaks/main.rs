@@ -15,4 +15,5 @@
 mod canaries;
 mod control;
 mod cores;
+mod engine;
 mod hunt;

@@ -306,6 +306,21 @@ impl Running {
         self.id
     }
 
+    /// The processes that it has started, and that run.
+    pub fn children(&self) -> Vec<u32> {
+        let all = fs::read_dir("/proc").expect("processes are listed").flatten();
+        let ids = all.filter_map(|entry| entry.file_name().to_string_lossy().parse::<u32>().ok());
+        ids.filter(|id| {
+            let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+            // After the name, which may hold anything: the state, and the parent.
+            let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+            let mut fields = rest.split_ascii_whitespace();
+            let runs = fields.next().is_some_and(|state| state != "Z");
+            runs && fields.next() == Some(self.id.to_string().as_str())
+        })
+        .collect()
+    }
+
     /// The next line that it prints.
     pub async fn line(&mut self) -> String {
         self.try_line().await.unwrap_or_else(|why| panic!("{} {why}", self.said.display()))

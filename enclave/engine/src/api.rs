@@ -3,9 +3,11 @@
 use core::fmt;
 
 use attestation::Secret;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::logprobs::TokenLogprobs;
+use crate::plain::{Word, text, word};
 
 /// Something that continues conversations.
 pub trait Engine: Send + Sync + 'static {
@@ -33,6 +35,7 @@ pub trait Engine: Send + Sync + 'static {
 }
 
 /// One question to an engine.
+#[derive(Deserialize, Serialize)]
 pub struct Request {
     /// The conversation so far, oldest first.
     pub messages: Vec<Message>,
@@ -63,8 +66,10 @@ impl fmt::Debug for Request {
 }
 
 /// A text to continue.
+#[derive(Deserialize, Serialize)]
 pub struct Completion {
     /// The text. What it spells of control tokens is control tokens: there is nobody else's word in it.
+    #[serde(with = "text")]
     pub prompt: Secret<String>,
     /// How the next token is chosen.
     pub sampling: Sampling,
@@ -92,16 +97,17 @@ impl fmt::Debug for Completion {
 }
 
 /// One turn of a conversation.
-#[derive(Debug)]
+#[derive(Debug, Deserialize, Serialize)]
 pub struct Message {
     /// Whose turn it was.
     pub role: Role,
     /// What was said.
+    #[serde(with = "text")]
     pub content: Secret<String>,
 }
 
 /// Whose turn it is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Role {
     /// Instructions from the application (`OpenAI`'s `developer` is the same role).
     System,
@@ -135,7 +141,7 @@ impl Role {
 /// How the next token is chosen.
 ///
 /// The order is: temperature, then `top_k`, then `top_p`. The same seed gives the same bytes.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Sampling {
     /// Zero is greedy; at most 2.
     pub temperature: f32,
@@ -182,11 +188,11 @@ pub struct Generation {
 }
 
 /// One thing that happened in a generation.
-#[derive(Debug)]
+#[derive(Debug, Deserialize, Serialize)]
 pub enum GenerationEvent {
     /// More text, how many tokens have been generated so far, and how likely the tokens were that
     /// begin in this text, where that was asked for. A token without text is not among them.
-    Delta(Secret<String>, u32, Vec<TokenLogprobs>),
+    Delta(#[serde(with = "text")] Secret<String>, u32, Vec<TokenLogprobs>),
     /// The answer is complete.
     Finished {
         /// Why it ended.
@@ -199,7 +205,7 @@ pub enum GenerationEvent {
 }
 
 /// Why an answer ended.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum FinishReason {
     /// The model ended its turn, or wrote a stop text.
     Stop,
@@ -208,7 +214,7 @@ pub enum FinishReason {
 }
 
 /// Why a request is not served. It never holds a client's words.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum EngineError {
     /// Every place is taken; ask again.
     Busy {
@@ -227,9 +233,11 @@ pub enum EngineError {
     /// A field is out of its range.
     BadRequest {
         /// The field, by its name in the request.
-        field: &'static str,
+        #[serde(with = "word")]
+        field: Word,
         /// What it must be.
-        why: &'static str,
+        #[serde(with = "word")]
+        why: Word,
     },
     /// A defect of ours ended the generation; others go on.
     Crashed,
@@ -238,7 +246,7 @@ pub enum EngineError {
 }
 
 /// What went wrong in a chat template.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum TemplateFault {
     /// The template refused the conversation (`raise_exception`), for the order of its roles perhaps.
     Refused,
@@ -291,7 +299,7 @@ impl fmt::Display for EngineError {
 impl core::error::Error for EngineError {}
 
 /// What a model is, as its manifest states it.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct ModelDescription {
     /// SHA-256 of the model file.
     pub weights_sha256: [u8; 32],
@@ -305,7 +313,8 @@ pub struct ModelDescription {
     /// SHA-256 of the chat template's bytes.
     pub template_sha256: [u8; 32],
     /// Which arithmetic: one profile, one output.
-    pub numeric_profile: &'static str,
+    #[serde(with = "word")]
+    pub numeric_profile: Word,
     /// The architecture's name.
     pub architecture: String,
     /// The longest prompt and answer together, in tokens.

@@ -4,6 +4,7 @@ use std::sync::{Arc, mpsc as threads};
 use std::thread::JoinHandle;
 
 use attestation::Secret;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
@@ -20,7 +21,7 @@ use crate::tokenizer::Tokenizer;
 use crate::verified::VerifiedModel;
 
 /// How much an engine may take.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct EngineOptions {
     /// Threads that compute; at least 1.
     pub threads: usize,

@@ -14,9 +14,12 @@ use core::fmt;
 use std::collections::BTreeMap;
 
 use attestation::digest::Sha256;
+use serde::{Deserialize, Serialize};
+
+use crate::plain::{Word, word};
 
 /// Why a model is not loaded.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum LoadError {
     /// The bytes are not the model that was asked for.
     DigestMismatch {
@@ -28,16 +31,19 @@ pub enum LoadError {
     /// The bytes are no well-formed GGUF file.
     Malformed {
         /// Which part.
-        what: &'static str,
+        #[serde(with = "word")]
+        what: Word,
         /// What is wrong with it.
-        why: &'static str,
+        #[serde(with = "word")]
+        why: Word,
         /// Where in the file the reader stood.
         offset: usize,
     },
     /// The model needs something that this engine does not have.
     Unsupported {
         /// The kind of thing: an architecture, a tensor type, a tensor …
-        what: &'static str,
+        #[serde(with = "word")]
+        what: Word,
         /// Its name in the file.
         name: String,
     },
@@ -51,7 +57,8 @@ pub enum LoadError {
         /// The metadata key or tensor name.
         name: String,
         /// What it must be.
-        why: &'static str,
+        #[serde(with = "word")]
+        why: Word,
     },
     /// The operating system refused a thread.
     Threads,

@@ -8,12 +8,15 @@ use core::fmt;
 use std::collections::VecDeque;
 
 use attestation::Secret;
+use serde::{Deserialize, Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use crate::kernels::{Isa, exponentials};
 use crate::sampler::likeliest_first;
 
 /// A token of the answer and what else was likely in its place.
+#[derive(Deserialize)]
+#[serde(try_from = "Written")]
 pub struct TokenLogprobs {
     octets: Zeroizing<Vec<u8>>,
     /// Of each candidate where its octets end, whether it is a control token, and how likely it was.
@@ -62,6 +65,35 @@ impl TokenLogprobs {
             start = *end;
             Candidate { octets, control: *control, logprob: *logprob }
         })
+    }
+}
+
+/// The same as it is written, which a stranger may have done.
+#[derive(Deserialize)]
+struct Written(Vec<u8>, Vec<(usize, bool, f32)>);
+
+impl TryFrom<Written> for TokenLogprobs {
+    type Error = &'static str;
+
+    /// Takes what [`TokenLogprobs::new`] makes, and nothing else.
+    fn try_from(Written(octets, candidates): Written) -> Result<Self, &'static str> {
+        let (octets, candidates) = (Zeroizing::new(octets), Zeroizing::new(candidates));
+        let ends = candidates.iter().map(|(end, ..)| *end);
+        let likely = Self::LOGPROB_MIN..=0.0;
+        let whole = ends.clone().is_sorted()
+            && ends.last() == Some(octets.len())
+            && candidates.iter().all(|(.., logprob)| likely.contains(logprob));
+        if whole {
+            Ok(Self { octets, candidates })
+        } else {
+            Err("not a token and its alternatives")
+        }
+    }
+}
+
+impl Serialize for TokenLogprobs {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        (self.octets.as_slice(), self.candidates.as_slice()).serialize(to)
     }
 }
 
