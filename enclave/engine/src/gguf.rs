@@ -18,6 +18,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::plain::{Word, word};
 
+mod types;
+
+pub use types::TensorType;
+
 /// Why a model is not loaded.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum LoadError {
@@ -119,69 +123,6 @@ impl fmt::Display for Hex<'_> {
     }
 }
 
-/// How a tensor's numbers are stored.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum TensorType {
-    /// IEEE 754 single precision.
-    F32,
-    /// IEEE 754 half precision.
-    F16,
-    /// Blocks of 32: a half-precision scale and 4-bit numbers less 8.
-    Q4_0,
-    /// Blocks of 32: half-precision scale and minimum, and 4-bit numbers.
-    Q4_1,
-    /// Blocks of 32: a half-precision scale and 8-bit signed numbers.
-    Q8_0,
-}
-
-impl TensorType {
-    /// Reads GGUF's number for a type.
-    fn parse(number: u32) -> Result<Self, LoadError> {
-        let name = match number {
-            0 => return Ok(Self::F32),
-            1 => return Ok(Self::F16),
-            2 => return Ok(Self::Q4_0),
-            3 => return Ok(Self::Q4_1),
-            8 => return Ok(Self::Q8_0),
-            6 => "Q5_0",
-            7 => "Q5_1",
-            9 => "Q8_1",
-            10 => "Q2_K",
-            11 => "Q3_K",
-            12 => "Q4_K",
-            13 => "Q5_K",
-            14 => "Q6_K",
-            15 => "Q8_K",
-            30 => "BF16",
-            39 => "MXFP4",
-            _ => return Err(LoadError::unsupported("tensor type", &format!("number {number}"))),
-        };
-        Err(LoadError::unsupported("tensor type", name))
-    }
-
-    /// GGUF's number for the type.
-    pub(crate) const fn number(self) -> u32 {
-        match self {
-            Self::F32 => 0,
-            Self::F16 => 1,
-            Self::Q4_0 => 2,
-            Self::Q4_1 => 3,
-            Self::Q8_0 => 8,
-        }
-    }
-
-    /// How many numbers a block holds, and in how many bytes.
-    pub(crate) const fn block(self) -> (usize, usize) {
-        match self {
-            Self::F32 => (1, 4),
-            Self::F16 => (1, 2),
-            Self::Q4_0 => (32, 18),
-            Self::Q4_1 => (32, 20),
-            Self::Q8_0 => (32, 34),
-        }
-    }
-}
-
 /// A GGUF file that has been read whole.
 #[derive(Debug)]
 pub(crate) struct Gguf<'a> {
@@ -248,7 +189,7 @@ impl<'a> Gguf<'a> {
         let mut infos = BTreeMap::new();
         for _ in 0..tensor_count {
             let name = reader.text("tensor name", NAME_MAX)?;
-            let info = reader.tensor_info()?;
+            let info = reader.tensor_info(name)?;
             if infos.insert(name, info).is_some() {
                 return Err(reader.malformed("tensor name", "appears twice"));
             }
@@ -546,7 +487,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn tensor_info(&mut self) -> Result<TensorInfo, LoadError> {
+    fn tensor_info(&mut self, name: &str) -> Result<TensorInfo, LoadError> {
         const WHAT: &str = "tensor dimensions";
         let dimensions = self.u32(WHAT)?;
         if dimensions == 0 || dimensions > 4 {
@@ -567,7 +508,7 @@ impl<'a> Reader<'a> {
         let offset = self.count("tensor offset", usize::MAX)?;
         let (block, block_bytes) = kind.block();
         if !columns.is_multiple_of(block) {
-            return Err(self.malformed(WHAT, "are not whole blocks"));
+            return Err(LoadError::unfit(name, "does not have rows of whole blocks of its type"));
         }
         let row = columns.checked_div(block).and_then(|blocks| blocks.checked_mul(block_bytes));
         let length = row.and_then(|row| row.checked_mul(rows));
@@ -652,7 +593,7 @@ mod tests {
     #[test]
     fn what_the_file_may_not_say() {
         type Write = fn(&mut Writer);
-        let cases: [(Write, &str); 7] = [
+        let cases: [(Write, &str); 8] = [
             (
                 |w| {
                     w.u32("k", 1);
@@ -668,7 +609,14 @@ mod tests {
                 "tensor name appears twice",
             ),
             (|w| w.u32("general.alignment", 24), "must be a power of two"),
-            (|w| w.tensor("t", &[31], TensorType::Q8_0, &[0; 34]), "are not whole blocks"),
+            (
+                |w| w.tensor("t", &[31], TensorType::Q8_0, &[0; 34]),
+                "`t` does not have rows of whole blocks",
+            ),
+            (
+                |w| w.tensor("k", &[128, 2], TensorType::Q6_K, &[0; 210]),
+                "`k` does not have rows of whole blocks",
+            ),
             (|w| w.tensor("t", &[0], TensorType::F32, &[]), "must not be zero"),
             (|w| w.tensor("t", &[9], TensorType::F32, &[0; 4]), "past the end"),
             (|w| w.raw("k", 9, &[9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), "itself a list"),
@@ -705,7 +653,7 @@ mod tests {
         let bytes = sample();
         let mut at = bytes.windows(3).position(|window| window == b"one").unwrap();
         at = at.saturating_add(3 + 4 + 8);
-        for (number, name) in [(12, "Q4_K"), (77, "number 77")] {
+        for (number, name) in [(10, "Q2_K"), (77, "number 77")] {
             let mut bytes = bytes.clone();
             bytes[at] = number;
             assert_eq!(

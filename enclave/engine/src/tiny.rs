@@ -7,19 +7,22 @@ use crate::gguf::{CHAT_TEMPLATE, TensorType};
 
 /// A llama of 2 layers, 64 wide, with a byte-level vocabulary of 272 and a chat template.
 ///
+/// Types whose blocks are longer than that have a model as wide as their blocks.
 /// All its matrices are of type `kind`; its normalisation vectors are F32, as in every model.
 pub fn model(kind: TensorType) -> Vec<u8> {
+    let block = u32::try_from(kind.block().0).unwrap_or(0);
+    let (width, inner) = (WIDTH.max(block), INNER.max(block));
     let mut writer = Writer::new();
     writer.text("general.architecture", "llama");
     writer.text("general.name", "tiny-random");
     for (key, value) in [
         ("llama.context_length", CONTEXT),
-        ("llama.embedding_length", WIDTH),
+        ("llama.embedding_length", width),
         ("llama.block_count", LAYERS),
-        ("llama.feed_forward_length", INNER),
+        ("llama.feed_forward_length", inner),
         ("llama.attention.head_count", HEADS),
         ("llama.attention.head_count_kv", GROUPS),
-        ("llama.rope.dimension_count", WIDTH / HEADS),
+        ("llama.rope.dimension_count", width / HEADS),
         ("llama.vocab_size", VOCABULARY),
     ] {
         writer.u32(key, value);
@@ -30,27 +33,27 @@ pub fn model(kind: TensorType) -> Vec<u8> {
     writer.text(CHAT_TEMPLATE, TEMPLATE);
 
     let mut random = Random(0x7665_7269_7465_6501);
-    let ones = 1.0_f32.to_le_bytes().repeat(usize::try_from(WIDTH).unwrap_or(0));
-    let narrow = WIDTH / HEADS * GROUPS;
+    let ones = 1.0_f32.to_le_bytes().repeat(usize::try_from(width).unwrap_or(0));
+    let narrow = width.checked_div(HEADS).unwrap_or(0).saturating_mul(GROUPS);
     let mut matrix = |writer: &mut Writer, name: &str, rows: u32, columns: u32| {
         let data = random_matrix(&mut random, kind, rows, columns);
         writer.tensor(name, &[u64::from(columns), u64::from(rows)], kind, &data);
     };
-    matrix(&mut writer, "token_embd.weight", VOCABULARY, WIDTH);
-    writer.tensor("output_norm.weight", &[u64::from(WIDTH)], TensorType::F32, &ones);
+    matrix(&mut writer, "token_embd.weight", VOCABULARY, width);
+    writer.tensor("output_norm.weight", &[u64::from(width)], TensorType::F32, &ones);
     for layer in 0..LAYERS {
         for norm in ["attn_norm", "ffn_norm"] {
             let name = format!("blk.{layer}.{norm}.weight");
-            writer.tensor(&name, &[u64::from(WIDTH)], TensorType::F32, &ones);
+            writer.tensor(&name, &[u64::from(width)], TensorType::F32, &ones);
         }
         for (name, rows, columns) in [
-            ("attn_q", WIDTH, WIDTH),
-            ("attn_k", narrow, WIDTH),
-            ("attn_v", narrow, WIDTH),
-            ("attn_output", WIDTH, WIDTH),
-            ("ffn_gate", INNER, WIDTH),
-            ("ffn_up", INNER, WIDTH),
-            ("ffn_down", WIDTH, INNER),
+            ("attn_q", width, width),
+            ("attn_k", narrow, width),
+            ("attn_v", narrow, width),
+            ("attn_output", width, width),
+            ("ffn_gate", inner, width),
+            ("ffn_up", inner, width),
+            ("ffn_down", width, inner),
         ] {
             matrix(&mut writer, &format!("blk.{layer}.{name}.weight"), rows, columns);
         }
@@ -98,20 +101,56 @@ fn random_matrix(random: &mut Random, kind: TensorType, rows: u32, columns: u32)
                 data.extend(random.scale(4).to_le_bytes());
                 data.extend(random.bytes::<16>());
             }
+            TensorType::BF16 => data.extend(random.brain().to_le_bytes()),
             TensorType::Q4_1 => {
                 // The minimum is minus 7.5 scales, so that the numbers are about zero.
                 let scale = random.scale(4);
                 data.extend(scale.to_le_bytes());
-                data.extend(minus_seven_and_a_half(scale).to_le_bytes());
+                data.extend(minus_times_and_a_half(scale, 15).to_le_bytes());
                 data.extend(random.bytes::<16>());
+            }
+            TensorType::Q5_0 => {
+                data.extend(random.scale(3).to_le_bytes());
+                data.extend(random.bytes::<20>());
+            }
+            TensorType::Q5_1 => {
+                let scale = random.scale(3);
+                data.extend(scale.to_le_bytes());
+                data.extend(minus_times_and_a_half(scale, 31).to_le_bytes());
+                data.extend(random.bytes::<20>());
             }
             TensorType::Q8_0 => {
                 data.extend(random.scale(0).to_le_bytes());
                 data.extend(random.bytes::<32>());
             }
+            // Steps of up to 63 scales; the minimum is subtracted, as often as the scale is taken.
+            TensorType::Q4_K => {
+                put_steps(&mut data, random, 15);
+                data.extend(random.bytes::<128>());
+            }
+            TensorType::Q5_K => {
+                put_steps(&mut data, random, 31);
+                data.extend(random.bytes::<160>());
+            }
+            TensorType::Q6_K => {
+                data.extend(random.bytes::<208>());
+                data.extend(0x0200_u16.wrapping_add(random.scale(0) & 0x1ff).to_le_bytes());
+            }
         }
     }
     data
+}
+
+/// The scale, the minimum and the steps of a block of 256 whose numbers reach `top`.
+fn put_steps(data: &mut Vec<u8>, random: &mut Random, top: u32) {
+    let scale = random.scale(0).wrapping_sub(0x0800);
+    data.extend(scale.to_le_bytes());
+    data.extend((minus_times_and_a_half(scale, top) & 0x7fff).to_le_bytes());
+    // The first four steps and floors with the upper bits of the last four, then the lower bits.
+    let first = random.bytes::<4>();
+    data.extend(first);
+    data.extend(first);
+    data.extend(random.bytes::<4>().map(|byte| byte & 15 | byte << 4));
 }
 
 /// `SplitMix64`: all the randomness that a test model needs.
@@ -150,6 +189,12 @@ impl Random {
         u16::from(sign & 1) << 15 | magnitude << 10 | u16::from_le_bytes([low, high & 3])
     }
 
+    /// The upper half of a single-precision number of either sign, up to 0.125 in size.
+    fn brain(&mut self) -> u16 {
+        let [_, _, low, high] = self.weight().to_le_bytes();
+        u16::from_le_bytes([low, high])
+    }
+
     /// A single-precision number of either sign, up to 0.125 in size.
     fn weight(&mut self) -> f32 {
         let bits = self.next();
@@ -163,10 +208,10 @@ impl Random {
     }
 }
 
-/// The half-precision number that is -7.5 times `scale`, rounded down in its last place.
-fn minus_seven_and_a_half(scale: u16) -> u16 {
+/// The half-precision number that is `-twice / 2` times `scale`, rounded towards zero.
+fn minus_times_and_a_half(scale: u16, twice: u32) -> u16 {
     let (exponent, mantissa) = (u32::from(scale >> 10), u32::from(scale & 0x3ff) | 0x400);
-    let mut product = mantissa.wrapping_mul(15); // 15/2 = 7.5; the result has 14 or 15 bits
+    let mut product = mantissa.wrapping_mul(twice);
     let mut exponent = exponent.wrapping_sub(1);
     while product > 0x7ff {
         product >>= 1;
@@ -319,11 +364,13 @@ mod tests {
     }
 
     #[test]
-    fn the_minimum_of_a_block_is_minus_seven_and_a_half_scales() {
-        for scale in [0x2400_u16, 0x2555, 0x27ff] {
-            let (scale, minimum) =
-                (crate::kernels::half(scale), crate::kernels::half(minus_seven_and_a_half(scale)));
-            assert!((minimum / scale + 7.5).abs() < 0.01, "{minimum} {scale}");
+    fn the_minimum_of_a_block_is_minus_half_of_its_range() {
+        for (scale, twice) in
+            [(0x2400_u16, 15_u8), (0x2555, 15), (0x27ff, 15), (0x2400, 31), (0x1fff, 31)]
+        {
+            let minimum = crate::kernels::half(minus_times_and_a_half(scale, twice.into()));
+            let scale = crate::kernels::half(scale);
+            assert!((minimum / scale + f32::from(twice) / 2.0).abs() < 0.02, "{minimum} {scale}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Sixteen lanes of single precision, and products of quantised blocks.
 
-use super::matrix::Line;
+use super::pack::{Line, brain};
 
 /// What an instruction set must do; every method has exactly one right result.
 pub(super) trait Lanes {
@@ -26,14 +26,35 @@ pub(super) trait Lanes {
     fn power_of_two(rounded: Self::F) -> Self::F;
     /// Half to single precision.
     fn widen(from: &[u16; 16]) -> Self::F;
+    /// The upper halves of single precision.
+    fn widen_brain(from: &[u16; 16]) -> Self::F;
+    /// Bytes from 0 to 255.
+    fn unsigned(from: &[u8; 16]) -> Self::F;
+    /// Bytes from -128 to 127.
+    fn signed(from: &[u8; 16]) -> Self::F;
 
     /// Unpacks numbers from 0 to 15.
     fn nibbles(lines: &[Line; 4]) -> Self::Block;
+    /// Unpacks numbers from 0 to 31.
+    fn fives(lines: &[Line; 5]) -> Self::Block;
+    /// Unpacks numbers from 0 to 63.
+    fn sixes(lines: &[Line; 6]) -> Self::Block;
     /// Unpacks numbers from -128 to 127, stored as 0 to 255.
     fn bytes(lines: &[Line; 8]) -> Self::Block;
     /// Per row, `start` and the products of weights (from [`Self::nibbles`]) with 32 signed bytes.
     fn dot_nibbles(weights: &Self::Block, x: &[i32; 8], start: i32) -> Self::F;
-    /// The same for [`Self::bytes`]; `sum` is that of the signed bytes.
+    /// The same for [`Self::fives`].
+    fn dot_fives(weights: &Self::Block, x: &[i32; 8], start: i32) -> Self::F;
+    /// The same for [`Self::sixes`], the first 16 columns and the others apart: of each, the start
+    /// and the products times its step, and both together. All of it is exact, for steps of 8 bits,
+    /// if the starts are -32 times the sum of the signed bytes: below 2 * 128 * 16 * 32 * 127 < 2^24.
+    fn dot_sixes(
+        weights: &Self::Block,
+        x: &[i32; 8],
+        starts: [i32; 2],
+        steps: &[Self::F; 2],
+    ) -> Self::F;
+    /// The same as [`Self::dot_nibbles`] for [`Self::bytes`]; `sum` is that of the signed bytes.
     fn dot_bytes(weights: &Self::Block, x: &[i32; 8], sum: i32) -> Self::F;
 }
 
@@ -111,9 +132,40 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
+    fn widen_brain(from: &[u16; 16]) -> Array {
+        from.map(brain)
+    }
+
+    #[inline(always)]
+    fn unsigned(from: &[u8; 16]) -> Array {
+        from.map(f32::from)
+    }
+
+    #[inline(always)]
+    fn signed(from: &[u8; 16]) -> Array {
+        from.map(|byte| f32::from(byte as i8))
+    }
+
+    #[inline(always)]
     fn nibbles(lines: &[Line; 4]) -> Self::Block {
         core::array::from_fn(|k| {
             lines[k / 2].0.map(|byte| if k % 2 == 0 { byte & 15 } else { byte >> 4 })
+        })
+    }
+
+    #[inline(always)]
+    fn fives(lines: &[Line; 5]) -> Self::Block {
+        let [lower @ .., upper] = lines;
+        let lower = Self::nibbles(lower);
+        core::array::from_fn(|k| core::array::from_fn(|i| lower[k][i] | (upper.0[i] >> k & 1) << 4))
+    }
+
+    #[inline(always)]
+    fn sixes(lines: &[Line; 6]) -> Self::Block {
+        let [lower @ .., first, second] = lines;
+        let (lower, upper) = (Self::nibbles(lower), [first, second]);
+        core::array::from_fn(|k| {
+            core::array::from_fn(|i| lower[k][i] | (upper[k / 4].0[i] >> (k % 4 * 2) & 3) << 4)
         })
     }
 
@@ -124,14 +176,25 @@ impl Lanes for Portable {
 
     #[inline(always)]
     fn dot_nibbles(weights: &Self::Block, x: &[i32; 8], start: i32) -> Array {
+        core::array::from_fn(|row| (start + dot(weights, x, row)) as f32)
+    }
+
+    #[inline(always)]
+    fn dot_fives(weights: &Self::Block, x: &[i32; 8], start: i32) -> Array {
+        Self::dot_nibbles(weights, x, start)
+    }
+
+    #[inline(always)]
+    fn dot_sixes(
+        weights: &Self::Block,
+        x: &[i32; 8],
+        starts: [i32; 2],
+        steps: &[Array; 2],
+    ) -> Array {
         core::array::from_fn(|row| {
-            let mut sum = start;
-            for (line, x) in weights.iter().zip(x) {
-                for (weight, x) in line[row * 4..][..4].iter().zip(x.to_le_bytes()) {
-                    sum += i32::from(*weight) * i32::from(x as i8);
-                }
-            }
-            sum as f32
+            let first = (starts[0] + dot(&weights[..4], &x[..4], row)) as f32;
+            let second = (starts[1] + dot(&weights[4..], &x[4..], row)) as f32;
+            first * steps[0][row] + second * steps[1][row]
         })
     }
 
@@ -139,6 +202,18 @@ impl Lanes for Portable {
     fn dot_bytes(weights: &Self::Block, x: &[i32; 8], sum: i32) -> Array {
         Self::dot_nibbles(weights, x, -128 * sum)
     }
+}
+
+/// The products of one row's weights with signed bytes, added up.
+#[inline(always)]
+fn dot(weights: &[[u8; 64]], x: &[i32], row: usize) -> i32 {
+    let mut sum = 0;
+    for (line, x) in weights.iter().zip(x) {
+        for (weight, x) in line[row * 4..][..4].iter().zip(x.to_le_bytes()) {
+            sum += i32::from(*weight) * i32::from(x as i8);
+        }
+    }
+    sum
 }
 
 /// Adds up the lanes, always in the same order.

@@ -1,23 +1,13 @@
-//! Matrices packed for the lanes, the vectors that they multiply, and the multiplication.
-//!
-//! | type | a group of 16 rows holds, per block of 32 columns |
-//! |---|---|
-//! | `Q4_0`, `Q4_1` | 4 lines of 64 bytes: in line k, row r has the columns 8k … 8k+3 in the low halves of its 4 bytes, and 8k+4 … 8k+7 in the high ones |
-//! | `Q8_0` | 8 lines: in line k, row r has the columns 4k … 4k+3, 128 added |
-//! | `F16`, `F32` | 32 times 16 numbers: one column of all rows |
+//! Matrices, the vectors that they multiply, and the multiplication.
 //!
 //! The vectors are quantised to 8 bits in blocks of 32, for the quantised types; the sums of
 //! products of a block are exact.
 
 use super::lanes::{Lanes, ROUND};
+use super::pack::{Form, Quants, Store};
 use super::team::{Disjoint, Team};
 use super::{Isa, Task};
 use crate::gguf::{Tensor, TensorType};
-
-/// The bytes that 16 rows have in one line.
-#[derive(Clone, Copy)]
-#[repr(align(64))]
-pub(super) struct Line(pub(super) [u8; 64]);
 
 /// A matrix, packed.
 pub(crate) struct Matrix {
@@ -26,150 +16,21 @@ pub(crate) struct Matrix {
     store: Store,
 }
 
-enum Store {
-    Quants(Quants),
-    Floats(Vec<[f32; 16]>),
-}
-
-struct Quants {
-    kind: u8,
-    lines: Vec<Line>,
-    scales: Vec<[u16; 16]>,
-    /// For `Q4_1` alone.
-    minima: Vec<[u16; 16]>,
-}
-
-const Q4_0: u8 = 0;
-const Q4_1: u8 = 1;
-const Q8_0: u8 = 2;
-
 impl Matrix {
     /// Packs a tensor; its columns are a multiple of 32 (the model's loader has seen to it).
     pub(crate) fn pack(tensor: &Tensor<'_>) -> Self {
-        let Tensor { kind, columns, rows, data } = *tensor;
-        let store = match kind {
-            TensorType::F32 => Store::Floats(pack_floats(data, rows, columns, 4, |bytes| {
-                f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
-            })),
-            TensorType::F16 => {
-                Store::Floats(pack_floats(data, rows, columns, 2, |bytes| half(short(bytes))))
-            }
-            TensorType::Q4_0 => Store::Quants(pack_quants(data, rows, columns, Q4_0)),
-            TensorType::Q4_1 => Store::Quants(pack_quants(data, rows, columns, Q4_1)),
-            TensorType::Q8_0 => Store::Quants(pack_quants(data, rows, columns, Q8_0)),
-        };
-        Self { rows, columns, store }
+        let Tensor { columns, rows, .. } = *tensor;
+        Self { rows, columns, store: Store::pack(tensor) }
     }
 
     /// Unpacks one row.
     pub(crate) fn row(&self, row: usize, to: &mut [f32]) {
-        let (group, lane) = (row / 16, row % 16);
-        match &self.store {
-            Store::Floats(all) => {
-                for (to, column) in to.iter_mut().zip(&all[group * self.columns..]) {
-                    *to = column[lane];
-                }
-            }
-            Store::Quants(quants) => {
-                let blocks = self.columns / 32;
-                for (block, to) in to.chunks_exact_mut(32).enumerate() {
-                    quants.row(group * blocks + block, lane, to);
-                }
-            }
-        }
+        self.store.row(row, self.columns, to);
     }
 
     fn groups(&self) -> usize {
         self.rows.div_ceil(16)
     }
-}
-
-impl Quants {
-    fn row(&self, block: usize, lane: usize, to: &mut [f32]) {
-        let scale = half(self.scales[block][lane]);
-        for (column, to) in to.iter_mut().enumerate() {
-            let (k, byte) = (column / 4, lane * 4 + column % 4);
-            let nibble = |lines: &[Line]| {
-                let pair = lines[k / 2].0[byte];
-                f32::from(if k % 2 == 0 { pair & 15 } else { pair >> 4 })
-            };
-            *to = match self.kind {
-                Q4_0 => scale * (nibble(&self.lines[block * 4..]) - 8.0),
-                Q4_1 => scale * nibble(&self.lines[block * 4..]) + half(self.minima[block][lane]),
-                _ => scale * (f32::from(self.lines[block * 8 + k].0[byte]) - 128.0),
-            };
-        }
-    }
-}
-
-fn pack_floats(
-    data: &[u8],
-    rows: usize,
-    columns: usize,
-    width: usize,
-    read: impl Fn(&[u8]) -> f32,
-) -> Vec<[f32; 16]> {
-    let mut packed = vec![[0.0; 16]; rows.div_ceil(16) * columns];
-    for (row, numbers) in data.chunks_exact(columns * width).enumerate() {
-        let group = &mut packed[row / 16 * columns..][..columns];
-        for (to, number) in group.iter_mut().zip(numbers.chunks_exact(width)) {
-            to[row % 16] = read(number);
-        }
-    }
-    packed
-}
-
-fn pack_quants(data: &[u8], rows: usize, columns: usize, kind: u8) -> Quants {
-    let (blocks, groups) = (columns / 32, rows.div_ceil(16));
-    let (width, lines) = match kind {
-        Q4_0 => (18, 4),
-        Q4_1 => (20, 4),
-        _ => (34, 8),
-    };
-    let minima = if kind == Q4_1 { blocks * groups } else { 0 };
-    let mut packed = Quants {
-        kind,
-        lines: vec![Line([0; 64]); blocks * groups * lines],
-        scales: vec![[0; 16]; blocks * groups],
-        minima: vec![[0; 16]; minima],
-    };
-    for (row, numbers) in data.chunks_exact(blocks * width).enumerate() {
-        let (group, lane) = (row / 16, row % 16);
-        for (block, bytes) in numbers.chunks_exact(width).enumerate() {
-            let at = group * blocks + block;
-            packed.scales[at][lane] = short(bytes);
-            if kind == Q4_1 {
-                packed.minima[at][lane] = short(&bytes[2..]);
-            }
-            let lines = &mut packed.lines[at * lines..][..lines];
-            if kind == Q8_0 {
-                for (column, byte) in bytes[2..].iter().enumerate() {
-                    lines[column / 4].0[lane * 4 + column % 4] = byte ^ 0x80;
-                }
-            } else {
-                // In the file, byte i has column i in its low half and column i + 16 in the high one.
-                for (i, byte) in bytes[width - 16..].iter().enumerate() {
-                    for (column, nibble) in [(i, byte & 15), (i + 16, byte >> 4)] {
-                        let k = column / 4;
-                        lines[k / 2].0[lane * 4 + column % 4] |= nibble << (k % 2 * 4);
-                    }
-                }
-            }
-        }
-    }
-    packed
-}
-
-fn short(bytes: &[u8]) -> u16 {
-    u16::from_le_bytes([bytes[0], bytes[1]])
-}
-
-/// The value of a half-precision number.
-#[inline(always)]
-pub(crate) fn half(bits: u16) -> f32 {
-    let size = f32::from_bits((u32::from(bits) & 0x7fff) << 13) * f32::from_bits(0x7780_0000); // 2^112
-    let infinite = if bits & 0x7c00 == 0x7c00 { 0x7f80_0000 } else { 0 };
-    f32::from_bits(size.to_bits() | infinite | (u32::from(bits) & 0x8000) << 16)
 }
 
 /// Rounds to the nearest half-precision value, ties to even.
@@ -194,8 +55,9 @@ pub(crate) struct Activations {
     pub(super) floats: Vec<f32>,
     quants: Vec<[i32; 8]>,
     scales: Vec<f32>,
-    /// The sum of a block's quants, and the same times its scale.
+    /// The sum of a block's quants, that of its first 16, and the first times its scale.
     sums: Vec<i32>,
+    half_sums: Vec<i32>,
     scaled_sums: Vec<f32>,
 }
 
@@ -209,6 +71,7 @@ impl Activations {
             quants: vec![[0; 8]; blocks],
             scales: vec![0.0; blocks],
             sums: vec![0; blocks],
+            half_sums: vec![0; blocks],
             scaled_sums: vec![0.0; blocks],
         }
     }
@@ -216,23 +79,25 @@ impl Activations {
     /// Forgets everything.
     pub(crate) fn wipe(&mut self) {
         use zeroize::Zeroize as _;
-        let Self { columns: _, floats, quants, scales, sums, scaled_sums } = self;
+        let Self { columns: _, floats, quants, scales, sums, half_sums, scaled_sums } = self;
         floats.as_mut_slice().zeroize();
         for quants in quants {
             quants.zeroize();
         }
         scales.as_mut_slice().zeroize();
         sums.as_mut_slice().zeroize();
+        half_sums.as_mut_slice().zeroize();
         scaled_sums.as_mut_slice().zeroize();
     }
 
     /// Computes `tokens` vectors with `fill` and their 8-bit form, one token per iteration.
     pub(super) fn fill(&mut self, isa: Isa, team: &mut Team, tokens: usize, fill: &impl Fill) {
-        let Self { columns, floats, quants, scales, sums, scaled_sums } = self;
+        let Self { columns, floats, quants, scales, sums, half_sums, scaled_sums } = self;
         let (columns, blocks) = (*columns, *columns / 32);
         let (floats, quants, scales) =
             (Disjoint::new(floats), Disjoint::new(quants), Disjoint::new(scales));
-        let (sums, scaled_sums) = (Disjoint::new(sums), Disjoint::new(scaled_sums));
+        let (sums, half_sums) = (Disjoint::new(sums), Disjoint::new(half_sums));
+        let scaled_sums = Disjoint::new(scaled_sums);
         team.each(tokens, &|token| {
             // SAFETY: one token's parts, and each token has one iteration.
             let row = unsafe {
@@ -242,6 +107,7 @@ impl Activations {
                     quants: quants.part(token * blocks, blocks),
                     scales: scales.part(token * blocks, blocks),
                     sums: sums.part(token * blocks, blocks),
+                    half_sums: half_sums.part(token * blocks, blocks),
                     scaled_sums: scaled_sums.part(token * blocks, blocks),
                     fill,
                 }
@@ -262,6 +128,7 @@ struct Row<'a, T> {
     quants: &'a mut [[i32; 8]],
     scales: &'a mut [f32],
     sums: &'a mut [i32],
+    half_sums: &'a mut [i32],
     scaled_sums: &'a mut [f32],
     fill: &'a T,
 }
@@ -269,7 +136,7 @@ struct Row<'a, T> {
 impl<T: Fill> Task for Row<'_, T> {
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        let Self { token, floats, quants, scales, sums, scaled_sums, fill } = self;
+        let Self { token, floats, quants, scales, sums, half_sums, scaled_sums, fill } = self;
         fill.fill::<L>(token, floats);
         for (block, x) in floats.as_chunks::<16>().0.as_chunks::<2>().0.iter().enumerate() {
             let (a, b) = (L::load(&x[0]), L::load(&x[1]));
@@ -280,21 +147,24 @@ impl<T: Fill> Task for Row<'_, T> {
             let back = scale.recip();
             let back = L::splat(if back.is_finite() { back } else { 0.0 });
             let mut bytes = [0; 32];
-            let mut sum = 0_i32;
-            for (x, bytes) in [a, b].into_iter().zip(bytes.as_chunks_mut::<16>().0) {
+            let mut halves = [0_i32; 2];
+            let parts = [a, b].into_iter().zip(bytes.as_chunks_mut::<16>().0);
+            for ((x, bytes), sum) in parts.zip(&mut halves) {
                 let mut rounded = [0.0_f32; 16];
                 L::store(L::add(L::mul(x, back), L::splat(ROUND)), &mut rounded);
                 for (byte, x) in bytes.iter_mut().zip(rounded) {
                     let whole = (x.to_bits() & 0xff) as u8;
-                    sum += i32::from(whole as i8);
+                    *sum += i32::from(whole as i8);
                     *byte = whole;
                 }
             }
+            let sum = halves[0] + halves[1];
             for (to, bytes) in quants[block].iter_mut().zip(bytes.as_chunks::<4>().0) {
                 *to = i32::from_le_bytes(*bytes);
             }
             scales[block] = scale;
             sums[block] = sum;
+            half_sums[block] = halves[0];
             scaled_sums[block] = scale * sum as f32;
         }
     }
@@ -380,12 +250,10 @@ impl Multiply<'_> {
     #[inline(always)]
     fn tile<L: Lanes, const T: usize>(&self, group: usize, token: usize) -> usize {
         let sums = match &self.matrix.store {
-            Store::Floats(columns) => self.floats::<L, T>(columns, group, token),
-            Store::Quants(quants) => match quants.kind {
-                Q4_0 => self.quants::<L, T, Q4_0>(quants, group, token),
-                Q4_1 => self.quants::<L, T, Q4_1>(quants, group, token),
-                _ => self.quants::<L, T, Q8_0>(quants, group, token),
-            },
+            Store::Singles(columns) => self.floats::<L, T, _>(columns, L::load, group, token),
+            Store::Halves(columns) => self.floats::<L, T, _>(columns, L::widen, group, token),
+            Store::Brains(columns) => self.floats::<L, T, _>(columns, L::widen_brain, group, token),
+            Store::Quants(quants) => self.kind::<L, T>(quants, group, token),
         };
         let rows = self.matrix.rows;
         let count = (rows - group * 16).min(16);
@@ -407,50 +275,92 @@ impl Multiply<'_> {
     }
 
     #[inline(always)]
-    fn quants<L: Lanes, const T: usize, const KIND: u8>(
+    fn kind<L: Lanes, const T: usize>(
         &self,
         quants: &Quants,
         group: usize,
         token: usize,
     ) -> [L::F; T] {
+        macro_rules! kinds {
+            ($($kind:ident)*) => {
+                match quants.kind {
+                    $(TensorType::$kind => {
+                        self.quants::<L, T, { TensorType::$kind.number() }>(quants, group, token)
+                    })*
+                    TensorType::F32 | TensorType::F16 | TensorType::BF16 => {
+                        unreachable!("these are no quants")
+                    }
+                }
+            };
+        }
+        kinds!(Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q4_K Q5_K Q6_K)
+    }
+
+    #[inline(always)]
+    fn quants<L: Lanes, const T: usize, const KIND: u32>(
+        &self,
+        quants: &Quants,
+        group: usize,
+        token: usize,
+    ) -> [L::F; T] {
+        let form = const { Form::of(KIND) };
         let blocks = self.matrix.columns / 32;
-        let per_block = if KIND == Q8_0 { 8 } else { 4 };
-        let lines = &quants.lines[group * blocks * per_block..][..blocks * per_block];
-        let scales = &quants.scales[group * blocks..][..blocks];
-        let minima = if KIND == Q4_1 { &quants.minima[group * blocks..][..blocks] } else { &[] };
+        let lines = &quants.lines[group * blocks * form.lines()..][..blocks * form.lines()];
+        let shared = blocks / form.shared;
+        let scales = &quants.scales[group * shared..][..shared];
+        let minima = if form.minima { &quants.minima[group * shared..][..shared] } else { &[] };
+        let count = blocks * form.steps;
+        let steps = &quants.steps[group * count..][..count];
+        let floors = if form.minima { &quants.floors[group * count..][..count] } else { &[] };
         let x: [_; T] = core::array::from_fn(|i| {
             let from = (token + i) * blocks;
             (
                 &self.x.quants[from..][..blocks],
                 &self.x.scales[from..][..blocks],
                 &self.x.sums[from..][..blocks],
+                &self.x.half_sums[from..][..blocks],
                 &self.x.scaled_sums[from..][..blocks],
             )
         });
         let mut sums = [L::splat(0.0); T];
         let mut offsets = [L::splat(0.0); T];
         for block in 0..blocks {
-            let scale = L::widen(&scales[block]);
-            let minimum = if KIND == Q4_1 { L::widen(&minima[block]) } else { scale };
-            let weights = if KIND == Q8_0 {
-                L::bytes(&lines.as_chunks::<8>().0[block])
-            } else {
-                L::nibbles(&lines.as_chunks::<4>().0[block])
+            let mut scale = L::widen(&scales[block / form.shared]);
+            let mut minimum =
+                if form.minima { L::widen(&minima[block / form.shared]) } else { scale };
+            let mut halves = [scale; 2];
+            match form.steps {
+                0 => {}
+                1 => {
+                    scale = L::mul(scale, L::unsigned(&steps[block]));
+                    minimum = L::mul(minimum, L::unsigned(&floors[block]));
+                }
+                _ => halves = [0, 1].map(|half| L::signed(&steps[block * 2 + half])),
+            }
+            let weights = match form.bits {
+                4 => L::nibbles(&lines.as_chunks::<4>().0[block]),
+                5 => L::fives(&lines.as_chunks::<5>().0[block]),
+                6 => L::sixes(&lines.as_chunks::<6>().0[block]),
+                _ => L::bytes(&lines.as_chunks::<8>().0[block]),
             };
             for i in 0..T {
-                let (q, d, s, ds) = &x[i];
-                let whole = match KIND {
-                    Q4_0 => L::dot_nibbles(&weights, &q[block], -8 * s[block]),
-                    Q4_1 => L::dot_nibbles(&weights, &q[block], 0),
+                let (q, d, s, h, ds) = &x[i];
+                let whole = match form.bits {
+                    4 => L::dot_nibbles(&weights, &q[block], -form.less * s[block]),
+                    5 => L::dot_fives(&weights, &q[block], -form.less * s[block]),
+                    6 => {
+                        let starts = [h[block], s[block] - h[block]].map(|sum| -form.less * sum);
+                        L::dot_sixes(&weights, &q[block], starts, &halves)
+                    }
                     _ => L::dot_bytes(&weights, &q[block], s[block]),
                 };
                 sums[i] = L::fma(whole, L::mul(scale, L::splat(d[block])), sums[i]);
-                if KIND == Q4_1 {
+                if form.minima {
                     offsets[i] = L::fma(minimum, L::splat(ds[block]), offsets[i]);
                 }
             }
         }
-        if KIND == Q4_1 {
+        if form.minima {
             for (sum, offset) in sums.iter_mut().zip(offsets) {
                 *sum = L::add(*sum, offset);
             }
@@ -459,9 +369,10 @@ impl Multiply<'_> {
     }
 
     #[inline(always)]
-    fn floats<L: Lanes, const T: usize>(
+    fn floats<L: Lanes, const T: usize, C>(
         &self,
-        columns: &[[f32; 16]],
+        columns: &[C],
+        widen: impl Fn(&C) -> L::F,
         group: usize,
         token: usize,
     ) -> [L::F; T] {
@@ -471,7 +382,7 @@ impl Multiply<'_> {
             core::array::from_fn(|i| &self.x.floats[(token + i) * count..][..count]);
         let mut sums = [L::splat(0.0); T];
         for (column, weights) in weights.iter().enumerate() {
-            let weights = L::load(weights);
+            let weights = widen(weights);
             for i in 0..T {
                 sums[i] = L::fma(weights, L::splat(x[i][column]), sums[i]);
             }

@@ -35,13 +35,15 @@ mod attention;
 mod lanes;
 mod matrix;
 mod ops;
+mod pack;
 mod team;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub(crate) use attention::{Page, Query, attend, store};
-pub(crate) use matrix::{Activations, Matrix, Onto, Product, half, multiply};
+pub(crate) use matrix::{Activations, Matrix, Onto, Product, multiply};
 pub(crate) use ops::{Rope, exponentials, gate, normalise};
+pub(crate) use pack::half;
 pub(crate) use team::Team;
 
 use lanes::Lanes;

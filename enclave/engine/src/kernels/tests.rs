@@ -3,6 +3,8 @@
 use super::*;
 use crate::gguf::Tensor;
 
+mod formats;
+
 /// A linear congruential generator: bytes without end.
 struct Bytes(u64);
 
@@ -26,16 +28,22 @@ fn tensor_bytes(kind: TensorType, rows: usize, columns: usize, bytes: &mut Bytes
         match kind {
             TensorType::F32 => one = bytes.float().to_le_bytes().to_vec(),
             TensorType::F16 => one[1] = one[1] & 0x83 | 0x30,
-            TensorType::Q4_1 => (one[1], one[3]) = (0x20 | one[1] & 3, 0xa8 | one[3] & 3),
-            TensorType::Q4_0 | TensorType::Q8_0 => one[1] = 0x20 | one[1] & 3,
+            TensorType::BF16 => (one[0], one[1]) = (one[0], one[1] & 0x80 | 0x3e),
+            TensorType::Q4_1 | TensorType::Q5_1 => {
+                (one[1], one[3]) = (0x20 | one[1] & 3, 0xa8 | one[3] & 3);
+            }
+            TensorType::Q4_0 | TensorType::Q5_0 | TensorType::Q8_0 => {
+                one[1] = 0x20 | one[1] & 3;
+            }
+            TensorType::Q4_K | TensorType::Q5_K => {
+                (one[1], one[3]) = (0x08 | one[1] & 3, 0x10 | one[3] & 3);
+            }
+            TensorType::Q6_K => one[209] &= 3,
         }
         data.extend(one);
     }
     data
 }
-
-const KINDS: [TensorType; 5] =
-    [TensorType::F32, TensorType::F16, TensorType::Q4_0, TensorType::Q4_1, TensorType::Q8_0];
 
 fn isas() -> impl Iterator<Item = Isa> {
     Instructions::available().into_iter().filter_map(Isa::new)
@@ -50,6 +58,7 @@ fn products(
     rows: usize,
     columns: usize,
 ) -> (Vec<f32>, Vec<f64>) {
+    let columns = columns.next_multiple_of(kind.block().0);
     let mut bytes = Bytes(9);
     let data = tensor_bytes(kind, rows, columns, &mut bytes);
     let matrix = Matrix::pack(&Tensor { kind, columns, rows, data: &data });
@@ -82,7 +91,7 @@ fn products(
 
 #[test]
 fn products_are_right() {
-    for kind in KINDS {
+    for kind in TensorType::ALL {
         let (out, exact) = products(Isa::new(Instructions::Portable).unwrap(), 1, 3, kind, 40, 96);
         for (out, exact) in out.iter().zip(&exact) {
             assert!((f64::from(*out) - exact).abs() < 0.15, "{kind:?}: {out} for {exact}");
@@ -90,35 +99,9 @@ fn products_are_right() {
     }
 }
 
-type Expected<'a> = &'a dyn Fn(i16) -> f32;
-
-#[test]
-fn rows_unpack_to_what_the_format_says() {
-    // A block whose scale is 1: Q8_0 numbers 0..31, then the 4-bit ones 0..15 twice, minimum 2.
-    let one = 0x3c00_u16.to_le_bytes();
-    let mut eight = one.to_vec();
-    eight.extend((0..32_u8).map(|i| i.wrapping_sub(16)));
-    let nibbles: Vec<u8> = (0..16_u8).map(|i| i | (15 - i) << 4).collect();
-    let four: Vec<u8> = one.iter().copied().chain(nibbles.iter().copied()).collect();
-    let with_minimum: Vec<u8> =
-        one.into_iter().chain(0x4000_u16.to_le_bytes()).chain(nibbles).collect();
-    let number = |i: i16| f32::from(if i < 16 { i } else { 31 - i });
-    let cases: [(TensorType, &[u8], Expected<'_>); 3] = [
-        (TensorType::Q8_0, &eight, &|i| f32::from(i - 16)),
-        (TensorType::Q4_0, &four, &|i| number(i) - 8.0),
-        (TensorType::Q4_1, &with_minimum, &|i| number(i) + 2.0),
-    ];
-    for (kind, data, expected) in cases {
-        let matrix = Matrix::pack(&Tensor { kind, columns: 32, rows: 1, data });
-        let mut row = [0.0; 32];
-        matrix.row(0, &mut row);
-        assert_eq!(row.to_vec(), (0..32).map(expected).collect::<Vec<_>>(), "{kind:?}");
-    }
-}
-
 #[test]
 fn instruction_sets_threads_and_batches_agree_bit_for_bit() {
-    for kind in KINDS {
+    for kind in TensorType::ALL {
         let (expected, _) =
             products(Isa::new(Instructions::Portable).unwrap(), 1, 15, kind, 83, 160);
         for isa in isas() {

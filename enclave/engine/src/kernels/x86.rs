@@ -6,23 +6,25 @@
 #![expect(clippy::needless_range_loop, reason = "vector code is read by its indices")]
 
 use core::arch::x86_64::{
-    __m256, __m256i, __m512, __m512i, _mm_loadu_si128, _mm256_abs_epi8, _mm256_add_epi16,
-    _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_castps_si256, _mm256_castsi256_ps,
-    _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_div_ps, _mm256_fmadd_ps, _mm256_load_si256,
+    __m256, __m256i, __m512, __m512i, _mm_loadl_epi64, _mm_loadu_si128, _mm256_abs_epi8,
+    _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_castps_si256,
+    _mm256_castsi256_ps, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32,
+    _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_div_ps, _mm256_fmadd_ps, _mm256_load_si256,
     _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_max_ps,
-    _mm256_min_ps, _mm256_mul_ps, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32,
-    _mm256_set1_ps, _mm256_setzero_si256, _mm256_sign_epi8, _mm256_slli_epi32, _mm256_srli_epi16,
-    _mm256_storeu_ps, _mm256_sub_ps, _mm256_xor_si256, _mm512_add_epi32, _mm512_add_ps,
-    _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cvtepi32_ps,
+    _mm256_min_ps, _mm256_mul_ps, _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi16,
+    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_si256, _mm256_sign_epi8, _mm256_slli_epi16,
+    _mm256_slli_epi32, _mm256_srli_epi16, _mm256_storeu_ps, _mm256_sub_ps, _mm256_xor_si256,
+    _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps,
+    _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtepu16_epi32,
     _mm512_cvtph_ps, _mm512_div_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_load_si512,
-    _mm512_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_set1_epi8,
-    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srli_epi16,
-    _mm512_storeu_ps, _mm512_sub_ps,
+    _mm512_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_or_si512,
+    _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_si512, _mm512_slli_epi16,
+    _mm512_slli_epi32, _mm512_srli_epi16, _mm512_storeu_ps, _mm512_sub_ps,
 };
 
 use super::Task;
 use super::lanes::Lanes;
-use super::matrix::Line;
+use super::pack::Line;
 
 /// Runs a task on AVX-512.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
@@ -115,6 +117,23 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn widen_brain(from: &[u16; 16]) -> __m512 {
+        intrinsics!(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(
+            _mm256_loadu_si256(from.as_ptr().cast())
+        ))))
+    }
+
+    #[inline(always)]
+    fn unsigned(from: &[u8; 16]) -> __m512 {
+        intrinsics!(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.as_ptr().cast()))))
+    }
+
+    #[inline(always)]
+    fn signed(from: &[u8; 16]) -> __m512 {
+        intrinsics!(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.as_ptr().cast()))))
+    }
+
+    #[inline(always)]
     fn nibbles(lines: &[Line; 4]) -> Self::Block {
         intrinsics! {
             let mask = _mm512_set1_epi8(15);
@@ -126,6 +145,54 @@ impl Lanes for Avx512 {
             }
             weights
         }
+    }
+
+    #[inline(always)]
+    fn fives(lines: &[Line; 5]) -> Self::Block {
+        let [lower @ .., upper] = lines;
+        let mut weights = Self::nibbles(lower);
+        intrinsics! {
+            // Bit k of every byte becomes bit 4; what crosses bytes is masked away.
+            let upper = _mm512_load_si512(upper.0.as_ptr().cast());
+            let mask = _mm512_set1_epi8(16);
+            let bits = [
+                _mm512_slli_epi16::<4>(upper),
+                _mm512_slli_epi16::<3>(upper),
+                _mm512_slli_epi16::<2>(upper),
+                _mm512_slli_epi16::<1>(upper),
+                upper,
+                _mm512_srli_epi16::<1>(upper),
+                _mm512_srli_epi16::<2>(upper),
+                _mm512_srli_epi16::<3>(upper),
+            ];
+            for k in 0..8 {
+                weights[k] = _mm512_or_si512(weights[k], _mm512_and_si512(bits[k], mask));
+            }
+        }
+        weights
+    }
+
+    #[inline(always)]
+    fn sixes(lines: &[Line; 6]) -> Self::Block {
+        let [lower @ .., first, second] = lines;
+        let mut weights = Self::nibbles(lower);
+        intrinsics! {
+            let mask = _mm512_set1_epi8(48);
+            for (half, upper) in [first, second].into_iter().enumerate() {
+                let upper = _mm512_load_si512(upper.0.as_ptr().cast());
+                let bits = [
+                    _mm512_slli_epi16::<4>(upper),
+                    _mm512_slli_epi16::<2>(upper),
+                    upper,
+                    _mm512_srli_epi16::<2>(upper),
+                ];
+                for k in 0..4 {
+                    let to = &mut weights[half * 4 + k];
+                    *to = _mm512_or_si512(*to, _mm512_and_si512(bits[k], mask));
+                }
+            }
+        }
+        weights
     }
 
     #[inline(always)]
@@ -149,6 +216,30 @@ impl Lanes for Avx512 {
                 odd = _mm512_dpbusd_epi32(odd, weights[2 * k + 1], _mm512_set1_epi32(x[2 * k + 1]));
             }
             _mm512_cvtepi32_ps(_mm512_add_epi32(even, odd))
+        }
+    }
+
+    #[inline(always)]
+    fn dot_fives(weights: &Self::Block, x: &[i32; 8], start: i32) -> __m512 {
+        Self::dot_nibbles(weights, x, start)
+    }
+
+    #[inline(always)]
+    fn dot_sixes(
+        weights: &Self::Block,
+        x: &[i32; 8],
+        starts: [i32; 2],
+        steps: &[__m512; 2],
+    ) -> __m512 {
+        intrinsics! {
+            let mut first = _mm512_set1_epi32(starts[0]);
+            let mut second = _mm512_set1_epi32(starts[1]);
+            for k in 0..4 {
+                first = _mm512_dpbusd_epi32(first, weights[k], _mm512_set1_epi32(x[k]));
+                second = _mm512_dpbusd_epi32(second, weights[k + 4], _mm512_set1_epi32(x[k + 4]));
+            }
+            let first = _mm512_mul_ps(_mm512_cvtepi32_ps(first), steps[0]);
+            _mm512_fmadd_ps(_mm512_cvtepi32_ps(second), steps[1], first)
         }
     }
 
@@ -242,6 +333,36 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    fn widen_brain(from: &[u16; 16]) -> Pair {
+        intrinsics! {
+            let low = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.as_ptr().cast()));
+            let high = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.as_ptr().add(8).cast()));
+            Pair(
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(low)),
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(high)),
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn unsigned(from: &[u8; 16]) -> Pair {
+        intrinsics! {
+            let low = _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.as_ptr().cast()));
+            let high = _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.as_ptr().add(8).cast()));
+            Pair(_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high))
+        }
+    }
+
+    #[inline(always)]
+    fn signed(from: &[u8; 16]) -> Pair {
+        intrinsics! {
+            let low = _mm256_cvtepi8_epi32(_mm_loadl_epi64(from.as_ptr().cast()));
+            let high = _mm256_cvtepi8_epi32(_mm_loadl_epi64(from.as_ptr().add(8).cast()));
+            Pair(_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high))
+        }
+    }
+
+    #[inline(always)]
     fn nibbles(lines: &[Line; 4]) -> Self::Block {
         intrinsics! {
             let mask = _mm256_set1_epi8(15);
@@ -255,6 +376,59 @@ impl Lanes for Avx2 {
             }
             weights
         }
+    }
+
+    #[inline(always)]
+    fn fives(lines: &[Line; 5]) -> Self::Block {
+        let [lower @ .., upper] = lines;
+        let mut weights = Self::nibbles(lower);
+        intrinsics! {
+            // Bit k of every byte becomes bit 4; what crosses bytes is masked away.
+            let mask = _mm256_set1_epi8(16);
+            for side in 0..2 {
+                let upper = _mm256_load_si256(upper.0.as_ptr().add(32 * side).cast());
+                let bits = [
+                    _mm256_slli_epi16::<4>(upper),
+                    _mm256_slli_epi16::<3>(upper),
+                    _mm256_slli_epi16::<2>(upper),
+                    _mm256_slli_epi16::<1>(upper),
+                    upper,
+                    _mm256_srli_epi16::<1>(upper),
+                    _mm256_srli_epi16::<2>(upper),
+                    _mm256_srli_epi16::<3>(upper),
+                ];
+                for k in 0..8 {
+                    let to = &mut weights[k][side];
+                    *to = _mm256_or_si256(*to, _mm256_and_si256(bits[k], mask));
+                }
+            }
+        }
+        weights
+    }
+
+    #[inline(always)]
+    fn sixes(lines: &[Line; 6]) -> Self::Block {
+        let [lower @ .., first, second] = lines;
+        let mut weights = Self::nibbles(lower);
+        intrinsics! {
+            let mask = _mm256_set1_epi8(48);
+            for (half, upper) in [first, second].into_iter().enumerate() {
+                for side in 0..2 {
+                    let upper = _mm256_load_si256(upper.0.as_ptr().add(32 * side).cast());
+                    let bits = [
+                        _mm256_slli_epi16::<4>(upper),
+                        _mm256_slli_epi16::<2>(upper),
+                        upper,
+                        _mm256_srli_epi16::<2>(upper),
+                    ];
+                    for k in 0..4 {
+                        let to = &mut weights[half * 4 + k][side];
+                        *to = _mm256_or_si256(*to, _mm256_and_si256(bits[k], mask));
+                    }
+                }
+            }
+        }
+        weights
     }
 
     #[inline(always)]
@@ -291,6 +465,35 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    fn dot_fives(weights: &Self::Block, x: &[i32; 8], start: i32) -> Pair {
+        // Four sums of two products of at most 31 * 127 stay below 2^15.
+        let [first, second] = [products::<4>(weights, x, 0), products::<4>(weights, x, 4)];
+        intrinsics! {
+            let start = _mm256_set1_epi32(start);
+            let low = _mm256_add_epi32(_mm256_add_epi32(first[0], second[0]), start);
+            let high = _mm256_add_epi32(_mm256_add_epi32(first[1], second[1]), start);
+            Pair(_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high))
+        }
+    }
+
+    #[inline(always)]
+    fn dot_sixes(weights: &Self::Block, x: &[i32; 8], starts: [i32; 2], steps: &[Pair; 2]) -> Pair {
+        intrinsics! {
+            let mut halves = [Pair(_mm256_set1_ps(0.0), _mm256_set1_ps(0.0)); 2];
+            for half in 0..2 {
+                // Two sums of two products of at most 63 * 127 stay below 2^15.
+                let first = products::<2>(weights, x, half * 4);
+                let second = products::<2>(weights, x, half * 4 + 2);
+                let start = _mm256_set1_epi32(starts[half]);
+                let low = _mm256_add_epi32(_mm256_add_epi32(first[0], second[0]), start);
+                let high = _mm256_add_epi32(_mm256_add_epi32(first[1], second[1]), start);
+                halves[half] = Pair(_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high));
+            }
+            Self::fma(halves[1], steps[1], Self::mul(halves[0], steps[0]))
+        }
+    }
+
+    #[inline(always)]
     fn dot_bytes(weights: &Self::Block, x: &[i32; 8], _sum: i32) -> Pair {
         intrinsics! {
             let ones = _mm256_set1_epi16(1);
@@ -306,5 +509,25 @@ impl Lanes for Avx2 {
             }
             Pair(_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high))
         }
+    }
+}
+
+/// The products of `N` times 4 columns with signed bytes, added up in 16 bits and then in 32.
+#[inline(always)]
+fn products<const N: usize>(
+    weights: &[[__m256i; 2]; 8],
+    x: &[i32; 8],
+    from: usize,
+) -> [__m256i; 2] {
+    intrinsics! {
+        let mut sums = [_mm256_setzero_si256(); 2];
+        for k in from..from + N {
+            let x = _mm256_set1_epi32(x[k]);
+            for side in 0..2 {
+                sums[side] =
+                    _mm256_add_epi16(sums[side], _mm256_maddubs_epi16(weights[k][side], x));
+            }
+        }
+        sums.map(|sum| _mm256_madd_epi16(sum, _mm256_set1_epi16(1)))
     }
 }
