@@ -352,13 +352,21 @@ mod tests {
 
     #[test]
     fn the_same_bytes_every_time() {
-        for (kind, digest) in [
-            (TensorType::Q8_0, "d8ceb643e7d5a68cadd35e81978afc24e549aa800bc40a5c6e057df07a05b962"),
+        let digests = [
+            (TensorType::F32, "488dcf0683a6e98bb13e61f82ff52550b1309762c710ee6cc8cd4357e601d51f"),
+            (TensorType::F16, "d97cdf2cd4cf22da0399c8ab8e0f70f2915f54ff53c0664fe3a438cabdc2aaf5"),
+            (TensorType::BF16, "0eb5f348a3cbb2b62a812aa360451731c04e6eab7dbb763114eb1ea6dd9c1743"),
             (TensorType::Q4_0, "823e259875687e5fcc118f9abc637c70ec0e99820acc4c19fdb3fbc411c484ef"),
             (TensorType::Q4_1, "f874dc01068dd2caa7ad7eaca8d53579c6b1c2c2781a5e8e18107d69aeea801a"),
-            (TensorType::F16, "d97cdf2cd4cf22da0399c8ab8e0f70f2915f54ff53c0664fe3a438cabdc2aaf5"),
-            (TensorType::F32, "488dcf0683a6e98bb13e61f82ff52550b1309762c710ee6cc8cd4357e601d51f"),
-        ] {
+            (TensorType::Q5_0, "681133c92a055891dbbc7fc3a208069abfba9746fc87d415b0377976243df403"),
+            (TensorType::Q5_1, "aeae95eb54d4e7f3a6c4363fa67e84cd6b5772ae671bdf3214a3d42e8904a2f3"),
+            (TensorType::Q8_0, "d8ceb643e7d5a68cadd35e81978afc24e549aa800bc40a5c6e057df07a05b962"),
+            (TensorType::Q4_K, "92df06460d5852b7cdea00437452f33c036169514d52087d3211e84983fe9e16"),
+            (TensorType::Q5_K, "6bc1332888ea68a33ed8797c112b280139b8794bec1d4159ae12e264340dae7a"),
+            (TensorType::Q6_K, "ddf77117a5fc18258ec7f3d418c9c62e03e399f9d4f1ea1c5597653b0c187dfa"),
+        ];
+        assert_eq!(digests.map(|(kind, _)| kind), TensorType::ALL);
+        for (kind, digest) in digests {
             assert_eq!(Sha256::of(&model(kind)).to_string(), digest, "{kind:?}");
         }
     }

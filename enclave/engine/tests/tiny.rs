@@ -50,19 +50,29 @@ fn read(mut generation: Generation) -> (String, Result<(FinishReason, u32), Engi
 /// Recorded with this engine. (The bits behind the tokens are recorded beside the model's code.)
 #[test]
 fn the_tiny_model_says_what_it_said() {
-    let golden: [(TensorType, &[u32]); 5] = [
+    let golden: [(TensorType, &[u32]); 11] = [
         (TensorType::F32, &[85, 6, 105, 87, 247, 1, 90, 94, 264, 24, 213, 49]),
         (TensorType::F16, &[263, 208, 125, 62, 259, 225, 55, 109, 117, 221, 233, 161]),
+        (TensorType::BF16, &[85, 6, 105, 87, 247, 1, 90, 162, 164, 248, 10, 120]),
         (TensorType::Q4_0, &[132, 261, 261, 211, 138, 54, 35, 164, 31, 198, 186, 154]),
         (TensorType::Q4_1, &[1, 33, 264, 78, 195, 153, 42, 85, 205, 139, 186, 133]),
+        (TensorType::Q5_0, &[132, 103, 37, 107, 228, 254, 4, 254, 5, 228, 52, 64]),
+        (TensorType::Q5_1, &[147, 68, 267, 100, 95, 98, 233, 199, 65, 229, 196, 260]),
         (TensorType::Q8_0, &[128, 193, 193, 229, 164, 160, 83, 101, 173, 92, 106, 9]),
+        (TensorType::Q4_K, &[73, 207, 71, 183, 97, 244, 55, 37, 146, 231, 42, 17]),
+        (TensorType::Q5_K, &[129, 110, 257, 256, 227, 158, 139, 26, 19, 63, 105, 31]),
+        (TensorType::Q6_K, &[105, 125, 255, 19, 150, 198, 90, 42, 182, 159, 182, 198]),
     ];
+    assert_eq!(golden.map(|(kind, _)| kind), TensorType::ALL);
     for (kind, expected) in golden {
-        let engine = EmbeddedEngine::load(verified(kind), OPTIONS).unwrap();
-        assert_eq!(engine.description().numeric_profile, "veritee-f32-1");
-        let prompt: Vec<u32> = (3..150).collect();
-        let tokens = engine.continue_tokens(&prompt, WARM, 12).unwrap();
-        assert_eq!(tokens.iter().collect::<Vec<_>>(), expected, "{kind:?}");
+        for instructions in Instructions::available() {
+            let engine = EmbeddedEngine::load_for(verified(kind), OPTIONS, instructions).unwrap();
+            assert_eq!(engine.description().numeric_profile, "veritee-f32-1");
+            let prompt: Vec<u32> = (3..150).collect();
+            let tokens = engine.continue_tokens(&prompt, WARM, 12).unwrap();
+            let tokens: Vec<u32> = tokens.iter().collect();
+            assert_eq!(tokens, expected, "{kind:?} {instructions:?}");
+        }
     }
 }
 

@@ -119,7 +119,9 @@ pub(super) fn policy_seeds() -> Vec<Vec<u8>> {
 }
 
 pub(super) fn gguf_seeds() -> Vec<Vec<u8>> {
-    [TensorType::F32, TensorType::F16].map(engine::tiny::model).into()
+    [TensorType::F32, TensorType::F16, TensorType::Q5_1, TensorType::Q4_K, TensorType::Q6_K]
+        .map(engine::tiny::model)
+        .into()
 }
 
 pub(super) fn table_seeds() -> Vec<Vec<u8>> {

@@ -1,6 +1,7 @@
 //! What the bytes of every type mean.
 
 use super::*;
+use crate::kernels::pack::Store;
 use attestation::Sha256;
 
 #[test]
@@ -98,6 +99,43 @@ fn decode(kind: TensorType, bytes: &[u8]) -> Vec<f32> {
         }
     };
     (0..kind.block().0).map(one).collect()
+}
+
+/// Recorded with this engine: a change to any bit of the products shows here, on every machine.
+#[test]
+fn products_are_what_they_were() {
+    for (kind, expected) in PRODUCTS {
+        for isa in isas() {
+            let (out, _) = products(isa, 2, 11, kind, 50, 512);
+            let bytes: Vec<u8> = out.iter().flat_map(|number| number.to_le_bytes()).collect();
+            let digest = Sha256::of(&bytes).to_string();
+            assert_eq!(digest.get(..16), Some(expected), "{kind:?} {isa:?}");
+        }
+    }
+}
+
+/// What memory a model takes rests on this.
+#[test]
+fn packed_weights_take_the_room_of_the_file() {
+    for kind in TensorType::ALL {
+        let (rows, columns) = (64, 512);
+        let data = tensor_bytes(kind, rows, columns, &mut Bytes(5));
+        let room = match Store::pack(&Tensor { kind, columns, rows, data: &data }) {
+            Store::Singles(columns) => size_of_val(columns.as_slice()),
+            Store::Halves(columns) | Store::Brains(columns) => size_of_val(columns.as_slice()),
+            Store::Quants(quants) => {
+                size_of_val(quants.lines.as_slice())
+                    + size_of_val(quants.scales.as_slice())
+                    + size_of_val(quants.minima.as_slice())
+                    + size_of_val(quants.steps.as_slice())
+                    + size_of_val(quants.floors.as_slice())
+            }
+        };
+        // 6-bit steps and floors take a byte each: 16 for 12, of 144 in all.
+        let more = if matches!(kind, TensorType::Q4_K | TensorType::Q5_K) { 4 } else { 0 };
+        let (block, width) = kind.block();
+        assert_eq!(room, rows * columns / block * (width + more), "{kind:?}");
+    }
 }
 
 /// Odd columns never reach the packing; of whole blocks, every length does.
@@ -213,4 +251,18 @@ const RECORDED: [(TensorType, [f32; 5], &str); 11] = [
         [0.001_004_219, 0.026_221_275, 0.004_602_670_7, -0.015_546_799, -0.014_820_099],
         "2994f6431e6741e48e8d7984fdd296fc",
     ),
+];
+
+const PRODUCTS: [(TensorType, &str); 11] = [
+    (TensorType::F32, "742af5dccc79feed"),
+    (TensorType::F16, "ed74b68dadc8e831"),
+    (TensorType::BF16, "5b2871b718ef21f2"),
+    (TensorType::Q4_0, "da47798fd6c4526e"),
+    (TensorType::Q4_1, "a0297d54743d6954"),
+    (TensorType::Q5_0, "d3394f98a3c116ac"),
+    (TensorType::Q5_1, "9710bf81ef5f46a8"),
+    (TensorType::Q8_0, "138d24a14fc121cd"),
+    (TensorType::Q4_K, "54abf745510786dd"),
+    (TensorType::Q5_K, "468d0da34a8a6a39"),
+    (TensorType::Q6_K, "9efcfc203fabe10c"),
 ];
