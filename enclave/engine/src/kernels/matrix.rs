@@ -231,30 +231,70 @@ struct Multiply<'a> {
 impl Task for Multiply<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        for group in self.groups.clone() {
-            let mut token = 0;
-            while token < self.tokens {
-                token += match self.tokens - token {
-                    8.. => self.tile::<L, 8>(group, token),
-                    4.. => self.tile::<L, 4>(group, token),
-                    2.. => self.tile::<L, 2>(group, token),
-                    _ => self.tile::<L, 1>(group, token),
-                };
+        macro_rules! quants {
+            ($quants:ident: $($kind:ident)*) => {
+                match $quants.kind {
+                    $(TensorType::$kind => {
+                        self.all::<L, _>(&Quantised::<{ TensorType::$kind.number() }>($quants));
+                    })*
+                    TensorType::F32 | TensorType::F16 | TensorType::BF16 => {
+                        unreachable!("floats are stored apart")
+                    }
+                }
+            };
+        }
+        match &self.matrix.store {
+            Store::Singles(columns) => self.all::<L, _>(&Singles(columns)),
+            Store::Halves(columns) => self.all::<L, _>(&Halves(columns)),
+            Store::Brains(columns) => self.all::<L, _>(&Brains(columns)),
+            Store::Quants(quants) => {
+                quants!(quants: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q4_K Q5_K Q6_K);
             }
         }
     }
 }
 
+/// How 16 rows and `T` vectors become sums of products.
+trait Sums {
+    fn sums<L: Lanes, const T: usize>(
+        &self,
+        by: &Multiply<'_>,
+        group: usize,
+        token: usize,
+    ) -> [L::F; T];
+}
+
+struct Singles<'a>(&'a [[f32; 16]]);
+struct Halves<'a>(&'a [[u16; 16]]);
+struct Brains<'a>(&'a [[u16; 16]]);
+/// Of the type with this number in GGUF.
+struct Quantised<'a, const KIND: u32>(&'a Quants);
+
 impl Multiply<'_> {
+    #[inline(always)]
+    fn all<L: Lanes, S: Sums>(&self, sums: &S) {
+        for group in self.groups.clone() {
+            let mut token = 0;
+            while token < self.tokens {
+                token += match self.tokens - token {
+                    8.. => self.tile::<L, S, 8>(sums, group, token),
+                    4.. => self.tile::<L, S, 4>(sums, group, token),
+                    2.. => self.tile::<L, S, 2>(sums, group, token),
+                    _ => self.tile::<L, S, 1>(sums, group, token),
+                };
+            }
+        }
+    }
+
     /// 16 rows times `T` tokens.
     #[inline(always)]
-    fn tile<L: Lanes, const T: usize>(&self, group: usize, token: usize) -> usize {
-        let sums = match &self.matrix.store {
-            Store::Singles(columns) => self.floats::<L, T, _>(columns, L::load, group, token),
-            Store::Halves(columns) => self.floats::<L, T, _>(columns, L::widen, group, token),
-            Store::Brains(columns) => self.floats::<L, T, _>(columns, L::widen_brain, group, token),
-            Store::Quants(quants) => self.kind::<L, T>(quants, group, token),
-        };
+    fn tile<L: Lanes, S: Sums, const T: usize>(
+        &self,
+        sums: &S,
+        group: usize,
+        token: usize,
+    ) -> usize {
+        let sums = sums.sums::<L, T>(self, group, token);
         let rows = self.matrix.rows;
         let count = (rows - group * 16).min(16);
         for (i, sum) in sums.into_iter().enumerate() {
@@ -275,36 +315,39 @@ impl Multiply<'_> {
     }
 
     #[inline(always)]
-    fn kind<L: Lanes, const T: usize>(
+    fn floats<L: Lanes, const T: usize, C>(
         &self,
-        quants: &Quants,
+        columns: &[C],
+        widen: impl Fn(&C) -> L::F,
         group: usize,
         token: usize,
     ) -> [L::F; T] {
-        macro_rules! kinds {
-            ($($kind:ident)*) => {
-                match quants.kind {
-                    $(TensorType::$kind => {
-                        self.quants::<L, T, { TensorType::$kind.number() }>(quants, group, token)
-                    })*
-                    TensorType::F32 | TensorType::F16 | TensorType::BF16 => {
-                        unreachable!("these are no quants")
-                    }
-                }
-            };
+        let count = self.matrix.columns;
+        let weights = &columns[group * count..][..count];
+        let x: [&[f32]; T] =
+            core::array::from_fn(|i| &self.x.floats[(token + i) * count..][..count]);
+        let mut sums = [L::splat(0.0); T];
+        for (column, weights) in weights.iter().enumerate() {
+            let weights = widen(weights);
+            for i in 0..T {
+                sums[i] = L::fma(weights, L::splat(x[i][column]), sums[i]);
+            }
         }
-        kinds!(Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q4_K Q5_K Q6_K)
+        sums
     }
+}
 
+impl<const KIND: u32> Sums for Quantised<'_, KIND> {
     #[inline(always)]
-    fn quants<L: Lanes, const T: usize, const KIND: u32>(
+    fn sums<L: Lanes, const T: usize>(
         &self,
-        quants: &Quants,
+        by: &Multiply<'_>,
         group: usize,
         token: usize,
     ) -> [L::F; T] {
+        let Self(quants) = self;
         let form = const { Form::of(KIND) };
-        let blocks = self.matrix.columns / 32;
+        let blocks = by.matrix.columns / 32;
         let lines = &quants.lines[group * blocks * form.lines()..][..blocks * form.lines()];
         let shared = blocks / form.shared;
         let scales = &quants.scales[group * shared..][..shared];
@@ -315,11 +358,11 @@ impl Multiply<'_> {
         let x: [_; T] = core::array::from_fn(|i| {
             let from = (token + i) * blocks;
             (
-                &self.x.quants[from..][..blocks],
-                &self.x.scales[from..][..blocks],
-                &self.x.sums[from..][..blocks],
-                &self.x.half_sums[from..][..blocks],
-                &self.x.scaled_sums[from..][..blocks],
+                &by.x.quants[from..][..blocks],
+                &by.x.scales[from..][..blocks],
+                &by.x.sums[from..][..blocks],
+                &by.x.half_sums[from..][..blocks],
+                &by.x.scaled_sums[from..][..blocks],
             )
         });
         let mut sums = [L::splat(0.0); T];
@@ -367,27 +410,41 @@ impl Multiply<'_> {
         }
         sums
     }
+}
 
+impl Sums for Singles<'_> {
     #[inline(always)]
-    fn floats<L: Lanes, const T: usize, C>(
+    fn sums<L: Lanes, const T: usize>(
         &self,
-        columns: &[C],
-        widen: impl Fn(&C) -> L::F,
+        by: &Multiply<'_>,
         group: usize,
         token: usize,
     ) -> [L::F; T] {
-        let count = self.matrix.columns;
-        let weights = &columns[group * count..][..count];
-        let x: [&[f32]; T] =
-            core::array::from_fn(|i| &self.x.floats[(token + i) * count..][..count]);
-        let mut sums = [L::splat(0.0); T];
-        for (column, weights) in weights.iter().enumerate() {
-            let weights = widen(weights);
-            for i in 0..T {
-                sums[i] = L::fma(weights, L::splat(x[i][column]), sums[i]);
-            }
-        }
-        sums
+        by.floats::<L, T, _>(self.0, L::load, group, token)
+    }
+}
+
+impl Sums for Halves<'_> {
+    #[inline(always)]
+    fn sums<L: Lanes, const T: usize>(
+        &self,
+        by: &Multiply<'_>,
+        group: usize,
+        token: usize,
+    ) -> [L::F; T] {
+        by.floats::<L, T, _>(self.0, L::widen, group, token)
+    }
+}
+
+impl Sums for Brains<'_> {
+    #[inline(always)]
+    fn sums<L: Lanes, const T: usize>(
+        &self,
+        by: &Multiply<'_>,
+        group: usize,
+        token: usize,
+    ) -> [L::F; T] {
+        by.floats::<L, T, _>(self.0, L::widen_brain, group, token)
     }
 }
 
