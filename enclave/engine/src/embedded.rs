@@ -39,7 +39,7 @@ impl Default for EngineOptions {
     }
 }
 
-/// Runs a GGUF model of the llama architecture on the CPU.
+/// Runs a GGUF model of the architectures llama, qwen2, qwen3 and gemma3 on the CPU.
 ///
 /// Dropping it ends its threads and fails what runs with [`EngineError::Stopping`].
 pub struct EmbeddedEngine {
@@ -85,7 +85,7 @@ impl EmbeddedEngine {
             tokenizer_sha256,
             template_sha256: template.digest().0,
             numeric_profile: PROFILE,
-            architecture: String::from("llama"),
+            architecture: String::from(weights.family()),
             context_length: u32::try_from(weights.shape().context).unwrap_or(u32::MAX),
         };
         drop(model); // The packed weights are all that is needed from here on.

@@ -44,7 +44,8 @@ pub(crate) enum Value<'a> {
     Text(&'a str),
     Texts(Vec<&'a str>),
     Ints(Vec<i64>),
-    /// An array of floats or flags; nothing that we support reads one.
+    Floats(Vec<f32>),
+    /// An array of flags or of wide floats; nothing that we support reads one.
     Other,
 }
 
@@ -223,6 +224,15 @@ impl<'a> Gguf<'a> {
         }
     }
 
+    /// A list of single-precision numbers that must be there.
+    pub(crate) fn floats(&self, key: &str) -> Result<&[f32], LoadError> {
+        match self.value(key) {
+            Some(Value::Floats(floats)) => Ok(floats),
+            Some(_) => Err(LoadError::unfit(key, "must be a list of numbers")),
+            None => Err(LoadError::missing(key)),
+        }
+    }
+
     /// The metadata keys that start with `prefix`.
     pub(crate) fn keys(&self, prefix: &str) -> impl Iterator<Item = &'a str> {
         self.metadata.keys().copied().filter(move |key| key.starts_with(prefix))
@@ -369,12 +379,20 @@ impl<'a> Reader<'a> {
                         | Value::Text(_)
                         | Value::Texts(_)
                         | Value::Ints(_)
+                        | Value::Floats(_)
                         | Value::Other => return Err(self.malformed("list number", "is not whole")),
                     });
                 }
                 Ok(Value::Ints(ints))
             }
-            6 | 7 | 12 => {
+            6 => {
+                let mut floats = Vec::new();
+                for _ in 0..count {
+                    floats.push(f32::from_le_bytes(self.array("list number")?));
+                }
+                Ok(Value::Floats(floats))
+            }
+            7 | 12 => {
                 for _ in 0..count {
                     self.scalar(kind)?;
                 }

@@ -1,6 +1,6 @@
 //! Turns conversations into text: the [`Engine`] trait, the embedded GGUF engine, and an echo for tests.
 //!
-//! [`EmbeddedEngine`] runs llama-architecture models from a GGUF file on the CPU. Its input is a
+//! [`EmbeddedEngine`] runs models of the architectures llama, qwen2, qwen3 and gemma3 from a GGUF file on the CPU. Its input is a
 //! [`VerifiedModel`]: the bytes that are parsed are the bytes that were hashed. What it computes is
 //! one numeric profile: the same bytes come out for every instruction set, thread count and batch
 //! mix. It opens no file, no socket, reads no clock and no environment.
@@ -15,6 +15,8 @@ mod kernels;
 mod logprobs;
 mod model;
 mod plain;
+#[cfg(test)]
+mod recorded;
 mod sampler;
 mod scheduler;
 mod stop;

@@ -26,6 +26,7 @@ use crate::tokenizer::{Controls, Tokenizer};
 #[derive(Debug)]
 pub(crate) struct ChatTemplate {
     environment: Environment<'static>,
+    /// Empty for a model that was not trained to converse.
     source: String,
     bos: String,
     eos: String,
@@ -52,6 +53,9 @@ impl Prompt {
         {
             tokens.insert(0, bos);
         }
+        if tokenizer.adds_eos {
+            tokens.extend(tokenizer.eos);
+        }
         tokens
     }
 
@@ -69,7 +73,10 @@ impl Prompt {
 
 impl ChatTemplate {
     pub(crate) fn read(file: &Gguf<'_>, tokenizer: &Tokenizer) -> Result<Self, LoadError> {
-        let source = file.text(CHAT_TEMPLATE)?.to_owned();
+        let source = match file.value(CHAT_TEMPLATE) {
+            None => String::new(),
+            Some(_) => file.text(CHAT_TEMPLATE)?.to_owned(),
+        };
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment
@@ -102,6 +109,12 @@ impl ChatTemplate {
         tokenizer: &Tokenizer,
         messages: &[Message],
     ) -> Result<Prompt, EngineError> {
+        if self.source.is_empty() {
+            return Err(EngineError::BadRequest {
+                field: "messages",
+                why: "cannot be answered: the model has no chat template",
+            });
+        }
         let mark = self.mark(messages)?;
         let mut used = None;
         let mut turns = Vec::with_capacity(messages.len());
@@ -301,6 +314,18 @@ mod tests {
             let (text, _) = render(source, &[(Role::System, "S"), (Role::User, " U ")]).unwrap();
             assert_eq!(text, expected, "{source}");
         }
+    }
+
+    #[test]
+    fn without_a_template_there_is_no_conversation() {
+        let model = tiny::model(crate::TensorType::Q8_0);
+        let tokenizer = Tokenizer::read(&Gguf::parse(&model).unwrap()).unwrap();
+        let file = Writer::new().finish();
+        let template = ChatTemplate::read(&Gguf::parse(&file).unwrap(), &tokenizer).unwrap();
+        assert_eq!(template.digest(), Sha256::of(b""));
+        let message = Message { role: Role::User, content: Secret::new(String::from("hi")) };
+        let refused = template.render(&tokenizer, &[message]).map(drop);
+        assert!(matches!(refused, Err(EngineError::BadRequest { field: "messages", .. })));
     }
 
     #[test]

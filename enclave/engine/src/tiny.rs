@@ -3,7 +3,11 @@
 //! It speaks no language; it has every part that a real model has. Tests all over the workspace
 //! load it in milliseconds.
 
+mod families;
+
 use crate::gguf::{CHAT_TEMPLATE, TensorType};
+
+pub use families::family;
 
 /// A llama of 2 layers, 64 wide, with a byte-level vocabulary of 272 and a chat template.
 ///
@@ -284,6 +288,16 @@ impl Writer {
     /// Adds a list of 32-bit signed numbers.
     pub fn i32s(&mut self, key: &str, values: &[i32]) {
         let mut bytes = 5_u32.to_le_bytes().to_vec();
+        bytes.extend(length(values.len()));
+        for value in values {
+            bytes.extend(value.to_le_bytes());
+        }
+        self.raw(key, 9, &bytes);
+    }
+
+    /// Adds a list of single-precision numbers.
+    pub fn f32s(&mut self, key: &str, values: &[f32]) {
+        let mut bytes = 6_u32.to_le_bytes().to_vec();
         bytes.extend(length(values.len()));
         for value in values {
             bytes.extend(value.to_le_bytes());

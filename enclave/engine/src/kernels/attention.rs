@@ -57,6 +57,8 @@ pub(crate) fn store(
 pub(crate) struct Query<'a> {
     pub(crate) pages: &'a [Page],
     pub(crate) position: usize,
+    /// The first position that it sees.
+    pub(crate) first: usize,
 }
 
 /// Computes all tokens' attention in one layer, into `to`.
@@ -82,6 +84,7 @@ pub(crate) fn attend(
             query: &queries[token * row + head * width..][..width],
             pages: tokens[token].pages,
             position: tokens[token].position,
+            first: tokens[token].first,
             from: (layer * (heads / shared) + head / shared) * width * Page::POSITIONS * 2,
             // SAFETY: one head of one token, and each has one iteration.
             out: unsafe { out.part(token * row + head * width, width) },
@@ -102,6 +105,7 @@ struct Attend<'a> {
     query: &'a [f32],
     pages: &'a [Page],
     position: usize,
+    first: usize,
     /// Where the head's keys and values start in a page.
     from: usize,
     out: &'a mut [f32],
@@ -110,15 +114,18 @@ struct Attend<'a> {
 impl Task for Attend<'_> {
     #[inline(always)]
     fn run<L: Lanes>(self) {
-        let Self { query, pages, position, from, out } = self;
+        let Self { query, pages, position, first, from, out } = self;
         let width = query.len();
         let mut top = f32::NEG_INFINITY;
         let mut total = L::splat(0.0);
         out.fill(0.0);
-        for (number, page) in pages.iter().take(position / Page::POSITIONS + 1).enumerate() {
+        let first_page = first / Page::POSITIONS;
+        let all = pages.iter().enumerate().take(position / Page::POSITIONS + 1);
+        for (number, page) in all.skip(first_page) {
             let page = &page.0[from..][..width * Page::POSITIONS * 2];
             let (keys, values) = page.split_at(width * Page::POSITIONS);
             let seen = (position - number * Page::POSITIONS + 1).min(Page::POSITIONS);
+            let hidden = first.saturating_sub(number * Page::POSITIONS);
 
             let mut sums = [L::splat(0.0); 4];
             let keys: [&[[f32; 16]]; 4] =
@@ -134,6 +141,7 @@ impl Task for Attend<'_> {
                 L::store(*sum, scores);
             }
             scores.as_flattened_mut()[seen..].fill(f32::NEG_INFINITY);
+            scores.as_flattened_mut()[..hidden].fill(f32::NEG_INFINITY);
 
             let scores_now = scores.map(|scores| L::load(&scores));
             let pair = |a, b| L::max(a, b);
@@ -144,13 +152,14 @@ impl Task for Attend<'_> {
             let high = if high > top { high } else { top };
             let mut fade = [0.0; 16];
             L::store(exp::<L>(L::splat(top - high)), &mut fade);
-            let fade = if number == 0 { 0.0 } else { fade[0] };
+            let fade = if number == first_page { 0.0 } else { fade[0] };
             top = high;
             for (score, weights) in scores_now.iter().zip(&mut scores) {
                 L::store(exp::<L>(L::sub(*score, L::splat(high))), weights);
             }
             let weights = scores.as_flattened_mut();
             weights[seen..].fill(0.0);
+            weights[..hidden].fill(0.0);
             total = L::mul(total, L::splat(fade));
             for weights in weights.as_chunks::<16>().0 {
                 total = L::add(total, L::load(weights));

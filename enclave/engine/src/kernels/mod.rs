@@ -36,14 +36,18 @@ mod lanes;
 mod matrix;
 mod ops;
 mod pack;
+mod rope;
 mod team;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub(crate) use attention::{Page, Query, attend, store};
 pub(crate) use matrix::{Activations, Matrix, Onto, Product, multiply};
-pub(crate) use ops::{Rope, exponentials, gate, normalise};
+pub(crate) use ops::{
+    Activation, add_bias, add_normalised, exponentials, gate, normalise, normalise_heads,
+};
 pub(crate) use pack::half;
+pub(crate) use rope::{Pairs, Rope};
 pub(crate) use team::Team;
 
 use lanes::Lanes;

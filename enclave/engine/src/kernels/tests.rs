@@ -151,8 +151,10 @@ fn attention_is_the_weighted_mean_and_agrees() {
     let heads = kv_heads * shared;
     let positions = [0, 15, 63, 64, 149];
     let queries: Vec<f32> = (0..positions.len() * heads * width).map(|_| bytes.float()).collect();
-    let tokens: Vec<Query<'_>> =
-        positions.iter().map(|position| Query { pages: &pages, position: *position }).collect();
+    let tokens: Vec<Query<'_>> = positions
+        .iter()
+        .map(|position| Query { pages: &pages, position: *position, first: 0 })
+        .collect();
     let mut first: Option<Vec<f32>> = None;
     for isa in isas() {
         for threads in [1, 3] {
