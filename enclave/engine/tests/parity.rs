@@ -50,6 +50,10 @@ struct Expected {
 
 const TINY: Expected = Expected { tie: 0.05, clear: 0.05, sure: 60, compared: 90, every: 1 };
 
+/// With 8-bit activations, two correct engines differ in these gaps by about 0.2 (root mean square), and
+/// by more the longer an answer goes on; `tests/reference.rs` has more on it.
+const REAL: Expected = Expected { tie: 0.25, clear: 0.8, sure: 5, compared: 40, every: 3 };
+
 #[test]
 fn tiny_llama_with_the_factors_of_llama_3() {
     compare_tiny("llama", &TINY);
@@ -72,26 +76,18 @@ fn tiny_gemma3_with_windows() {
 
 #[test]
 fn smollm2() {
-    compare_real(
-        "SmolLM2-135M-Instruct.Q4_1.gguf",
-        "smollm2",
-        &Expected { tie: 0.05, clear: 0.8, sure: 20, compared: 40, every: 3 },
-    );
+    compare_real("SmolLM2-135M-Instruct.Q4_1.gguf", "smollm2", &REAL);
 }
 
 /// The same model, requantised by llama-quantize.
 #[test]
 fn gemma3_270m_q8_0() {
-    compare_real("gemma-3-270m-q8_0.gguf", "gemma3-270m-q8", &Expected { tie: 0.05, clear: 0.8, sure: 20, compared: 40, every: 3 });
+    compare_real("gemma-3-270m-q8_0.gguf", "gemma3-270m-q8", &REAL);
 }
 
 #[test]
 fn gemma3_270m() {
-    compare_real(
-        "gemma-3-270m-q4_k_m.gguf",
-        "gemma3-270m",
-        &Expected { tie: 0.05, clear: 0.8, sure: 20, compared: 40, every: 3 },
-    );
+    compare_real("gemma-3-270m-q4_k_m.gguf", "gemma3-270m", &REAL);
 }
 
 /// A change to any bit of the arithmetic of any family shows here, on every machine.
