@@ -269,13 +269,21 @@ pub struct Parameters {
     pub stream: bool,
     /// `logprobs`.
     pub logprobs: bool,
-    /// `top_logprobs`, where given.
+    /// `top_logprobs`, where given; of a completion, `logprobs`.
     pub top_logprobs: Option<u64>,
+    /// `min_p`, where given.
+    pub min_p: Option<f64>,
+    /// `frequency_penalty`, where given.
+    pub frequency_penalty: Option<f64>,
+    /// `presence_penalty`, where given.
+    pub presence_penalty: Option<f64>,
+    /// `n`, where given.
+    pub n: Option<u64>,
 }
 
 impl Parameters {
-    /// Deterministic CBOR; what was not asked for is null. `logprobs` and `top_logprobs` are
-    /// members only where they were asked for (`docs/protocol.md` §5.8).
+    /// Deterministic CBOR; what was not asked for is null. From `logprobs` on they are members only
+    /// where they were asked for (`docs/protocol.md` §5.8).
     pub fn encode(&self) -> Vec<u8> {
         fn or_null<T>(value: Option<T>, to_cbor: impl Fn(T) -> Value) -> Value {
             value.map_or(Value::Null, to_cbor)
@@ -283,6 +291,13 @@ impl Parameters {
         let Self { model, temperature, top_p, top_k, seed, max_tokens, stop, stream, .. } = self;
         let logprobs = self.logprobs.then_some((cbor::text("logprobs"), Value::Bool(true)));
         let top = self.top_logprobs.map(|top| (cbor::text("top_logprobs"), cbor::uint(top)));
+        let float = |name, value: Option<f64>| value.map(|v| (cbor::text(name), Value::Float(v)));
+        let later = [
+            float("min_p", self.min_p),
+            float("frequency_penalty", self.frequency_penalty),
+            float("presence_penalty", self.presence_penalty),
+            self.n.map(|n| (cbor::text("n"), cbor::uint(n))),
+        ];
         let always = [
             (cbor::text("model"), cbor::text(model)),
             (cbor::text("temperature"), or_null(*temperature, Value::Float)),
@@ -293,7 +308,9 @@ impl Parameters {
             (cbor::text("stop"), Value::Array(stop.iter().map(|s| cbor::text(s)).collect())),
             (cbor::text("stream"), Value::Bool(*stream)),
         ];
-        cbor::encode(&cbor::map(always.into_iter().chain(logprobs).chain(top)))
+        cbor::encode(&cbor::map(
+            always.into_iter().chain(logprobs).chain(top).chain(later.into_iter().flatten()),
+        ))
     }
 }
 
@@ -413,6 +430,10 @@ mod tests {
             Parameters { logprobs: true, ..base.clone() },
             Parameters { logprobs: true, top_logprobs: Some(0), ..base.clone() },
             Parameters { logprobs: true, top_logprobs: Some(1), ..base.clone() },
+            Parameters { min_p: Some(0.0), ..base.clone() },
+            Parameters { frequency_penalty: Some(0.5), ..base.clone() },
+            Parameters { presence_penalty: Some(0.5), ..base.clone() },
+            Parameters { n: Some(1), ..base.clone() },
         ];
         let mut encoded: Vec<Vec<u8>> = others.iter().map(Parameters::encode).collect();
         encoded.push(base.encode());

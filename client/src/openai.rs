@@ -262,8 +262,20 @@ struct ParametersOutline {
     max_tokens: Option<u64>,
     max_completion_tokens: Option<u64>,
     stop: Option<Stop>,
-    logprobs: Option<bool>,
+    logprobs: Option<Logprobs>,
     top_logprobs: Option<u64>,
+    min_p: Option<f64>,
+    frequency_penalty: Option<f64>,
+    presence_penalty: Option<f64>,
+    n: Option<u64>,
+}
+
+/// Of a chat whether they are wanted, of a completion of how many tokens.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Logprobs {
+    Wanted(bool),
+    Of(u64),
 }
 
 #[derive(Deserialize)]
@@ -287,7 +299,16 @@ impl ParametersOutline {
             stop,
             logprobs,
             top_logprobs,
+            min_p,
+            frequency_penalty,
+            presence_penalty,
+            n,
         } = self;
+        let (logprobs, top_logprobs) = match logprobs {
+            None => (false, top_logprobs),
+            Some(Logprobs::Wanted(wanted)) => (wanted, top_logprobs),
+            Some(Logprobs::Of(count)) => (true, Some(count)),
+        };
         let stop = match stop {
             None => Vec::new(),
             Some(Stop::One(stop)) => vec![stop],
@@ -302,8 +323,12 @@ impl ParametersOutline {
             max_tokens: max_completion_tokens.or(max_tokens),
             stop,
             stream: stream.unwrap_or(false),
-            logprobs: logprobs.unwrap_or(false),
+            logprobs,
             top_logprobs,
+            min_p,
+            frequency_penalty,
+            presence_penalty,
+            n,
         }
     }
 }

@@ -12,12 +12,13 @@ use attestation::Secret;
 use attestation::receipt::{FinishReason, Parameters, Usage};
 use channel::padding::{CELL_CONTENT_LEN, TICK_MS, fill_with_comment};
 use channel::{Cadence, Opened};
-use engine::{Engine, EngineError, Generation, GenerationEvent, Request, Sampling, TokenLogprobs};
+use engine::{Engine, EngineError, Generation, Order, Request};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::boot::State;
+use crate::choices::{self, Choices, Happening, Piece, finish_name, receipt_finish};
 use crate::config::Padding;
 use crate::epochs::Epoch;
 use crate::event::{DurationBucket, Event, Outcome, RequestId};
@@ -25,8 +26,10 @@ use crate::inner::{Address, Ask, Inner};
 use crate::keys::random;
 use crate::limits::Lease;
 use crate::line::{Line, Room, Stopped};
-use crate::openai::{self, ApiError, ChatRequest, CompletionRequest, Delivery, Form, Tokens};
-use crate::pipe::{Gone, Sender};
+use crate::openai::{
+    self, ApiError, Asked, ChatRequest, CompletionRequest, Delivery, Form, Telling, Tokens, Whole,
+};
+use crate::pipe::Sender;
 use crate::receipts::{self, Draft};
 
 /// An opened request and what it holds while it is answered.
@@ -97,13 +100,11 @@ async fn respond(
 }
 
 async fn chat(line: Line<'_>, request: ChatRequest, tenant: [u8; 32]) -> Result<Outcome, Stopped> {
-    let ChatRequest { messages, sampling, seeded, max_tokens, logprobs, delivery, parameters } =
-        request;
-    let asked = Asked { form: Form::Chat, sampling, seeded, delivery, parameters };
-    generate(line, asked, move |engine, sampling, stop| {
-        engine.start(Request { messages, sampling, max_tokens, stop, logprobs, tenant })
-    })
-    .await
+    let ChatRequest { messages, order, asked } = request;
+    let order = Order { tenant, ..order };
+    let request = Request { messages, order };
+    generate(line, Form::Chat, asked, move |engine, seed| engine.start(request.with_seed(seed)))
+        .await
 }
 
 async fn continuation(
@@ -111,46 +112,33 @@ async fn continuation(
     request: CompletionRequest,
     tenant: [u8; 32],
 ) -> Result<Outcome, Stopped> {
-    let CompletionRequest { prompt, sampling, seeded, max_tokens, delivery, parameters } = request;
-    let asked = Asked { form: Form::Text, sampling, seeded, delivery, parameters };
-    let max_tokens = Some(max_tokens);
-    generate(line, asked, move |engine, sampling, stop| {
-        let logprobs = None;
-        engine.complete(engine::Completion { prompt, sampling, max_tokens, stop, logprobs, tenant })
-    })
-    .await
+    let CompletionRequest { prompt, order, asked } = request;
+    let order = Order { tenant, ..order };
+    let request = engine::Completion { prompt, order };
+    generate(line, Form::Text, asked, move |engine, seed| engine.complete(request.with_seed(seed)))
+        .await
 }
 
-/// What matters of a request once its words are the engine's.
-struct Asked {
-    form: Form,
-    sampling: Sampling,
-    seeded: bool,
-    delivery: Delivery,
-    parameters: Parameters,
-}
-
-/// Answers with what the generation that `start` starts comes to.
+/// Answers with what the generations that `start` starts, one for a seed, come to.
 async fn generate(
     line: Line<'_>,
+    form: Form,
     asked: Asked,
-    start: impl FnOnce(&dyn Engine, Sampling, Vec<String>) -> Result<Generation, EngineError>
-    + Send
-    + 'static,
+    start: impl Fn(&dyn Engine, u64) -> Result<Generation, EngineError> + Send + 'static,
 ) -> Result<Outcome, Stopped> {
-    let Asked { form, mut sampling, seeded, delivery, parameters } = asked;
-    if !seeded {
-        sampling.seed = u64::from_ne_bytes(random());
-    }
-    let Parameters { model, stop, logprobs, .. } = parameters;
+    let Asked { seed, choices, delivery, parameters } = asked;
+    let seed = seed.unwrap_or_else(|| u64::from_ne_bytes(random()));
+    let Parameters { model, logprobs, .. } = parameters;
     let id = random();
     let (state, started) = (Arc::clone(line.state()), line.started());
     let completion = openai::Completion::new(form, id, started, &model, &state.fingerprint);
     let engine = Arc::clone(&state.engine);
-    // Rendering and counting a long prompt takes a while.
-    let begun = tokio::task::spawn_blocking(move || start(&*engine, sampling, stop));
-    let generation = match begun.await {
-        Ok(Ok(generation)) => generation,
+    // Rendering and counting a long prompt takes a while. Where one is refused, the others are dropped.
+    let begun = tokio::task::spawn_blocking(move || {
+        (0..choices).map(|choice| start(&*engine, choices::seed(seed, choice))).collect()
+    });
+    let generations: Vec<Generation> = match begun.await {
+        Ok(Ok(generations)) => generations,
         Ok(Err(error)) => {
             let error = ApiError::from(error);
             let error = if form == Form::Text { error.of_completion() } else { error };
@@ -158,64 +146,52 @@ async fn generate(
         }
         Err(_) => return line.error(&ApiError::internal()).await,
     };
+    let choices = Choices::new(generations);
     let completion = if logprobs { completion.with_logprobs() } else { completion };
     match (delivery, state.config.padding) {
-        (Delivery::Whole, _) => whole(line, &completion, generation).await,
+        (Delivery::Whole, _) => whole(line, &completion, choices).await,
         (Delivery::Stream(usage), padding) => {
             let included = usage == openai::Usage::Included;
             let completion = if included { completion.with_usage() } else { completion };
             match padding {
-                Padding::P1 => stream(line, &completion, included, generation).await,
-                Padding::P2 => paced(line, &completion, included, generation).await,
+                Padding::P1 => stream(line, &completion, included, choices).await,
+                Padding::P2 => paced(line, &completion, included, choices).await,
             }
         }
     }
 }
 
-/// What a generation came to.
-#[derive(Clone, Copy, Debug)]
-struct Finished {
-    reason: engine::FinishReason,
-    completion_tokens: u32,
-}
-
-impl Finished {
-    const fn finish(self) -> FinishReason {
-        match self.reason {
-            engine::FinishReason::Stop => FinishReason::Stop,
-            engine::FinishReason::Length => FinishReason::Length,
-        }
-    }
-}
-
-/// One JSON object, once the generation has ended.
+/// One JSON object, once the generations have ended.
 async fn whole(
     line: Line<'_>,
     completion: &openai::Completion,
-    mut generation: Generation,
+    mut choices: Choices,
 ) -> Result<Outcome, Stopped> {
-    let (mut text, mut logprobs) = (Secret::new(String::new()), Vec::new());
+    let mut wholes: Vec<Whole> = (0..choices.count()).map(|_| Whole::default()).collect();
     let ended = loop {
-        match next(line.sender(), &mut generation).await? {
-            GenerationEvent::Delta(delta, _, entries) => {
-                text.append(delta.expose());
-                logprobs.extend(entries);
+        match choices.next(line.sender()).await? {
+            Happening::More(choice, piece) => {
+                let at = usize::try_from(choice).unwrap_or(usize::MAX);
+                let Some(whole) = wholes.get_mut(at) else { continue };
+                match piece {
+                    Piece::Text(text, logprobs) => {
+                        whole.text.append(text.expose());
+                        whole.logprobs.extend(logprobs);
+                    }
+                }
             }
-            GenerationEvent::Finished { reason, completion_tokens } => {
-                break Ok(Finished { reason, completion_tokens });
-            }
-            GenerationEvent::Failed(error) => break Err(error),
+            Happening::Ended(ended) => break ended,
         }
     };
     match ended {
-        Ok(finished) => {
-            let finish = finished.finish();
-            let (prompt, completed) = (generation.prompt_tokens, finished.completion_tokens);
-            let tokens = Tokens::new(prompt, completed);
-            let json = completion.whole(text.expose(), &logprobs, finish.as_str(), tokens);
+        Ok(finishes) => {
+            for (whole, finish) in wholes.iter_mut().zip(&finishes) {
+                whole.finish = finish_name(*finish);
+            }
+            let usage = choices.usage();
+            let json = completion.whole(&wholes, Tokens::of(usage));
             let json = Secret::new(json);
-            let usage = Usage { prompt, completion: completed, cached: 0 };
-            line.whole(200, json.expose(), finish, usage).await
+            line.whole(200, json.expose(), receipt_finish(&finishes), usage).await
         }
         Err(error) => line.error(&error.into()).await,
     }
@@ -226,20 +202,21 @@ async fn stream(
     line: Line<'_>,
     completion: &openai::Completion,
     with_usage: bool,
-    mut generation: Generation,
+    mut choices: Choices,
 ) -> Result<Outcome, Stopped> {
     let mut open = line.open(200, "text/event-stream").await?;
     let mut event = Zeroizing::new(Vec::with_capacity(EVENT_LEN));
-    completion.role_event(&mut event);
-    if !event.is_empty() {
-        open.event(&mut event).await?;
+    for choice in 0..choices.count() {
+        completion.role_event(choice, &mut event);
+        if !event.is_empty() {
+            open.event(&mut event).await?;
+        }
     }
-    let mut said = 0;
+    let mut tellings: Vec<Telling> = (0..choices.count()).map(Telling::new).collect();
     let ended = loop {
-        match next(open.sender(), &mut generation).await? {
-            GenerationEvent::Delta(delta, tokens, logprobs) => {
-                said = tokens;
-                completion.likely_event(delta.expose(), &logprobs, &mut event);
+        match choices.next(open.sender()).await? {
+            Happening::More(choice, piece) => {
+                tell(completion, &mut tellings, choice, &piece, &mut event);
                 if completion.has_logprobs() {
                     fill_cells(&mut event);
                 }
@@ -247,19 +224,32 @@ async fn stream(
                     break Err(EngineError::Crashed);
                 }
             }
-            GenerationEvent::Finished { reason, completion_tokens } => {
-                break Ok(Finished { reason, completion_tokens });
-            }
-            GenerationEvent::Failed(error) => break Err(error),
+            Happening::Ended(ended) => break ended,
         }
     };
-    let prompt = generation.prompt_tokens;
-    drop(generation);
-    let last = last_events(completion, with_usage, prompt, said, ended);
+    let last = last_events(completion, with_usage, choices.usage(), ended);
+    drop(choices);
     for mut each in last.events {
         open.event(&mut each).await?;
     }
     open.finish(last.finish, last.usage).await
+}
+
+/// The event of a piece.
+fn tell(
+    completion: &openai::Completion,
+    tellings: &mut [Telling],
+    choice: u32,
+    piece: &Piece,
+    event: &mut Vec<u8>,
+) {
+    let at = usize::try_from(choice).unwrap_or(usize::MAX);
+    let Some(telling) = tellings.get_mut(at) else { return };
+    match piece {
+        Piece::Text(text, logprobs) => {
+            completion.text_event(telling, text.expose(), logprobs, event);
+        }
+    }
 }
 
 /// P2: one cell per tick from the first token on, whatever has come.
@@ -267,24 +257,27 @@ async fn paced(
     line: Line<'_>,
     completion: &openai::Completion,
     with_usage: bool,
-    mut generation: Generation,
+    mut choices: Choices,
 ) -> Result<Outcome, Stopped> {
     let mut open = line.open(200, "text/event-stream").await?;
     let mut cadence = Zeroizing::new(Cadence::new());
-    let mut batches = Batches::default();
+    let mut batches = Batches::of(choices.count());
+    // Text alone needs no batches: it is cut to fill the cells.
+    let text_alone = choices.count() == 1 && !completion.has_logprobs();
     let mut cell = Zeroizing::new(Vec::new());
     let mut event = Zeroizing::new(Vec::with_capacity(EVENT_LEN));
-    completion.role_event(&mut event);
-    cadence.push_event(&event);
+    for choice in 0..choices.count() {
+        event.zeroize();
+        completion.role_event(choice, &mut event);
+        cadence.push_event(&event);
+    }
     let mut ticks: Option<Interval> = None;
     let mut last: Option<Last> = None;
-    let mut said = 0;
-    let prompt = generation.prompt_tokens;
     loop {
         let happened = tokio::select! {
             biased;
             () = tick(ticks.as_mut()) => None,
-            event = next(open.sender(), &mut generation), if last.is_none() => Some(event?),
+            event = choices.next(open.sender()), if last.is_none() => Some(event?),
             () = open.sender().gone() => return Err(Stopped::Gone),
         };
         let ended = match happened {
@@ -299,23 +292,19 @@ async fn paced(
                 }
                 if full { Some(Err(EngineError::Crashed)) } else { None }
             }
-            Some(GenerationEvent::Delta(delta, tokens, logprobs)) => {
-                said = tokens;
-                if completion.has_logprobs() {
-                    batches.push(delta, logprobs);
-                } else {
-                    cadence.push_text(delta.expose());
-                }
+            Some(Happening::More(_, Piece::Text(text, _))) if text_alone => {
+                cadence.push_text(text.expose());
                 None
             }
-            Some(GenerationEvent::Finished { reason, completion_tokens }) => {
-                Some(Ok(Finished { reason, completion_tokens }))
+            Some(Happening::More(choice, piece)) => {
+                batches.push(choice, piece);
+                None
             }
-            Some(GenerationEvent::Failed(error)) => Some(Err(error)),
+            Some(Happening::Ended(ended)) => Some(ended),
         };
         ticks.get_or_insert_with(ticking);
         if let Some(ended) = ended {
-            let ends = last_events(completion, with_usage, prompt, said, ended);
+            let ends = last_events(completion, with_usage, choices.usage(), ended);
             batches.leave(usize::MAX, completion, &mut cadence);
             ends.events.iter().for_each(|event| cadence.push_event(event));
             last = Some(ends);
@@ -323,29 +312,40 @@ async fn paced(
     }
 }
 
-/// Text that waits for its tick with the likelihoods of its tokens.
+/// What waits for its tick and cannot be cut: text with the likelihoods of its tokens, or of several
+/// choices.
 ///
 /// It is coalesced as text alone is, but not without end: a client takes events of some length only.
-#[derive(Default)]
-struct Batches(VecDeque<(Secret<String>, Vec<TokenLogprobs>)>);
+struct Batches {
+    waiting: VecDeque<(u32, Piece)>,
+    tellings: Vec<Telling>,
+}
 
 impl Batches {
-    fn push(&mut self, delta: Secret<String>, logprobs: Vec<TokenLogprobs>) {
-        match self.0.back_mut() {
-            Some((text, entries)) if entries.len() < BATCH_TOKENS => {
-                text.append(delta.expose());
-                entries.extend(logprobs);
+    fn of(choices: u32) -> Self {
+        Self { waiting: VecDeque::new(), tellings: (0..choices).map(Telling::new).collect() }
+    }
+
+    fn push(&mut self, choice: u32, piece: Piece) {
+        match (self.waiting.back_mut(), piece) {
+            (Some((last, Piece::Text(text, entries))), Piece::Text(more, likely))
+                if *last == choice
+                    && entries.len() < BATCH_TOKENS
+                    && text.expose().len() < BATCH_LEN =>
+            {
+                text.append(more.expose());
+                entries.extend(likely);
             }
-            _ => self.0.push_back((delta, logprobs)),
+            (_, piece) => self.waiting.push_back((choice, piece)),
         }
     }
 
     /// Moves the oldest so many, an event each.
     fn leave(&mut self, count: usize, completion: &openai::Completion, cadence: &mut Cadence) {
-        let count = count.min(self.0.len());
-        for (text, logprobs) in self.0.drain(..count) {
+        let count = count.min(self.waiting.len());
+        for (choice, piece) in self.waiting.drain(..count) {
             let mut event = Zeroizing::new(Vec::new());
-            completion.likely_event(text.expose(), &logprobs, &mut event);
+            tell(completion, &mut self.tellings, choice, &piece, &mut event);
             cadence.push_event(&event);
         }
     }
@@ -372,9 +372,8 @@ struct Last {
 fn last_events(
     completion: &openai::Completion,
     with_usage: bool,
-    prompt: u32,
-    said: u32,
-    ended: Result<Finished, EngineError>,
+    usage: Usage,
+    ended: Result<Vec<engine::FinishReason>, EngineError>,
 ) -> Last {
     let event = |write: &dyn Fn(&mut Vec<u8>)| {
         let mut event = Zeroizing::new(Vec::with_capacity(EVENT_LEN));
@@ -382,34 +381,23 @@ fn last_events(
         event
     };
     match ended {
-        Ok(finished) => {
-            let finish = finished.finish();
-            let completed = finished.completion_tokens;
-            let mut events = vec![event(&|out| completion.finish_event(finish.as_str(), out))];
+        Ok(finishes) => {
+            let mut events: Vec<_> = (0..)
+                .zip(&finishes)
+                .map(|(choice, finish)| {
+                    event(&|out| completion.finish_event(choice, finish_name(*finish), out))
+                })
+                .collect();
             if with_usage {
-                let tokens = Tokens::new(prompt, completed);
-                events.push(event(&|out| completion.usage_event(tokens, out)));
+                events.push(event(&|out| completion.usage_event(Tokens::of(usage), out)));
             }
             events.push(event(&|out| out.extend_from_slice(openai::DONE)));
-            Last { events, finish, usage: Usage { prompt, completion: completed, cached: 0 } }
+            Last { events, finish: receipt_finish(&finishes), usage }
         }
         Err(error) => {
             let error = ApiError::from(error);
             let events = vec![event(&|out| openai::error_event(&error, out))];
-            let usage = Usage { prompt, completion: said, cached: 0 };
             Last { events, finish: FinishReason::Aborted, usage }
-        }
-    }
-}
-
-/// What the generation does next. The client's leaving ends the wait, and with it the generation.
-async fn next(sender: &Sender, generation: &mut Generation) -> Result<GenerationEvent, Gone> {
-    tokio::select! {
-        biased;
-        () = sender.gone() => Err(Gone),
-        event = generation.events.recv() => {
-            // An engine that ends without a word has crashed.
-            Ok(event.unwrap_or(GenerationEvent::Failed(EngineError::Crashed)))
         }
     }
 }
@@ -434,3 +422,5 @@ async fn tick(ticks: Option<&mut Interval>) {
 const EVENT_LEN: usize = 2048;
 /// Tokens of an event of P2 to which no more are added: with their alternatives some 100 KiB at most.
 const BATCH_TOKENS: usize = 16;
+/// Octets of text of an event of P2 to which no more is added.
+const BATCH_LEN: usize = 256;

@@ -47,8 +47,8 @@ impl Ask {
     /// What the receipt's `par_mac` commits to.
     pub(crate) fn parameters(&self) -> Option<&Parameters> {
         match self {
-            Self::Chat { request, .. } => Some(&request.parameters),
-            Self::Completion { request, .. } => Some(&request.parameters),
+            Self::Chat { request, .. } => Some(&request.asked.parameters),
+            Self::Completion { request, .. } => Some(&request.asked.parameters),
             Self::Models => None,
         }
     }
@@ -123,14 +123,14 @@ fn ask(request: &Request, address: &Address<'_>) -> Result<Ask, ApiError> {
 fn chat(request: &Request, address: &Address<'_>) -> Result<Ask, ApiError> {
     let tenant = taken(request)?;
     let request = ChatRequest::parse(request.content.expose())?;
-    served(&request.parameters, address)?;
+    served(&request.asked.parameters, address)?;
     Ok(Ask::Chat { request: Box::new(request), tenant })
 }
 
 fn completion(request: &Request, address: &Address<'_>) -> Result<Ask, ApiError> {
     let tenant = taken(request)?;
     let request = CompletionRequest::parse(request.content.expose())?;
-    served(&request.parameters, address)?;
+    served(&request.asked.parameters, address)?;
     Ok(Ask::Completion { request: Box::new(request), tenant })
 }
 

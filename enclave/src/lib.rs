@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 pub mod boot;
+mod choices;
 pub mod config;
 pub mod event;
 pub mod metrics;

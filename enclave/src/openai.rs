@@ -9,6 +9,6 @@ mod request;
 mod response;
 
 pub use error::ApiError;
-pub use request::{ChatRequest, CompletionRequest, Delivery, Usage};
-pub use response::{Completion, Form, Tokens, models};
+pub use request::{Asked, ChatRequest, CompletionRequest, Delivery, Usage};
+pub use response::{Completion, Form, Telling, Tokens, Whole, models};
 pub(crate) use response::{DONE, error_event};

@@ -2,8 +2,8 @@
 
 use attestation::{Secret, Sha256};
 use engine::{
-    EmbeddedEngine, Engine as _, EngineOptions, FinishReason, GenerationEvent, Message, Request,
-    Role, Sampling, TensorType, VerifiedModel, tiny,
+    EmbeddedEngine, Engine as _, EngineOptions, FinishReason, GenerationEvent, Message, Order,
+    Request, Role, Sampling, TensorType, VerifiedModel, tiny,
 };
 use serde_json::{Value, json};
 use tests::programs::MODEL;
@@ -49,15 +49,11 @@ impl Known {
         seed: u32,
         tokens_max: u32,
     ) -> Self {
-        let sampling = Sampling { temperature, top_p: 1.0, top_k: None, seed: seed.into() };
+        let sampling = Sampling { temperature, seed: seed.into(), ..Sampling::GREEDY };
         let content = Secret::new(prompt.clone());
         let request = Request {
-            messages: vec![Message { role: Role::User, content }],
-            sampling,
-            max_tokens: Some(tokens_max),
-            stop: Vec::new(),
-            logprobs: None,
-            tenant: [0; 32],
+            messages: vec![Message::new(Role::User, content)],
+            order: Order { sampling, max_tokens: Some(tokens_max), ..Order::default() },
         };
         let mut generation = engine.start(request).expect("the engine takes the question");
         let mut text = String::new();

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use attestation::{Secret, Sha256};
 use engine::{
-    EmbeddedEngine, Engine as _, EngineOptions, GenerationEvent, Instructions, Message, Request,
-    Role, Sampling, VerifiedModel,
+    EmbeddedEngine, Engine as _, EngineOptions, GenerationEvent, Instructions, Message, Order,
+    Request, Role, Sampling, VerifiedModel,
 };
 
 fn main() -> ExitCode {
@@ -58,12 +58,8 @@ fn load(
 fn answer(path: &str, threads: usize, question: &str) -> Outcome {
     let engine = load(path, threads, Instructions::best())?;
     let mut generation = engine.start(Request {
-        messages: vec![Message { role: Role::User, content: Secret::new(question.to_owned()) }],
-        sampling: Sampling::GREEDY,
-        max_tokens: Some(256),
-        stop: Vec::new(),
-        logprobs: None,
-        tenant: [0; 32],
+        messages: vec![Message::new(Role::User, Secret::new(question.to_owned()))],
+        order: Order { max_tokens: Some(256), ..Order::default() },
     })?;
     while let Some(event) = generation.events.blocking_recv() {
         match event {

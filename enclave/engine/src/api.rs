@@ -39,29 +39,26 @@ pub trait Engine: Send + Sync + 'static {
 pub struct Request {
     /// The conversation so far, oldest first.
     pub messages: Vec<Message>,
-    /// How the next token is chosen.
-    pub sampling: Sampling,
-    /// The most tokens to generate; without it, what the context has left.
-    pub max_tokens: Option<u32>,
-    /// Texts that end the answer; they are never part of it.
-    pub stop: Vec<String>,
-    /// Whether to tell how likely each token was, beside how many others: 20 at most.
-    pub logprobs: Option<u32>,
-    /// Who asks, as far as fairness goes; an opaque value of the server's making.
-    pub tenant: [u8; 32],
+    /// What is wanted of the answer.
+    pub order: Order,
+}
+
+impl Request {
+    /// The same question, with draws that start elsewhere.
+    #[must_use]
+    pub fn with_seed(&self, seed: u64) -> Self {
+        Self {
+            messages: self.messages.iter().map(Message::copy).collect(),
+            order: self.order.with_seed(seed),
+        }
+    }
 }
 
 impl fmt::Debug for Request {
-    /// Shows no client's words; stop texts are some.
+    /// Shows no client's words.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { messages, sampling, max_tokens, stop, logprobs, tenant: _ } = self;
-        f.debug_struct("Request")
-            .field("messages", &messages.len())
-            .field("sampling", sampling)
-            .field("max_tokens", max_tokens)
-            .field("stop", &stop.len())
-            .field("logprobs", logprobs)
-            .finish_non_exhaustive()
+        let Self { messages, order } = self;
+        f.debug_struct("Request").field("messages", &messages.len()).field("order", order).finish()
     }
 }
 
@@ -71,8 +68,33 @@ pub struct Completion {
     /// The text. What it spells of control tokens is control tokens: there is nobody else's word in it.
     #[serde(with = "text")]
     pub prompt: Secret<String>,
+    /// What is wanted of the answer.
+    pub order: Order,
+}
+
+impl Completion {
+    /// The same text, with draws that start elsewhere.
+    #[must_use]
+    pub fn with_seed(&self, seed: u64) -> Self {
+        Self { prompt: copy(&self.prompt), order: self.order.with_seed(seed) }
+    }
+}
+
+impl fmt::Debug for Completion {
+    /// Shows no client's words.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { prompt: _, order } = self;
+        f.debug_struct("Completion").field("order", order).finish_non_exhaustive()
+    }
+}
+
+/// What is wanted of an answer. By default, the greedy one, to its end, for nobody in particular.
+#[derive(Clone)]
+pub struct Order {
     /// How the next token is chosen.
     pub sampling: Sampling,
+    /// What is added to the logits of some tokens, each named once; -100 bans a token.
+    pub bias: Vec<(u32, f32)>,
     /// The most tokens to generate; without it, what the context has left.
     pub max_tokens: Option<u32>,
     /// Texts that end the answer; they are never part of it.
@@ -83,12 +105,59 @@ pub struct Completion {
     pub tenant: [u8; 32],
 }
 
-impl fmt::Debug for Completion {
-    /// Shows no client's words; stop texts are some.
+impl Order {
+    fn with_seed(&self, seed: u64) -> Self {
+        let order = self.clone();
+        Self { sampling: Sampling { seed, ..order.sampling }, ..order }
+    }
+
+    /// Checks that everything is in its range.
+    ///
+    /// # Errors
+    /// [`EngineError::BadRequest`] that names the first field that is not.
+    pub fn check(&self) -> Result<(), EngineError> {
+        self.sampling.check()?;
+        let bad = |field, why| Err(EngineError::BadRequest { field, why });
+        if self.bias.len() > BIASES_MAX
+            || !self.bias.iter().all(|(_, bias)| (-BIAS_MAX..=BIAS_MAX).contains(bias))
+        {
+            return bad("logit_bias", "must be at most 300 numbers between -100 and 100");
+        }
+        if self.max_tokens == Some(0) {
+            return bad("max_tokens", "must be at least 1");
+        }
+        if self.stop.len() > STOPS_MAX
+            || self.stop.iter().any(|stop| stop.is_empty() || stop.len() > STOP_BYTES_MAX)
+        {
+            return bad("stop", "must be at most 16 texts of 1 to 1024 bytes");
+        }
+        if self.logprobs > Some(TokenLogprobs::ALTERNATIVES_MAX) {
+            return bad("top_logprobs", "must be at most 20");
+        }
+        Ok(())
+    }
+}
+
+impl Default for Order {
+    fn default() -> Self {
+        Self {
+            sampling: Sampling::GREEDY,
+            bias: Vec::new(),
+            max_tokens: None,
+            stop: Vec::new(),
+            logprobs: None,
+            tenant: [0; 32],
+        }
+    }
+}
+
+impl fmt::Debug for Order {
+    /// Shows no client's words; stop texts are some, and a bias names them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { prompt: _, sampling, max_tokens, stop, logprobs, tenant: _ } = self;
-        f.debug_struct("Completion")
+        let Self { sampling, bias, max_tokens, stop, logprobs, tenant: _ } = self;
+        f.debug_struct("Order")
             .field("sampling", sampling)
+            .field("bias", &bias.len())
             .field("max_tokens", max_tokens)
             .field("stop", &stop.len())
             .field("logprobs", logprobs)
@@ -104,6 +173,22 @@ pub struct Message {
     /// What was said.
     #[serde(with = "text")]
     pub content: Secret<String>,
+}
+
+impl Message {
+    /// A turn that is nothing but text.
+    pub const fn new(role: Role, content: Secret<String>) -> Self {
+        Self { role, content }
+    }
+
+    fn copy(&self) -> Self {
+        Self { role: self.role, content: copy(&self.content) }
+    }
+}
+
+/// A secret is never copied but by saying so.
+fn copy(text: &Secret<String>) -> Secret<String> {
+    Secret::new(text.expose().clone())
 }
 
 /// Whose turn it is.
@@ -140,7 +225,8 @@ impl Role {
 
 /// How the next token is chosen.
 ///
-/// The order is: temperature, then `top_k`, then `top_p`. The same seed gives the same bytes.
+/// The order is: penalties and biases, temperature, `top_k`, `top_p`, `min_p`. The same seed gives
+/// the same bytes.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Sampling {
     /// Zero is greedy; at most 2.
@@ -149,13 +235,32 @@ pub struct Sampling {
     pub top_p: f32,
     /// Keeps so many of the likeliest tokens; at least 1.
     pub top_k: Option<u32>,
+    /// Keeps the tokens that are at least this much as likely as the likeliest; in [0, 1].
+    pub min_p: f32,
+    /// Taken off a token's logit as often as the answer has it; between -2 and 2.
+    pub frequency_penalty: f32,
+    /// Taken off a token's logit once the answer has it; between -2 and 2.
+    pub presence_penalty: f32,
     /// Where the random draws start.
     pub seed: u64,
 }
 
 impl Sampling {
     /// Always the likeliest token.
-    pub const GREEDY: Self = Self { temperature: 0.0, top_p: 1.0, top_k: None, seed: 0 };
+    pub const GREEDY: Self = Self {
+        temperature: 0.0,
+        top_p: 1.0,
+        top_k: None,
+        min_p: 0.0,
+        frequency_penalty: 0.0,
+        presence_penalty: 0.0,
+        seed: 0,
+    };
+
+    /// Whether it minds what has been said.
+    pub(crate) fn penalises(&self) -> bool {
+        self.frequency_penalty.abs() > 0.0 || self.presence_penalty.abs() > 0.0
+    }
 
     /// Checks that every number is in its range.
     ///
@@ -171,6 +276,15 @@ impl Sampling {
         }
         if self.top_k == Some(0) {
             return bad("top_k", "must be at least 1");
+        }
+        if !(0.0..=1.0).contains(&self.min_p) {
+            return bad("min_p", "must be between 0 and 1");
+        }
+        if !(-2.0..=2.0).contains(&self.frequency_penalty) {
+            return bad("frequency_penalty", "must be between -2 and 2");
+        }
+        if !(-2.0..=2.0).contains(&self.presence_penalty) {
+            return bad("presence_penalty", "must be between -2 and 2");
         }
         Ok(())
     }
@@ -321,30 +435,29 @@ pub struct ModelDescription {
     pub context_length: u32,
 }
 
+/// Stop texts per request; `OpenAI` allows 4.
+const STOPS_MAX: usize = 16;
+/// Bytes in a stop text.
+const STOP_BYTES_MAX: usize = 1024;
+/// Tokens with a bias.
+const BIASES_MAX: usize = 300;
+/// The greatest bias, and minus the one that bans.
+pub(crate) const BIAS_MAX: f32 = 100.0;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn debug_shows_no_words() {
+        let order = Order { stop: vec!["canary".to_owned()], ..Order::default() };
         let request = Request {
-            messages: vec![Message { role: Role::User, content: Secret::new("canary".to_owned()) }],
-            sampling: Sampling::GREEDY,
-            max_tokens: None,
-            stop: vec!["canary".to_owned()],
-            logprobs: None,
-            tenant: [0; 32],
+            messages: vec![Message::new(Role::User, Secret::new("canary".to_owned()))],
+            order: order.clone(),
         };
         let event = GenerationEvent::Delta(Secret::new("canary".to_owned()), 1, vec![]);
         assert!(!format!("{request:?} {:?} {event:?}", request.messages).contains("canary"));
-        let completion = Completion {
-            prompt: Secret::new("canary".to_owned()),
-            sampling: Sampling::GREEDY,
-            max_tokens: None,
-            stop: vec!["canary".to_owned()],
-            logprobs: None,
-            tenant: [0; 32],
-        };
+        let completion = Completion { prompt: Secret::new("canary".to_owned()), order };
         assert!(!format!("{completion:?}").contains("canary"));
     }
 
@@ -355,6 +468,9 @@ mod tests {
             (Sampling { temperature: 2.1, ..Sampling::GREEDY }, "temperature"),
             (Sampling { top_p: 1.1, ..Sampling::GREEDY }, "top_p"),
             (Sampling { top_k: Some(0), ..Sampling::GREEDY }, "top_k"),
+            (Sampling { min_p: 1.1, ..Sampling::GREEDY }, "min_p"),
+            (Sampling { frequency_penalty: -2.1, ..Sampling::GREEDY }, "frequency_penalty"),
+            (Sampling { presence_penalty: f32::NAN, ..Sampling::GREEDY }, "presence_penalty"),
         ];
         for (sampling, expected) in bad {
             assert!(
@@ -362,6 +478,11 @@ mod tests {
             );
         }
         assert_eq!(Sampling::GREEDY.check(), Ok(()));
+        for bias in [vec![(1, 100.5)], vec![(1, f32::NAN)], vec![(1, 0.0); 301]] {
+            let error = Order { bias, ..Order::default() }.check();
+            assert!(matches!(error, Err(EngineError::BadRequest { field: "logit_bias", .. })));
+        }
+        assert_eq!(Order { bias: vec![(1, -100.0); 300], ..Order::default() }.check(), Ok(()));
     }
 
     #[test]

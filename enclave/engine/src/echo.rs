@@ -52,8 +52,8 @@ impl EchoEngine {
 
 impl Engine for EchoEngine {
     fn start(&self, request: Request) -> Result<Generation, EngineError> {
-        request.sampling.check()?;
-        refuse_logprobs(request.logprobs)?;
+        request.order.sampling.check()?;
+        refuse_logprobs(request.order.logprobs)?;
         let mut prompt = 0_usize;
         for message in &request.messages {
             prompt = prompt.saturating_add(message.content.expose().chars().count());
@@ -66,14 +66,14 @@ impl Engine for EchoEngine {
                 why: "must hold a user message",
             });
         };
-        self.echo(said.content.expose(), prompt_tokens, request.max_tokens)
+        self.echo(said.content.expose(), prompt_tokens, request.order.max_tokens)
     }
 
     fn complete(&self, completion: Completion) -> Result<Generation, EngineError> {
-        completion.sampling.check()?;
-        refuse_logprobs(completion.logprobs)?;
+        completion.order.sampling.check()?;
+        refuse_logprobs(completion.order.logprobs)?;
         let prompt = completion.prompt.expose();
-        self.echo(prompt, count(prompt.chars().count())?, completion.max_tokens)
+        self.echo(prompt, count(prompt.chars().count())?, completion.order.max_tokens)
     }
 
     fn description(&self) -> &ModelDescription {
@@ -207,7 +207,7 @@ const ECHO_CONTEXT: u32 = 65_536;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{Message, Sampling};
+    use crate::api::{Message, Order};
 
     fn ask(
         engine: &EchoEngine,
@@ -216,14 +216,10 @@ mod tests {
     ) -> (Vec<String>, GenerationEvent) {
         let request = Request {
             messages: vec![
-                Message { role: Role::User, content: Secret::new(text.to_owned()) },
-                Message { role: Role::Assistant, content: Secret::new("no".to_owned()) },
+                Message::new(Role::User, Secret::new(text.to_owned())),
+                Message::new(Role::Assistant, Secret::new("no".to_owned())),
             ],
-            sampling: Sampling::GREEDY,
-            max_tokens,
-            stop: vec![],
-            logprobs: None,
-            tenant: [0; 32],
+            order: Order { max_tokens, ..Order::default() },
         };
         let mut generation = engine.start(request).unwrap();
         let mut pieces = vec![];
@@ -263,12 +259,8 @@ mod tests {
     fn slots_are_limited_and_come_back() {
         let engine = EchoEngine::new(1, Duration::from_millis(20)).with_slots(1);
         let request = || Request {
-            messages: vec![Message { role: Role::User, content: Secret::new("x".to_owned()) }],
-            sampling: Sampling::GREEDY,
-            max_tokens: None,
-            stop: vec![],
-            logprobs: None,
-            tenant: [0; 32],
+            messages: vec![Message::new(Role::User, Secret::new("x".to_owned()))],
+            order: Order::default(),
         };
         let mut first = engine.start(request()).unwrap();
         assert!(matches!(engine.start(request()), Err(EngineError::Busy { .. })));

@@ -9,11 +9,11 @@ use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use crate::api::{
-    Completion, Engine, EngineError, Generation, Message, ModelDescription, Request, Sampling,
+    Completion, Engine, EngineError, Generation, Message, ModelDescription, Order, Request,
+    Sampling,
 };
 use crate::gguf::{Gguf, LoadError};
 use crate::kernels::{Instructions, Isa, PROFILE, Team};
-use crate::logprobs::TokenLogprobs;
 use crate::model::Model;
 use crate::scheduler::{Door, Job, ROWS_MAX, Scheduler};
 use crate::template::{ChatTemplate, Prompt};
@@ -136,13 +136,7 @@ impl EmbeddedEngine {
                 why: "must hold tokens of the vocabulary",
             });
         }
-        let order = Order {
-            sampling,
-            max_tokens: Some(tokens_max),
-            stops: Vec::new(),
-            logprobs: None,
-            tenant: [0; 32],
-        };
+        let order = Order { sampling, max_tokens: Some(tokens_max), ..Order::default() };
         let mut generation = self.enter(prompt, order, Some(sender))?;
         // The events are not wanted, but a generation whose events nobody can read is cancelled.
         std::thread::Builder::new()
@@ -169,7 +163,6 @@ impl EmbeddedEngine {
         order: Order,
         tokens: Option<threads::Sender<u32>>,
     ) -> Result<Generation, EngineError> {
-        let Order { sampling, max_tokens, stops, logprobs, tenant } = order;
         let limit = self.description.context_length;
         let prompt_tokens = u32::try_from(prompt.len()).unwrap_or(u32::MAX);
         if prompt.is_empty() {
@@ -179,25 +172,21 @@ impl EmbeddedEngine {
         if left == 0 {
             return Err(EngineError::ContextTooLong { prompt_tokens, limit });
         }
-        let tokens_max = max_tokens.map_or(left, |max| max.min(left));
+        let tokens_max = order.max_tokens.map_or(left, |max| max.min(left));
         // One text per token, and the end: the channel is never full, so nobody waits for a reader.
         let (events, receiver) =
             mpsc::channel(usize::try_from(tokens_max).unwrap_or(0).saturating_add(2));
-        self.door.enter(
-            Job { prompt, sampling, tokens_max, stops, logprobs, tenant, events, tokens },
-            self.slots,
-        )?;
+        self.door.enter(Job { prompt, order, tokens_max, events, tokens }, self.slots)?;
         Ok(Generation { prompt_tokens, events: receiver })
     }
 }
 
 impl Engine for EmbeddedEngine {
     fn start(&self, request: Request) -> Result<Generation, EngineError> {
-        let Request { messages, sampling, max_tokens, stop: stops, logprobs, tenant } = request;
+        let Request { messages, order } = request;
         if messages.is_empty() {
             return Err(EngineError::BadRequest { field: "messages", why: "must not be empty" });
         }
-        let order = Order { sampling, max_tokens, stops, logprobs, tenant };
         order.check()?;
         let bytes = messages
             .iter()
@@ -212,11 +201,10 @@ impl Engine for EmbeddedEngine {
     }
 
     fn complete(&self, completion: Completion) -> Result<Generation, EngineError> {
-        let Completion { prompt, sampling, max_tokens, stop: stops, logprobs, tenant } = completion;
+        let Completion { prompt, order } = completion;
         if prompt.expose().is_empty() {
             return Err(EngineError::BadRequest { field: "prompt", why: "must not be empty" });
         }
-        let order = Order { sampling, max_tokens, stops, logprobs, tenant };
         order.check()?;
         self.fits(prompt.expose().len(), 0)?;
         self.door.has_place(self.slots)?;
@@ -226,34 +214,6 @@ impl Engine for EmbeddedEngine {
 
     fn description(&self) -> &ModelDescription {
         &self.description
-    }
-}
-
-/// What is wanted of a prompt.
-struct Order {
-    sampling: Sampling,
-    max_tokens: Option<u32>,
-    stops: Vec<String>,
-    logprobs: Option<u32>,
-    tenant: [u8; 32],
-}
-
-impl Order {
-    fn check(&self) -> Result<(), EngineError> {
-        self.sampling.check()?;
-        let bad = |field, why| Err(EngineError::BadRequest { field, why });
-        if self.max_tokens == Some(0) {
-            return bad("max_tokens", "must be at least 1");
-        }
-        if self.stops.len() > STOPS_MAX
-            || self.stops.iter().any(|stop| stop.is_empty() || stop.len() > STOP_BYTES_MAX)
-        {
-            return bad("stop", "must be at most 16 texts of 1 to 1024 bytes");
-        }
-        if self.logprobs > Some(TokenLogprobs::ALTERNATIVES_MAX) {
-            return bad("top_logprobs", "must be at most 20");
-        }
-        Ok(())
     }
 }
 
@@ -276,10 +236,6 @@ impl core::fmt::Debug for EmbeddedEngine {
 
 /// Threads that compute; more than this is a mistake in a configuration.
 const THREADS_MAX: usize = 256;
-/// Stop texts per request; `OpenAI` allows 4.
-const STOPS_MAX: usize = 16;
-/// Bytes in a stop text.
-const STOP_BYTES_MAX: usize = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -297,17 +253,11 @@ mod tests {
     }
 
     fn start(engine: &EmbeddedEngine, tenant: u8, tokens: u32) -> Generation {
-        let warm = Sampling { temperature: 1.0, top_p: 1.0, top_k: None, seed: 3 };
-        engine
-            .start(Request {
-                messages: vec![Message { role: Role::User, content: Secret::new("x".to_owned()) }],
-                sampling: warm,
-                max_tokens: Some(tokens),
-                stop: vec![],
-                logprobs: None,
-                tenant: [tenant; 32],
-            })
-            .unwrap()
+        let sampling = Sampling { temperature: 1.0, seed: 3, ..Sampling::GREEDY };
+        let tenant = [tenant; 32];
+        let order = Order { sampling, max_tokens: Some(tokens), tenant, ..Order::default() };
+        let messages = vec![Message::new(Role::User, Secret::new("x".to_owned()))];
+        engine.start(Request { messages, order }).unwrap()
     }
 
     fn end(mut generation: Generation) -> Result<FinishReason, EngineError> {
@@ -335,12 +285,8 @@ mod tests {
         // What the template would have to be run for to be refused.
         let marks: String = ('\u{fdd0}'..='\u{fdef}').collect();
         let request = Request {
-            messages: vec![Message { role: Role::User, content: Secret::new(marks) }],
-            sampling: Sampling::GREEDY,
-            max_tokens: None,
-            stop: vec![],
-            logprobs: None,
-            tenant: [0; 32],
+            messages: vec![Message::new(Role::User, Secret::new(marks))],
+            order: Order::default(),
         };
         assert_eq!(engine.start(request).map(drop), Err(EngineError::Stopping));
     }
@@ -348,14 +294,10 @@ mod tests {
     #[test]
     fn more_turns_than_tokens_are_refused_unread() {
         let engine = engine(1);
-        let turn = || Message { role: Role::User, content: Secret::new(String::new()) };
+        let turn = || Message::new(Role::User, Secret::new(String::new()));
         let request = Request {
             messages: std::iter::repeat_with(turn).take(60_000).collect(),
-            sampling: Sampling::GREEDY,
-            max_tokens: None,
-            stop: vec![],
-            logprobs: None,
-            tenant: [0; 32],
+            order: Order::default(),
         };
         let expected = EngineError::ContextTooLong { prompt_tokens: 60_000, limit: 512 };
         assert_eq!(engine.start(request).map(drop), Err(expected));

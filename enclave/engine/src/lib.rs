@@ -27,7 +27,7 @@ mod verified;
 
 pub use api::{
     Completion, Engine, EngineError, FinishReason, Generation, GenerationEvent, Message,
-    ModelDescription, Request, Role, Sampling, TemplateFault,
+    ModelDescription, Order, Request, Role, Sampling, TemplateFault,
 };
 pub use attestation::Secret;
 pub use echo::EchoEngine;

@@ -3,12 +3,14 @@
 //! Draws come from a counter, not from a state: the draw of step n depends on the seed and on n
 //! alone, so the same seed gives the same bytes whatever else is being served.
 
-use crate::api::Sampling;
+use zeroize::Zeroizing;
+
+use crate::api::{BIAS_MAX, Sampling};
 use crate::kernels::{Isa, exponentials};
 
 /// Chooses from `logits`, which it overwrites; none if no logit is a number.
 ///
-/// Temperature first, then `top_k`, then `top_p`. Among equals the lower token comes first. Tokens
+/// Temperature first, then `top_k`, `top_p` and `min_p`. Among equals the lower token comes first. Tokens
 /// less likely than the best by a factor of e^16 are never chosen.
 pub(crate) fn choose(isa: Isa, logits: &mut [f32], sampling: &Sampling, step: u32) -> Option<u32> {
     let (best, greatest) = likeliest(logits)?;
@@ -30,6 +32,11 @@ pub(crate) fn choose(isa: Isa, logits: &mut [f32], sampling: &Sampling, step: u3
     if sampling.top_p < 1.0 {
         (kept, candidates) = nucleus(candidates, f64::from(sampling.top_p) * kept);
     }
+    if sampling.min_p > 0.0 {
+        // The likeliest has the weight 1.
+        candidates.retain(|(weight, _)| *weight >= sampling.min_p);
+        kept = candidates.iter().map(|(weight, _)| f64::from(*weight)).sum();
+    }
 
     let mut left = draw(sampling.seed, step) * kept;
     for (weight, token) in &candidates {
@@ -39,6 +46,50 @@ pub(crate) fn choose(isa: Isa, logits: &mut [f32], sampling: &Sampling, step: u3
         }
     }
     candidates.last().map(|(_, token)| *token)
+}
+
+/// Adds to the logits of some tokens. One that is banned remains possible only where all are.
+pub(crate) fn bias(logits: &mut [f32], biases: &[(u32, f32)]) {
+    for (token, bias) in biases {
+        if let Some(logit) = usize::try_from(*token).ok().and_then(|at| logits.get_mut(at)) {
+            *logit = if *bias <= -BIAS_MAX { BANNED } else { *logit + bias };
+        }
+    }
+}
+
+/// How often an answer has which token.
+#[derive(Default)]
+pub(crate) struct Said(Zeroizing<Vec<(u32, f32)>>);
+
+impl Said {
+    pub(crate) fn count(&mut self, token: u32) {
+        match self.0.binary_search_by_key(&token, |(have, _)| *have) {
+            Ok(at) => {
+                if let Some((_, times)) = self.0.get_mut(at) {
+                    *times += 1.0;
+                }
+            }
+            Err(at) => {
+                // A vector that grows by itself leaves its old memory behind as it is.
+                if self.0.len() == self.0.capacity() {
+                    let room = self.0.len().saturating_mul(2).max(64);
+                    let mut larger = Zeroizing::new(Vec::with_capacity(room));
+                    larger.extend_from_slice(&self.0);
+                    self.0 = larger;
+                }
+                self.0.insert(at, (token, 1.0));
+            }
+        }
+    }
+
+    /// Takes off what `sampling` takes off for what has been said.
+    pub(crate) fn penalise(&self, logits: &mut [f32], sampling: &Sampling) {
+        for (token, times) in &*self.0 {
+            if let Some(logit) = usize::try_from(*token).ok().and_then(|at| logits.get_mut(at)) {
+                *logit -= sampling.frequency_penalty * times + sampling.presence_penalty;
+            }
+        }
+    }
 }
 
 /// The likeliest candidates whose weights reach `goal`, and their sum.
@@ -101,6 +152,8 @@ fn draw(seed: u64, step: u32) -> f64 {
     (mixed >> 11) as f64 / 9_007_199_254_740_992.0
 }
 
+/// Below every logit, and still a number: a constraint may leave nothing else.
+const BANNED: f32 = -1e30;
 /// e^-16.
 const NEGLIGIBLE: f32 = 1.125_352e-7;
 
@@ -113,7 +166,7 @@ mod tests {
         choose(Isa::new(Instructions::best()).unwrap(), &mut logits.to_vec(), &sampling, step)
     }
 
-    const WARM: Sampling = Sampling { temperature: 1.0, top_p: 1.0, top_k: None, seed: 7 };
+    const WARM: Sampling = Sampling { temperature: 1.0, seed: 7, ..Sampling::GREEDY };
 
     #[test]
     fn greedy_takes_the_first_of_the_best() {
@@ -154,6 +207,44 @@ mod tests {
         assert_eq!(seen(Sampling { top_p: 0.8, ..WARM }), [1, 4]); // 0.64 and 0.23 of the whole
         assert_eq!(seen(Sampling { top_p: 0.01, ..WARM }), [4]);
         assert_eq!(seen(Sampling { top_k: Some(3), top_p: 0.99, ..WARM }), [1, 2, 4]);
+        // The likeliest is e, e^2, e^3 and e^4 times as likely as the others.
+        assert_eq!(seen(Sampling { min_p: 0.36, ..WARM }), [1, 4]);
+        assert_eq!(seen(Sampling { min_p: 0.37, ..WARM }), [4]);
+        assert_eq!(seen(Sampling { min_p: 0.1, top_k: Some(2), ..WARM }), [1, 4]);
+        assert_eq!(seen(Sampling { min_p: 1.0, ..WARM }), [4]);
+    }
+
+    #[test]
+    fn biases_are_added_and_the_least_one_bans() {
+        let after = |biases: &[(u32, f32)]| {
+            let mut logits = [1.0, 2.0, 3.0];
+            bias(&mut logits, biases);
+            logits.map(f32::to_bits)
+        };
+        let biases = [(0, 4.0), (2, -0.5), (3, 1.0), (u32::MAX, 1.0)];
+        assert_eq!(after(&biases), [5.0, 2.0, 2.5].map(f32::to_bits));
+        // However hot the draw, and however far above the others it was.
+        let mut logits = vec![0.0, 500.0];
+        bias(&mut logits, &[(1, -100.0)]);
+        let hot = Sampling { temperature: 2.0, ..WARM };
+        assert!((0..2000).all(|step| pick(&logits, hot, step) == Some(0)));
+        // Where nothing else is left it is still a choice.
+        let left = [f32::NEG_INFINITY, logits[1]];
+        assert_eq!(pick(&left, hot, 0), Some(1));
+    }
+
+    #[test]
+    fn penalties_count_what_was_said() {
+        let mut said = Said::default();
+        for token in (0..200).chain([3, 3, 150]) {
+            said.count(token);
+        }
+        let mut logits = vec![0.0; 202];
+        let both = Sampling { frequency_penalty: 0.5, presence_penalty: -0.25, ..WARM };
+        assert!(both.penalises() && !WARM.penalises());
+        said.penalise(&mut logits, &both);
+        let left = [0, 3, 150, 199, 200].map(|at| f32::to_bits(logits[at]));
+        assert_eq!(left, [-0.25, -1.25, -0.75, -0.25, 0.0].map(f32::to_bits));
     }
 
     #[test]

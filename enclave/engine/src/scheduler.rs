@@ -13,24 +13,20 @@ use attestation::Secret;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
-use crate::api::{EngineError, FinishReason, GenerationEvent, Sampling};
+use crate::api::{EngineError, FinishReason, GenerationEvent, Order};
 use crate::kernels::{Isa, Team};
 use crate::logprobs::{self, Candidate, TokenLogprobs, Withheld};
 use crate::model::{Cache, Model, Row, Scratch};
-use crate::sampler;
+use crate::sampler::{self, Said};
 use crate::stop::StopFilter;
 use crate::tokenizer::{Tokenizer, Utf8Stream};
 
 /// What a generation needs.
 pub(crate) struct Job {
     pub(crate) prompt: Zeroizing<Vec<u32>>,
-    pub(crate) sampling: Sampling,
+    pub(crate) order: Order,
     /// At least 1; prompt and answer fit the context.
     pub(crate) tokens_max: u32,
-    pub(crate) stops: Vec<String>,
-    /// How many alternatives to name to each token, if any are to be named.
-    pub(crate) logprobs: Option<u32>,
-    pub(crate) tenant: [u8; 32],
     /// Has room for all events that `tokens_max` tokens can cause.
     pub(crate) events: mpsc::Sender<GenerationEvent>,
     /// Who wants the bare tokens as well.
@@ -114,7 +110,10 @@ impl Door {
             queue.waiting.retain(|job| !job.events.is_closed());
             while active.len() < slots {
                 let places = |job: &Job| {
-                    active.iter().filter(|sequence| sequence.job.tenant == job.tenant).count()
+                    active
+                        .iter()
+                        .filter(|sequence| sequence.job.order.tenant == job.order.tenant)
+                        .count()
                 };
                 let next = queue
                     .waiting
@@ -197,11 +196,13 @@ impl Scheduler {
         let logits = scratch.logits.chunks_exact_mut(self.model.shape().vocabulary);
         for (row, logits) in rows.iter().filter(|row| row.wants_logits).zip(logits) {
             if let Some(sequence) = active.get_mut(row.sequence) {
-                let count = sequence.job.logprobs;
+                let count = sequence.job.order.logprobs;
                 // What was the model's is told, and choosing overwrites it.
                 let raw = count.map(|_| Zeroizing::new(logits.to_vec()));
-                let token =
-                    sampler::choose(self.isa, logits, &sequence.job.sampling, sequence.generated);
+                let Order { sampling, bias, .. } = &sequence.job.order;
+                sequence.said.penalise(logits, sampling);
+                sampler::bias(logits, bias);
+                let token = sampler::choose(self.isa, logits, sampling, sequence.generated);
                 let mut ranked = Vec::new();
                 if let (Some(token), Some(mut raw), Some(count)) = (token, raw, count) {
                     let count = usize::try_from(count).unwrap_or(usize::MAX);
@@ -256,12 +257,13 @@ struct Sequence {
     bytes: Utf8Stream,
     stops: StopFilter,
     withheld: Withheld,
+    said: Said,
     done: bool,
 }
 
 impl Sequence {
     fn new(mut job: Job) -> Self {
-        let stops = StopFilter::new(core::mem::take(&mut job.stops));
+        let stops = StopFilter::new(core::mem::take(&mut job.order.stop));
         Self {
             job,
             cache: Cache::default(),
@@ -271,6 +273,7 @@ impl Sequence {
             bytes: Utf8Stream::default(),
             stops,
             withheld: Withheld::default(),
+            said: Said::default(),
             done: false,
         }
     }
@@ -289,6 +292,9 @@ impl Sequence {
         };
         self.last = token;
         self.generated = self.generated.saturating_add(1);
+        if self.job.order.sampling.penalises() {
+            self.said.count(token);
+        }
         if let Some(tokens) = &self.job.tokens {
             // Nobody listens: nothing is missed.
             tokens.send(token).ok();
@@ -334,7 +340,7 @@ impl Sequence {
     /// Gives out text, with the entries of the tokens that begin in it.
     fn say(&mut self, text: String) {
         let text = Secret::new(text);
-        if self.job.logprobs.is_none() {
+        if self.job.order.logprobs.is_none() {
             return tell(
                 &self.job.events,
                 GenerationEvent::Delta(text, self.generated, Vec::new()),
@@ -376,11 +382,8 @@ mod tests {
         let (events, waiting) = mpsc::channel(1);
         let job = Job {
             prompt: Zeroizing::new(vec![0]),
-            sampling: Sampling::GREEDY,
+            order: Order { tenant: [tenant; 32], ..Order::default() },
             tokens_max: 1,
-            stops: Vec::new(),
-            logprobs: None,
-            tenant: [tenant; 32],
             events,
             tokens: None,
         };
@@ -400,7 +403,7 @@ mod tests {
         // Whoever has a place leaves it first come, first gone.
         while tenants.len() < waiting.len() {
             assert_eq!(door.admit(&mut active, 2), Some(()));
-            tenants.push(active.remove(0).job.tenant[0]);
+            tenants.push(active.remove(0).job.order.tenant[0]);
         }
         assert_eq!(tenants, [1, 2, 1, 2, 1, 1, 1, 1]);
     }

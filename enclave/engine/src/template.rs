@@ -273,10 +273,7 @@ mod tests {
         let template = ChatTemplate::read(&Gguf::parse(&file).unwrap(), &tokenizer).unwrap();
         let messages: Vec<Message> = contents
             .iter()
-            .map(|(role, content)| Message {
-                role: *role,
-                content: Secret::new((*content).to_owned()),
-            })
+            .map(|(role, content)| Message::new(*role, Secret::new((*content).to_owned())))
             .collect();
         let prompt = template.render(&tokenizer, &messages)?;
         Ok((prompt.plain().expose().clone(), prompt.encode(&tokenizer).to_vec()))

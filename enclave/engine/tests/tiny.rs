@@ -6,12 +6,13 @@ use std::time::Duration;
 use attestation::{Secret, Sha256};
 use engine::{
     Controls, EmbeddedEngine, Engine as _, EngineError, EngineOptions, FinishReason, Generation,
-    GenerationEvent, Instructions, LoadError, Message, Request, Role, Sampling, TensorType,
+    GenerationEvent, Instructions, LoadError, Message, Order, Request, Role, Sampling, TensorType,
     TokenLogprobs, VerifiedModel, tiny,
 };
 
 const OPTIONS: EngineOptions = EngineOptions { threads: 2, slots: 8, queue: 64, context: 512 };
-const WARM: Sampling = Sampling { temperature: 1.0, top_p: 0.95, top_k: Some(40), seed: 11 };
+const WARM: Sampling =
+    Sampling { temperature: 1.0, top_p: 0.95, top_k: Some(40), seed: 11, ..Sampling::GREEDY };
 
 fn verified(kind: TensorType) -> VerifiedModel {
     let bytes = tiny::model(kind);
@@ -25,12 +26,8 @@ fn engine(options: EngineOptions) -> EmbeddedEngine {
 
 fn request(text: &str, sampling: Sampling, max_tokens: u32) -> Request {
     Request {
-        messages: vec![Message { role: Role::User, content: Secret::new(text.to_owned()) }],
-        sampling,
-        max_tokens: Some(max_tokens),
-        stop: vec![],
-        logprobs: None,
-        tenant: [0; 32],
+        messages: vec![Message::new(Role::User, Secret::new(text.to_owned()))],
+        order: Order { sampling, max_tokens: Some(max_tokens), ..Order::default() },
     }
 }
 
@@ -131,7 +128,7 @@ fn a_stop_text_ends_the_answer_before_itself() {
     assert!(letters.len() > 20, "{whole:?}");
     let stop: String = letters[10..13].iter().collect();
     let mut with_stop = request("stop", WARM, 60);
-    with_stop.stop = vec!["not in there at all".to_owned(), stop.clone()];
+    with_stop.order.stop = vec!["not in there at all".to_owned(), stop.clone()];
     let (text, end) = read(engine.start(with_stop).unwrap());
     assert_eq!(text, whole[..whole.find(&stop).unwrap()]);
     assert!(matches!(end, Ok((FinishReason::Stop, _))));
@@ -177,7 +174,7 @@ fn likelihoods_leave_with_the_first_octet_of_their_text_or_never() {
     for seed in 0..12 {
         let ask = |stop: Vec<String>| {
             let mut request = request("likely", Sampling { seed, ..WARM }, 80);
-            (request.logprobs, request.stop) = (Some(20), stop);
+            (request.order.logprobs, request.order.stop) = (Some(20), stop);
             read_likely(engine.start(request).unwrap())
         };
         let (plain, _) =
@@ -245,7 +242,7 @@ fn likelihoods_are_the_model_s_whoever_else_is_there() {
                     .unwrap();
             let ask = |text: &str, sampling, count| {
                 let mut request = request(text, sampling, 24);
-                request.logprobs = Some(count);
+                request.order.logprobs = Some(count);
                 engine.start(request).unwrap()
             };
             let company: Vec<_> = (0..6).map(|n| ask(&"x".repeat(n * 9), WARM, 3)).collect();
@@ -265,6 +262,56 @@ fn likelihoods_are_the_model_s_whoever_else_is_there() {
 }
 
 #[test]
+fn penalties_and_biases_are_the_request_s_own_and_reach_the_draw() {
+    let engine = engine(OPTIONS);
+    let ask = |change: &dyn Fn(&mut Request)| {
+        let mut request = request("again", Sampling { temperature: 0.5, ..WARM }, 60);
+        request.order.logprobs = Some(0);
+        change(&mut request);
+        engine.start(request).unwrap()
+    };
+    let tokens = |generation| {
+        let entries = read_likely(generation).into_iter().flat_map(|(_, entries)| entries);
+        entries.map(|entry| entry[0].0.clone()).collect::<Vec<_>>()
+    };
+    let distinct =
+        |tokens: &[Vec<u8>]| tokens.iter().collect::<std::collections::BTreeSet<_>>().len();
+    let plain = tokens(ask(&|_| ()));
+    for (frequency_penalty, presence_penalty) in [(2.0, 0.0), (0.0, 2.0), (-2.0, 0.0)] {
+        let change = |request: &mut Request| {
+            let sampling = &mut request.order.sampling;
+            sampling.frequency_penalty = frequency_penalty;
+            sampling.presence_penalty = presence_penalty;
+        };
+        let alone = tokens(ask(&change));
+        let repeats = frequency_penalty < 0.0;
+        assert_ne!(alone, plain);
+        let (more, fewer) = if repeats { (&plain, &alone) } else { (&alone, &plain) };
+        let share = |tokens: &[Vec<u8>]| distinct(tokens) * 1000 / tokens.len();
+        assert!(share(more) > share(fewer), "{frequency_penalty} {presence_penalty}");
+        // Among others the same.
+        let company: Vec<_> = (0..4).map(|_| ask(&|_| ())).collect();
+        assert_eq!(tokens(ask(&change)), alone);
+        drop(company);
+    }
+    let banned = 3 + u32::from(b'e') - 33;
+    let only = |request: &mut Request| request.order.bias = vec![(banned, 100.0)];
+    let name = engine.tokenizer().bytes(banned).to_vec();
+    assert!(tokens(ask(&only)).iter().all(|token| *token == name));
+    let never = |request: &mut Request| request.order.bias = vec![(banned, -100.0)];
+    assert!(tokens(ask(&never)).iter().all(|token| *token != name));
+    // What is told is the model's.
+    let first = |generation: Generation| read_likely(generation)[0].1[0].clone();
+    let with = |count| move |request: &mut Request| request.order.logprobs = Some(count);
+    let told = first(ask(&with(20)));
+    let biased = first(ask(&|request| {
+        with(20)(request);
+        only(request);
+    }));
+    assert_eq!(told[1..], biased[1..]);
+}
+
+#[test]
 fn what_cannot_be_served_is_named() {
     let engine = engine(OPTIONS);
     let with = |change: &dyn Fn(&mut Request)| {
@@ -281,12 +328,12 @@ fn what_cannot_be_served_is_named() {
         | EngineError::Stopping => panic!("{error}"),
     };
     assert_eq!(field(with(&|r| r.messages.clear())), "messages");
-    assert_eq!(field(with(&|r| r.max_tokens = Some(0))), "max_tokens");
-    assert_eq!(field(with(&|r| r.stop = vec![String::new()])), "stop");
-    assert_eq!(field(with(&|r| r.logprobs = Some(21))), "top_logprobs");
-    assert_eq!(field(with(&|r| r.sampling.temperature = f32::NAN)), "temperature");
-    assert_eq!(field(with(&|r| r.sampling.top_p = 0.0)), "top_p");
-    assert_eq!(field(with(&|r| r.sampling.top_k = Some(0))), "top_k");
+    assert_eq!(field(with(&|r| r.order.max_tokens = Some(0))), "max_tokens");
+    assert_eq!(field(with(&|r| r.order.stop = vec![String::new()])), "stop");
+    assert_eq!(field(with(&|r| r.order.logprobs = Some(21))), "top_logprobs");
+    assert_eq!(field(with(&|r| r.order.sampling.temperature = f32::NAN)), "temperature");
+    assert_eq!(field(with(&|r| r.order.sampling.top_p = 0.0)), "top_p");
+    assert_eq!(field(with(&|r| r.order.sampling.top_k = Some(0))), "top_k");
     for length in [520, 1_000_000] {
         let error = with(&|r| r.messages[0].content = Secret::new("z".repeat(length)));
         let EngineError::ContextTooLong { prompt_tokens, limit: 512 } = error else {

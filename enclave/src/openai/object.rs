@@ -2,7 +2,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{self, DeserializeOwned, MapAccess, Visitor};
+use serde::de::{self, DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::openai::ApiError;
@@ -11,6 +11,15 @@ use crate::openai::ApiError;
 pub(super) struct Object<'a>(pub(super) Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Object<'a> {
+    /// An object that may have so many keys. Errs with whether it has too many, or one twice.
+    pub(super) fn of_many(json: &'a str, keys_max: usize) -> Result<Self, bool> {
+        let mut json = serde_json::Deserializer::from_str(json);
+        let mut many = false;
+        let keys = Keys { keys_max, many: &mut many };
+        let entries = json.deserialize_map(keys);
+        entries.map_err(|_| many)
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
         let value = self.0.iter().find(|(key, _)| key == name).map(|(_, value)| *value);
         value.filter(|value| value.get().trim() != "null")
@@ -63,27 +72,34 @@ impl<'a> Object<'a> {
 }
 
 impl<'de> Deserialize<'de> for Object<'de> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Keys;
-        impl<'de> Visitor<'de> for Keys {
-            type Value = Object<'de>;
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Keys { keys_max: KEYS_MAX, many: &mut false })
+    }
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
+/// Reads so many keys at most.
+struct Keys<'m> {
+    keys_max: usize,
+    many: &'m mut bool,
+}
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
-                let mut entries: Vec<(Cow<'de, str>, &RawValue)> = Vec::new();
-                while let Some(Key(key)) = map.next_key()? {
-                    if entries.len() >= KEYS_MAX || entries.iter().any(|(have, _)| *have == key) {
-                        return Err(de::Error::custom("a key twice, or too many"));
-                    }
-                    entries.push((key, map.next_value()?));
-                }
-                Ok(Object(entries))
+impl<'de> Visitor<'de> for Keys<'_> {
+    type Value = Object<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
+        let mut entries: Vec<(Cow<'de, str>, &RawValue)> = Vec::new();
+        while let Some(Key(key)) = map.next_key()? {
+            if entries.len() >= self.keys_max || entries.iter().any(|(have, _)| *have == key) {
+                *self.many = true;
+                return Err(de::Error::custom("a key twice, or too many"));
             }
+            entries.push((key, map.next_value()?));
         }
-        deserializer.deserialize_map(Keys)
+        Ok(Object(entries))
     }
 }
 

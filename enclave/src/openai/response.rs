@@ -1,6 +1,7 @@
 use std::fmt::{self, Write as _};
 
-use attestation::UnixTime;
+use attestation::receipt::Usage;
+use attestation::{Secret, UnixTime};
 use engine::{Candidate, TokenLogprobs};
 use serde::{Serialize, Serializer};
 use zeroize::Zeroize as _;
@@ -12,6 +13,37 @@ pub enum Form {
     Chat,
     /// `/v1/completions`.
     Text,
+}
+
+/// One choice, whole.
+#[derive(Debug)]
+pub struct Whole {
+    /// Its text.
+    pub text: Secret<String>,
+    /// How likely its tokens were, where that is told.
+    pub logprobs: Vec<TokenLogprobs>,
+    /// Why it ended.
+    pub finish: &'static str,
+}
+
+/// How far a choice has been told in a stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Telling {
+    index: u32,
+    letters: usize,
+}
+
+impl Default for Whole {
+    fn default() -> Self {
+        Self { text: Secret::new(String::new()), logprobs: Vec::new(), finish: "stop" }
+    }
+}
+
+impl Telling {
+    /// Of a choice nothing has been told.
+    pub const fn new(index: u32) -> Self {
+        Self { index, letters: 0 }
+    }
 }
 
 /// One completion in the making: what all its objects have in common.
@@ -71,88 +103,120 @@ impl Completion {
         self.with_logprobs
     }
 
-    /// The whole answer.
-    pub fn whole(
-        &self,
-        content: &str,
-        logprobs: &[TokenLogprobs],
-        finish: &str,
-        usage: Tokens,
-    ) -> Vec<u8> {
-        let logprobs = self.with_logprobs.then_some(Logprobs::new(logprobs));
+    /// The whole answer: its choices in order.
+    pub fn whole(&self, choices: &[Whole], usage: Tokens) -> Vec<u8> {
         let usage = Counts::Given(usage);
+        let numbered = (0_u32..).zip(choices);
         match self.form {
             Form::Chat => {
-                let message = Said { role: "assistant", content, refusal: None };
-                let choice = Choice { index: 0, message, logprobs, finish_reason: finish };
-                json(&self.object("chat.completion", [choice], usage))
+                let choices: Vec<_> = numbered
+                    .map(|(index, whole)| Choice {
+                        index,
+                        message: Said::new(whole),
+                        logprobs: self.with_logprobs.then_some(Logprobs::new(&whole.logprobs)),
+                        finish_reason: whole.finish,
+                    })
+                    .collect();
+                json(&self.object("chat.completion", choices, usage))
             }
             Form::Text => {
-                let choice = Continued::new(content, Some(finish));
-                json(&self.object("text_completion", [choice], usage))
+                let choices: Vec<_> = numbered
+                    .map(|(index, whole)| Continued {
+                        text: whole.text.expose(),
+                        index,
+                        logprobs: self
+                            .with_logprobs
+                            .then(|| LegacyLogprobs::new(&whole.logprobs, &mut 0)),
+                        finish_reason: Some(whole.finish),
+                    })
+                    .collect();
+                json(&self.object("text_completion", choices, usage))
             }
         }
     }
 
-    /// The first event of a stream, where it has one: who speaks.
-    pub fn role_event(&self, out: &mut Vec<u8>) {
+    /// The first event of a choice in a stream, where it has one: who speaks.
+    pub fn role_event(&self, choice: u32, out: &mut Vec<u8>) {
         if self.form == Form::Chat {
             let delta = Delta { role: Some("assistant"), content: Some("") };
-            self.event(Some((delta, None, None)), None, out);
+            self.chat_event(choice, delta, None, None, out);
         }
     }
 
-    /// More of the text.
+    /// More of the first choice's text.
     pub fn delta_event(&self, content: &str, out: &mut Vec<u8>) {
-        self.likely_event(content, &[], out);
+        self.text_event(&mut Telling::new(0), content, &[], out);
     }
 
-    /// More of the text, and how likely the tokens were that begin in it.
-    pub fn likely_event(&self, content: &str, logprobs: &[TokenLogprobs], out: &mut Vec<u8>) {
-        let delta = Delta { role: None, content: Some(content) };
-        let logprobs = self.with_logprobs.then_some(Logprobs::new(logprobs));
-        self.event(Some((delta, logprobs, None)), None, out);
+    /// More of a choice's text, and how likely the tokens were that begin in it.
+    pub fn text_event(
+        &self,
+        telling: &mut Telling,
+        text: &str,
+        logprobs: &[TokenLogprobs],
+        out: &mut Vec<u8>,
+    ) {
+        match self.form {
+            Form::Chat => {
+                let delta = Delta { role: None, content: Some(text) };
+                let logprobs = self.with_logprobs.then_some(Logprobs::new(logprobs));
+                self.chat_event(telling.index, delta, logprobs, None, out);
+            }
+            Form::Text => {
+                let logprobs =
+                    self.with_logprobs.then(|| LegacyLogprobs::new(logprobs, &mut telling.letters));
+                self.continued_event(telling.index, text, logprobs, None, out);
+            }
+        }
     }
 
-    /// Why the text ends.
-    pub fn finish_event(&self, finish: &str, out: &mut Vec<u8>) {
-        self.event(Some((Delta { role: None, content: None }, None, Some(finish))), None, out);
+    /// Why a choice ends.
+    pub fn finish_event(&self, choice: u32, finish: &str, out: &mut Vec<u8>) {
+        match self.form {
+            Form::Chat => self.chat_event(choice, Delta::default(), None, Some(finish), out),
+            Form::Text => self.continued_event(choice, "", None, Some(finish), out),
+        }
     }
 
     /// The counts of tokens, in a chunk without choices.
     pub fn usage_event(&self, usage: Tokens, out: &mut Vec<u8>) {
-        self.event(None, Some(usage), out);
+        let none: [(); 0] = [];
+        write_event(&json(&self.object(self.chunk(), none, Counts::Given(usage))), out);
     }
 
-    fn event(
+    fn chat_event(
         &self,
-        choice: Option<(Delta<'_>, Option<Logprobs<'_>>, Option<&str>)>,
-        usage: Option<Tokens>,
+        index: u32,
+        delta: Delta<'_>,
+        logprobs: Option<Logprobs<'_>>,
+        finish_reason: Option<&str>,
         out: &mut Vec<u8>,
     ) {
-        let usage = match usage {
-            Some(usage) => Counts::Given(usage),
-            None if self.with_usage => Counts::Null,
-            None => Counts::Absent,
-        };
-        let event = match self.form {
-            Form::Chat => {
-                let choice = choice.map(|(delta, logprobs, finish_reason)| ChunkChoice {
-                    index: 0,
-                    delta,
-                    logprobs,
-                    finish_reason,
-                });
-                json(&self.object("chat.completion.chunk", choice.as_slice(), usage))
-            }
-            Form::Text => {
-                let choice = choice.map(|(delta, _, finish_reason)| {
-                    Continued::new(delta.content.unwrap_or_default(), finish_reason)
-                });
-                json(&self.object("text_completion", choice.as_slice(), usage))
-            }
-        };
-        write_event(&event, out);
+        let choice = ChunkChoice { index, delta, logprobs, finish_reason };
+        write_event(&json(&self.object(self.chunk(), [choice], self.no_counts())), out);
+    }
+
+    fn continued_event(
+        &self,
+        index: u32,
+        text: &str,
+        logprobs: Option<LegacyLogprobs<'_>>,
+        finish_reason: Option<&str>,
+        out: &mut Vec<u8>,
+    ) {
+        let choice = Continued { text, index, logprobs, finish_reason };
+        write_event(&json(&self.object(self.chunk(), [choice], self.no_counts())), out);
+    }
+
+    const fn chunk(&self) -> &'static str {
+        match self.form {
+            Form::Chat => "chat.completion.chunk",
+            Form::Text => "text_completion",
+        }
+    }
+
+    const fn no_counts(&self) -> Counts {
+        if self.with_usage { Counts::Null } else { Counts::Absent }
     }
 
     fn object<C: Serialize>(&self, kind: &'static str, choices: C, usage: Counts) -> Object<'_, C> {
@@ -202,6 +266,11 @@ impl Tokens {
     pub const fn new(prompt: u32, completion: u32) -> Self {
         Self { prompt, completion, total: prompt.saturating_add(completion) }
     }
+
+    /// What a receipt counts.
+    pub const fn of(usage: Usage) -> Self {
+        Self::new(usage.prompt, usage.completion)
+    }
 }
 
 #[derive(Serialize)]
@@ -234,7 +303,7 @@ impl Counts {
 
 #[derive(Serialize)]
 struct Choice<'a> {
-    index: u8,
+    index: u32,
     message: Said<'a>,
     logprobs: Option<Logprobs<'a>>,
     finish_reason: &'a str,
@@ -244,33 +313,33 @@ struct Choice<'a> {
 #[derive(Serialize)]
 struct Continued<'a> {
     text: &'a str,
-    index: u8,
-    logprobs: Option<()>,
+    index: u32,
+    logprobs: Option<LegacyLogprobs<'a>>,
     finish_reason: Option<&'a str>,
-}
-
-impl<'a> Continued<'a> {
-    const fn new(text: &'a str, finish_reason: Option<&'a str>) -> Self {
-        Self { text, index: 0, logprobs: None, finish_reason }
-    }
 }
 
 #[derive(Serialize)]
 struct Said<'a> {
     role: &'static str,
-    content: &'a str,
+    content: Option<&'a str>,
     refusal: Option<()>,
+}
+
+impl<'a> Said<'a> {
+    const fn new(whole: &'a Whole) -> Self {
+        Self { role: "assistant", content: Some(whole.text.expose().as_str()), refusal: None }
+    }
 }
 
 #[derive(Serialize)]
 struct ChunkChoice<'a> {
-    index: u8,
+    index: u32,
     delta: Delta<'a>,
     logprobs: Option<Logprobs<'a>>,
     finish_reason: Option<&'a str>,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Delta<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'static str>,
@@ -290,6 +359,73 @@ struct Model<'a> {
     object: &'static str,
     created: u64,
     owned_by: &'static str,
+}
+
+/// The key `logprobs` of a completion's choice.
+#[derive(Serialize)]
+struct LegacyLogprobs<'a> {
+    tokens: Vec<Name<'a>>,
+    token_logprobs: Vec<f32>,
+    top_logprobs: Option<Vec<Top<'a>>>,
+    text_offset: Vec<usize>,
+}
+
+impl<'a> LegacyLogprobs<'a> {
+    /// Of the tokens after so many letters, which it counts on.
+    fn new(entries: &'a [TokenLogprobs], letters: &mut usize) -> Self {
+        let mut all = Self {
+            tokens: Vec::with_capacity(entries.len()),
+            token_logprobs: Vec::with_capacity(entries.len()),
+            top_logprobs: None,
+            text_offset: Vec::with_capacity(entries.len()),
+        };
+        for entry in entries {
+            let mut candidates = entry.candidates();
+            let Some(chosen) = candidates.next() else { continue };
+            let continues = |octet: &u8| octet & 0xc0 == 0x80;
+            // A token that begins amid a letter has that letter's place.
+            let amid = usize::from(chosen.octets.first().is_some_and(continues));
+            all.text_offset.push(letters.saturating_sub(amid));
+            let begun = chosen.octets.iter().filter(|octet| !continues(octet)).count();
+            *letters = letters.saturating_add(begun);
+            all.tokens.push(Name(chosen.octets));
+            all.token_logprobs.push(chosen.logprob);
+            let others: Vec<_> =
+                candidates.map(|other| (Name(other.octets), other.logprob)).collect();
+            if !others.is_empty() {
+                all.top_logprobs.get_or_insert_default().push(Top(others));
+            }
+        }
+        all
+    }
+}
+
+/// The likeliest tokens by their names.
+struct Top<'a>(Vec<(Name<'a>, f32)>);
+
+impl Serialize for Top<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, logprob)| (name, logprob)))
+    }
+}
+
+/// A token's name: its text, or `bytes:` and its octets where those are no text.
+struct Name<'a>(&'a [u8]);
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Ok(text) = std::str::from_utf8(self.0) {
+            return f.write_str(text);
+        }
+        f.write_str("bytes:")?;
+        self.0.iter().try_for_each(|octet| write!(f, "\\x{octet:02x}"))
+    }
+}
+
+impl Serialize for Name<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// The key `logprobs` of a chat's choice.
@@ -381,3 +517,41 @@ fn write_event(json: &[u8], out: &mut Vec<u8>) {
 
 /// What an event has beside its JSON.
 const FRAMING_LEN: usize = "data: \n\n".len();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn likelihoods_of_a_completion_have_the_older_shape() {
+        let token = |octets: &'static [u8], logprob| Candidate { octets, control: false, logprob };
+        let entries = [
+            TokenLogprobs::new(
+                token("aä".as_bytes(), -0.5),
+                [token(b"aa", -1.0), token(b"b", -2.0)],
+            ),
+            TokenLogprobs::new(token(&[0xf0, 0x9f], -1.5), [token(&[0xf0, 0x9f], -1.5)]),
+            TokenLogprobs::new(token(&[0x98, 0x80, b'!'], -2.5), [token(b"c", -0.25)]),
+            TokenLogprobs::new(token(b"x", -3.5), [token(b"x", -3.5)]),
+        ];
+        let mut letters = 0;
+        let [first, rest] = [&entries[..1], &entries[1..]].map(|entries| {
+            serde_json::to_value(LegacyLogprobs::new(entries, &mut letters)).unwrap()
+        });
+        let expected = serde_json::json!({
+            "tokens": ["aä"], "token_logprobs": [-0.5],
+            "top_logprobs": [{"aa": -1.0, "b": -2.0}], "text_offset": [0],
+        });
+        assert_eq!(first, expected);
+        let expected = serde_json::json!({
+            "tokens": ["bytes:\\xf0\\x9f", "bytes:\\x98\\x80\\x21", "x"],
+            "token_logprobs": [-1.5, -2.5, -3.5],
+            "top_logprobs": [{"bytes:\\xf0\\x9f": -1.5}, {"c": -0.25}, {"x": -3.5}],
+            "text_offset": [2, 2, 4],
+        });
+        assert_eq!(rest, expected);
+        let alone = [TokenLogprobs::new(token(b"x", -1.0), [])];
+        let said = serde_json::to_value(LegacyLogprobs::new(&alone, &mut 0)).unwrap();
+        assert_eq!(said["top_logprobs"], serde_json::Value::Null);
+    }
+}

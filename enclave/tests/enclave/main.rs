@@ -12,6 +12,7 @@
 
 mod accelerators;
 mod captured;
+mod choices;
 mod evidence;
 mod lifecycle;
 mod limits;

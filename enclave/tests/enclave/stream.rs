@@ -247,7 +247,7 @@ async fn likelihoods_go_with_their_text_in_cells_as_ever() {
         let sealed = peer.seal_chat(&user("x", &more));
         let response = support::post(&serving, sealed.body.clone()).await;
         let (ask, events) = stage.recv().await.unwrap();
-        assert_eq!(ask.logprobs, Some(20));
+        assert_eq!(ask.order.logprobs, Some(20));
         for said in 1..=40 {
             events.send(likely("word ", said, 20)).await.unwrap();
         }
@@ -306,7 +306,7 @@ async fn who_asks_for_no_likelihoods_is_told_none() {
     let sealed = peer.seal_chat(&user("x", r#","stream":true"#));
     let response = support::post(&serving, sealed.body.clone()).await;
     let (ask, events) = stage.recv().await.unwrap();
-    assert_eq!(ask.logprobs, None);
+    assert_eq!(ask.order.logprobs, None);
     // Whatever an engine says.
     events.send(likely("word", 1, 20)).await.unwrap();
     let reason = engine::FinishReason::Stop;
@@ -381,11 +381,17 @@ async fn request_reaches_the_engine_as_asked() {
     let (ask, _events) = stage.recv().await.unwrap();
     let said: Vec<_> = ask.messages.iter().map(|m| (m.role, m.content.expose().as_str())).collect();
     assert_eq!(said, [(engine::Role::System, "d"), (engine::Role::User, "ab")]);
-    let sampling =
-        engine::Sampling { temperature: 0.5, top_p: 0.25, top_k: Some(3), seed: u64::MAX };
-    assert_eq!(ask.sampling, sampling);
-    assert_eq!((ask.max_tokens, ask.stop), (Some(9), vec!["s".to_owned()]));
-    assert_eq!(ask.tenant, [0xab; 32]);
+    let sampling = engine::Sampling {
+        temperature: 0.5,
+        top_p: 0.25,
+        top_k: Some(3),
+        seed: u64::MAX,
+        ..engine::Sampling::GREEDY
+    };
+    let order = ask.order;
+    assert_eq!(order.sampling, sampling);
+    assert_eq!((order.max_tokens, order.stop), (Some(9), vec!["s".to_owned()]));
+    assert_eq!(order.tenant, [0xab; 32]);
 
     // Without a seed, two requests draw two.
     let mut seeds = Vec::new();
@@ -393,7 +399,7 @@ async fn request_reaches_the_engine_as_asked() {
         let sealed = peer.seal_chat(&user("x", ""));
         let _response = support::post(&serving, sealed.body).await;
         let (ask, _events) = stage.recv().await.unwrap();
-        seeds.push(ask.sampling.seed);
+        seeds.push(ask.order.sampling.seed);
     }
     assert_ne!(seeds[0], seeds[1]);
 }

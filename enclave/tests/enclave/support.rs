@@ -350,6 +350,13 @@ impl Engine for Played {
         Ok(Generation { prompt_tokens: 7, events })
     }
 
+    /// On the stage a text is a conversation of one message.
+    fn complete(&self, completion: engine::Completion) -> Result<Generation, EngineError> {
+        let engine::Completion { prompt, order } = completion;
+        let messages = vec![engine::Message::new(engine::Role::User, prompt)];
+        self.start(Ask { messages, order })
+    }
+
     fn description(&self) -> &ModelDescription {
         &self.description
     }

@@ -13,7 +13,7 @@ use axum::routing::post;
 use axum::serve::ListenerExt as _;
 use bytes::Bytes;
 use enclave::openai::{Completion, Form, Tokens};
-use engine::{EchoEngine, Engine as _, Generation, GenerationEvent, Message, Role, Sampling};
+use engine::{EchoEngine, Engine as _, Generation, GenerationEvent, Message, Order, Role};
 use futures_util::stream;
 use serde_json::Value;
 use tests::fleet::MODEL;
@@ -60,12 +60,8 @@ fn read(body: &[u8]) -> Option<engine::Request> {
     let body: Value = serde_json::from_slice(body).ok()?;
     let said = body.get("messages")?.get(0)?.get("content")?.as_str()?;
     Some(engine::Request {
-        messages: vec![Message { role: Role::User, content: Secret::new(said.to_owned()) }],
-        sampling: Sampling::GREEDY,
-        max_tokens: None,
-        stop: Vec::new(),
-        logprobs: None,
-        tenant: [0; 32],
+        messages: vec![Message::new(Role::User, Secret::new(said.to_owned()))],
+        order: Order::default(),
     })
 }
 
@@ -89,7 +85,7 @@ impl Said {
         let mut out = Vec::new();
         match self.next {
             Next::Role => {
-                self.completion.role_event(&mut out);
+                self.completion.role_event(0, &mut out);
                 self.next = Next::Text;
             }
             Next::Text => match self.generation.events.recv().await? {
@@ -97,7 +93,7 @@ impl Said {
                     self.completion.delta_event(text.expose(), &mut out);
                 }
                 GenerationEvent::Finished { completion_tokens, .. } => {
-                    self.completion.finish_event("stop", &mut out);
+                    self.completion.finish_event(0, "stop", &mut out);
                     self.next = Next::Usage(completion_tokens);
                 }
                 GenerationEvent::Failed(_) => return None,
