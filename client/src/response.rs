@@ -448,6 +448,8 @@ fn agree(claimed: FinishReason, shown: Option<&str>, same_usage: bool) -> Result
         }
         FinishReason::None if shown.is_none() => {}
         FinishReason::Stop | FinishReason::Length if shown == Some(claimed.as_str()) => {}
+        // An answer that ends with calls ends by itself.
+        FinishReason::Stop if shown == Some("tool_calls") => {}
         FinishReason::Stop | FinishReason::Length | FinishReason::None | FinishReason::Error => {
             return Err(Error::Receipt {
                 code: "receipt-finish-mismatch",
@@ -523,6 +525,8 @@ mod tests {
         use FinishReason::{Aborted, Error as Failed, Length, None as Nothing, Stop};
         for (claimed, shown, same_usage, expected) in [
             (Stop, Some("stop"), true, None),
+            (Stop, Some("tool_calls"), true, None),
+            (Length, Some("tool_calls"), true, Some("receipt-finish-mismatch")),
             (Length, Some("length"), true, None),
             (Nothing, None, true, None),
             (Stop, Some("length"), true, Some("receipt-finish-mismatch")),

@@ -100,9 +100,9 @@ async fn respond(
 }
 
 async fn chat(line: Line<'_>, request: ChatRequest, tenant: [u8; 32]) -> Result<Outcome, Stopped> {
-    let ChatRequest { messages, order, asked } = request;
+    let ChatRequest { messages, tools, order, asked } = request;
     let order = Order { tenant, ..order };
-    let request = Request { messages, order };
+    let request = Request { messages, tools, order };
     generate(line, Form::Chat, asked, move |engine, seed| engine.start(request.with_seed(seed)))
         .await
 }
@@ -178,6 +178,7 @@ async fn whole(
                         whole.text.append(text.expose());
                         whole.logprobs.extend(logprobs);
                     }
+                    Piece::Call(call, id) => whole.call(call, id),
                 }
             }
             Happening::Ended(ended) => break ended,
@@ -249,6 +250,7 @@ fn tell(
         Piece::Text(text, logprobs) => {
             completion.text_event(telling, text.expose(), logprobs, event);
         }
+        Piece::Call(call, id) => completion.call_event(choice, call, id.as_deref(), event),
     }
 }
 
@@ -292,7 +294,7 @@ async fn paced(
                 }
                 if full { Some(Err(EngineError::Crashed)) } else { None }
             }
-            Some(Happening::More(_, Piece::Text(text, _))) if text_alone => {
+            Some(Happening::More(_, Piece::Text(text, _))) if text_alone && batches.is_empty() => {
                 cadence.push_text(text.expose());
                 None
             }
@@ -326,6 +328,10 @@ impl Batches {
         Self { waiting: VecDeque::new(), tellings: (0..choices).map(Telling::new).collect() }
     }
 
+    fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     fn push(&mut self, choice: u32, piece: Piece) {
         match (self.waiting.back_mut(), piece) {
             (Some((last, Piece::Text(text, entries))), Piece::Text(more, likely))
@@ -335,6 +341,13 @@ impl Batches {
             {
                 text.append(more.expose());
                 entries.extend(likely);
+            }
+            (Some((last, Piece::Call(call, _))), Piece::Call(more, None))
+                if *last == choice
+                    && call.index == more.index
+                    && call.arguments.expose().len() < BATCH_LEN =>
+            {
+                call.arguments.append(more.arguments.expose());
             }
             (_, piece) => self.waiting.push_back((choice, piece)),
         }

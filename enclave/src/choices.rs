@@ -5,8 +5,9 @@ use std::task::Poll;
 
 use attestation::Secret;
 use attestation::receipt::{FinishReason, Usage};
-use engine::{EngineError, Generation, GenerationEvent, TokenLogprobs};
+use engine::{CallDelta, EngineError, Generation, GenerationEvent, TokenLogprobs};
 
+use crate::keys::random;
 use crate::pipe::{Gone, Sender};
 
 /// Choices that are being generated; dropping them cancels all.
@@ -38,6 +39,8 @@ pub(crate) enum Happening {
 pub(crate) enum Piece {
     /// Text, and how likely the tokens were that begin in it.
     Text(Secret<String>, Vec<TokenLogprobs>),
+    /// A call that begins, by its id, or goes on.
+    Call(CallDelta, Option<String>),
 }
 
 impl Choices {
@@ -84,6 +87,11 @@ impl Choices {
                 GenerationEvent::Delta(text, said, logprobs) => {
                     running.said = said;
                     return Ok(Happening::More(choice, Piece::Text(text, logprobs)));
+                }
+                GenerationEvent::Call(call, said) => {
+                    running.said = said;
+                    let id = call.name.as_ref().map(|_| call_id());
+                    return Ok(Happening::More(choice, Piece::Call(call, id)));
                 }
                 GenerationEvent::Finished { reason, completion_tokens } => {
                     running.said = completion_tokens;
@@ -138,13 +146,21 @@ pub(crate) const fn finish_name(finish: engine::FinishReason) -> &'static str {
     match finish {
         engine::FinishReason::Stop => "stop",
         engine::FinishReason::Length => "length",
+        engine::FinishReason::ToolCalls => "tool_calls",
     }
 }
 
-/// What the receipt says of the ends: the first choice's.
+/// A name that nobody can guess.
+fn call_id() -> String {
+    format!("call_{}", hex::encode(random::<12>()))
+}
+
+/// What the receipt says of the ends: the first choice's. To end with calls is to end by itself.
 pub(crate) fn receipt_finish(finishes: &[engine::FinishReason]) -> FinishReason {
     match finishes.first() {
         Some(engine::FinishReason::Length) => FinishReason::Length,
-        Some(engine::FinishReason::Stop) | None => FinishReason::Stop,
+        Some(engine::FinishReason::Stop | engine::FinishReason::ToolCalls) | None => {
+            FinishReason::Stop
+        }
     }
 }

@@ -51,15 +51,16 @@ impl Known {
     ) -> Self {
         let sampling = Sampling { temperature, seed: seed.into(), ..Sampling::GREEDY };
         let content = Secret::new(prompt.clone());
-        let request = Request {
-            messages: vec![Message::new(Role::User, content)],
-            order: Order { sampling, max_tokens: Some(tokens_max), ..Order::default() },
-        };
+        let request = Request::new(
+            vec![Message::new(Role::User, content)],
+            Order { sampling, max_tokens: Some(tokens_max), ..Order::default() },
+        );
         let mut generation = engine.start(request).expect("the engine takes the question");
         let mut text = String::new();
         loop {
             match generation.events.blocking_recv() {
                 Some(GenerationEvent::Delta(delta, ..)) => text.push_str(delta.expose()),
+                Some(GenerationEvent::Call(call, _)) => panic!("{call:?}"),
                 Some(GenerationEvent::Finished { reason, completion_tokens: tokens }) => {
                     let finish = if reason == FinishReason::Length { "length" } else { "stop" };
                     return Self { prompt, temperature, seed, tokens_max, text, finish, tokens };

@@ -57,13 +57,14 @@ fn load(
 
 fn answer(path: &str, threads: usize, question: &str) -> Outcome {
     let engine = load(path, threads, Instructions::best())?;
-    let mut generation = engine.start(Request {
-        messages: vec![Message::new(Role::User, Secret::new(question.to_owned()))],
-        order: Order { max_tokens: Some(256), ..Order::default() },
-    })?;
+    let mut generation = engine.start(Request::new(
+        vec![Message::new(Role::User, Secret::new(question.to_owned()))],
+        Order { max_tokens: Some(256), ..Order::default() },
+    ))?;
     while let Some(event) = generation.events.blocking_recv() {
         match event {
             GenerationEvent::Delta(text, ..) => print!("{}", text.expose()),
+            GenerationEvent::Call(call, _) => print!("{}", call.arguments.expose()),
             GenerationEvent::Finished { reason, completion_tokens } => {
                 println!(
                     "\n[{reason:?}, {} + {completion_tokens} tokens]",

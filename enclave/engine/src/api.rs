@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::logprobs::TokenLogprobs;
 use crate::plain::{Word, text, word};
+use crate::tools::{CallDelta, ToolCall, Tools};
 
 /// Something that continues conversations.
 pub trait Engine: Send + Sync + 'static {
@@ -39,16 +40,24 @@ pub trait Engine: Send + Sync + 'static {
 pub struct Request {
     /// The conversation so far, oldest first.
     pub messages: Vec<Message>,
+    /// The functions that the answer may call.
+    pub tools: Tools,
     /// What is wanted of the answer.
     pub order: Order,
 }
 
 impl Request {
+    /// A conversation without functions.
+    pub fn new(messages: Vec<Message>, order: Order) -> Self {
+        Self { messages, tools: Tools::default(), order }
+    }
+
     /// The same question, with draws that start elsewhere.
     #[must_use]
     pub fn with_seed(&self, seed: u64) -> Self {
         Self {
             messages: self.messages.iter().map(Message::copy).collect(),
+            tools: self.tools.copy(),
             order: self.order.with_seed(seed),
         }
     }
@@ -57,8 +66,12 @@ impl Request {
 impl fmt::Debug for Request {
     /// Shows no client's words.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { messages, order } = self;
-        f.debug_struct("Request").field("messages", &messages.len()).field("order", order).finish()
+        let Self { messages, tools, order } = self;
+        f.debug_struct("Request")
+            .field("messages", &messages.len())
+            .field("tools", tools)
+            .field("order", order)
+            .finish()
     }
 }
 
@@ -89,7 +102,6 @@ impl fmt::Debug for Completion {
 }
 
 /// What is wanted of an answer. By default, the greedy one, to its end, for nobody in particular.
-#[derive(Clone)]
 pub struct Order {
     /// How the next token is chosen.
     pub sampling: Sampling,
@@ -101,14 +113,23 @@ pub struct Order {
     pub stop: Vec<String>,
     /// Whether to tell how likely each token was, beside how many others: 20 at most.
     pub logprobs: Option<u32>,
+    /// What form the answer has, if it ends by itself.
+    pub format: Format,
     /// Who asks, as far as fairness goes; an opaque value of the server's making.
     pub tenant: [u8; 32],
 }
 
 impl Order {
     fn with_seed(&self, seed: u64) -> Self {
-        let order = self.clone();
-        Self { sampling: Sampling { seed, ..order.sampling }, ..order }
+        Self {
+            sampling: Sampling { seed, ..self.sampling },
+            bias: self.bias.clone(),
+            max_tokens: self.max_tokens,
+            stop: self.stop.clone(),
+            logprobs: self.logprobs,
+            format: self.format.copy(),
+            tenant: self.tenant,
+        }
     }
 
     /// Checks that everything is in its range.
@@ -131,6 +152,9 @@ impl Order {
         {
             return bad("stop", "must be at most 16 texts of 1 to 1024 bytes");
         }
+        if !self.stop.is_empty() && !matches!(self.format, Format::Text) {
+            return bad("stop", "cannot be used with `response_format`: it would cut the JSON");
+        }
         if self.logprobs > Some(TokenLogprobs::ALTERNATIVES_MAX) {
             return bad("top_logprobs", "must be at most 20");
         }
@@ -146,7 +170,32 @@ impl Default for Order {
             max_tokens: None,
             stop: Vec::new(),
             logprobs: None,
+            format: Format::Text,
             tenant: [0; 32],
+        }
+    }
+}
+
+/// What form an answer has.
+///
+/// An answer that ends by itself ([`FinishReason::Stop`]) has it; one that is cut off is the start of
+/// one that has it.
+#[derive(Debug)]
+pub enum Format {
+    /// Any text.
+    Text,
+    /// A JSON object.
+    Object,
+    /// JSON that is valid under this schema.
+    Schema(Secret<String>),
+}
+
+impl Format {
+    fn copy(&self) -> Self {
+        match self {
+            Self::Text => Self::Text,
+            Self::Object => Self::Object,
+            Self::Schema(schema) => Self::Schema(copy(schema)),
         }
     }
 }
@@ -154,13 +203,14 @@ impl Default for Order {
 impl fmt::Debug for Order {
     /// Shows no client's words; stop texts are some, and a bias names them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { sampling, bias, max_tokens, stop, logprobs, tenant: _ } = self;
+        let Self { sampling, bias, max_tokens, stop, logprobs, format, tenant: _ } = self;
         f.debug_struct("Order")
             .field("sampling", sampling)
             .field("bias", &bias.len())
             .field("max_tokens", max_tokens)
             .field("stop", &stop.len())
             .field("logprobs", logprobs)
+            .field("format", format)
             .finish_non_exhaustive()
     }
 }
@@ -173,21 +223,30 @@ pub struct Message {
     /// What was said.
     #[serde(with = "text")]
     pub content: Secret<String>,
+    /// The calls that the turn made: the model's alone makes any.
+    pub calls: Vec<ToolCall>,
+    /// Which call the turn answers: a tool's alone does.
+    pub answers: Option<String>,
 }
 
 impl Message {
     /// A turn that is nothing but text.
     pub const fn new(role: Role, content: Secret<String>) -> Self {
-        Self { role, content }
+        Self { role, content, calls: Vec::new(), answers: None }
     }
 
     fn copy(&self) -> Self {
-        Self { role: self.role, content: copy(&self.content) }
+        Self {
+            role: self.role,
+            content: copy(&self.content),
+            calls: self.calls.iter().map(ToolCall::copy).collect(),
+            answers: self.answers.clone(),
+        }
     }
 }
 
 /// A secret is never copied but by saying so.
-fn copy(text: &Secret<String>) -> Secret<String> {
+pub(crate) fn copy(text: &Secret<String>) -> Secret<String> {
     Secret::new(text.expose().clone())
 }
 
@@ -200,6 +259,8 @@ pub enum Role {
     User,
     /// The model.
     Assistant,
+    /// A function that the model called.
+    Tool,
 }
 
 impl Role {
@@ -209,6 +270,7 @@ impl Role {
             Self::System => "system",
             Self::User => "user",
             Self::Assistant => "assistant",
+            Self::Tool => "tool",
         }
     }
 
@@ -218,6 +280,7 @@ impl Role {
             "system" | "developer" => Some(Self::System),
             "user" => Some(Self::User),
             "assistant" => Some(Self::Assistant),
+            "tool" => Some(Self::Tool),
             _ => None,
         }
     }
@@ -307,6 +370,8 @@ pub enum GenerationEvent {
     /// More text, how many tokens have been generated so far, and how likely the tokens were that
     /// begin in this text, where that was asked for. A token without text is not among them.
     Delta(#[serde(with = "text")] Secret<String>, u32, Vec<TokenLogprobs>),
+    /// More of a call, and how many tokens have been generated so far.
+    Call(CallDelta, u32),
     /// The answer is complete.
     Finished {
         /// Why it ended.
@@ -323,6 +388,8 @@ pub enum GenerationEvent {
 pub enum FinishReason {
     /// The model ended its turn, or wrote a stop text.
     Stop,
+    /// The model ended its turn with calls.
+    ToolCalls,
     /// `max_tokens` or the context was used up.
     Length,
 }
@@ -451,12 +518,13 @@ mod tests {
     #[test]
     fn debug_shows_no_words() {
         let order = Order { stop: vec!["canary".to_owned()], ..Order::default() };
-        let request = Request {
-            messages: vec![Message::new(Role::User, Secret::new("canary".to_owned()))],
-            order: order.clone(),
-        };
+        let messages = vec![Message::new(Role::User, Secret::new("canary".to_owned()))];
+        let request = Request::new(messages, order);
         let event = GenerationEvent::Delta(Secret::new("canary".to_owned()), 1, vec![]);
         assert!(!format!("{request:?} {:?} {event:?}", request.messages).contains("canary"));
+        let stop = vec!["canary".to_owned()];
+        let format = Format::Schema(Secret::new("canary".to_owned()));
+        let order = Order { stop, format, ..Order::default() };
         let completion = Completion { prompt: Secret::new("canary".to_owned()), order };
         assert!(!format!("{completion:?}").contains("canary"));
     }
@@ -488,9 +556,9 @@ mod tests {
     #[test]
     fn roles_have_the_names_that_clients_write() {
         assert_eq!(Role::parse("developer"), Some(Role::System));
-        for role in [Role::System, Role::User, Role::Assistant] {
+        for role in [Role::System, Role::User, Role::Assistant, Role::Tool] {
             assert_eq!(Role::parse(role.as_str()), Some(role));
         }
-        assert_eq!(Role::parse("tool"), None);
+        assert_eq!(Role::parse("function"), None);
     }
 }

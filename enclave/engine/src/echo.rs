@@ -7,8 +7,8 @@ use attestation::{Secret, Sha256};
 use tokio::sync::mpsc;
 
 use crate::api::{
-    Completion, Engine, EngineError, FinishReason, Generation, GenerationEvent, ModelDescription,
-    Request, Role,
+    Completion, Engine, EngineError, FinishReason, Format, Generation, GenerationEvent,
+    ModelDescription, Request, Role,
 };
 
 /// Echoes the last user message in a given number of events at a given pace.
@@ -54,6 +54,10 @@ impl Engine for EchoEngine {
     fn start(&self, request: Request) -> Result<Generation, EngineError> {
         request.order.sampling.check()?;
         refuse_logprobs(request.order.logprobs)?;
+        if !matches!(request.order.format, Format::Text) {
+            let why = "cannot be held to: this engine echoes";
+            return Err(EngineError::BadRequest { field: "response_format", why });
+        }
         let mut prompt = 0_usize;
         for message in &request.messages {
             prompt = prompt.saturating_add(message.content.expose().chars().count());
@@ -214,18 +218,19 @@ mod tests {
         text: &str,
         max_tokens: Option<u32>,
     ) -> (Vec<String>, GenerationEvent) {
-        let request = Request {
-            messages: vec![
+        let request = Request::new(
+            vec![
                 Message::new(Role::User, Secret::new(text.to_owned())),
                 Message::new(Role::Assistant, Secret::new("no".to_owned())),
             ],
-            order: Order { max_tokens, ..Order::default() },
-        };
+            Order { max_tokens, ..Order::default() },
+        );
         let mut generation = engine.start(request).unwrap();
         let mut pieces = vec![];
         loop {
             match generation.events.blocking_recv().unwrap() {
                 GenerationEvent::Delta(text, ..) => pieces.push(text.expose().clone()),
+                GenerationEvent::Call(..) => panic!("an echo calls nothing"),
                 end @ (GenerationEvent::Finished { .. } | GenerationEvent::Failed(_)) => {
                     return (pieces, end);
                 }
@@ -258,9 +263,11 @@ mod tests {
     #[test]
     fn slots_are_limited_and_come_back() {
         let engine = EchoEngine::new(1, Duration::from_millis(20)).with_slots(1);
-        let request = || Request {
-            messages: vec![Message::new(Role::User, Secret::new("x".to_owned()))],
-            order: Order::default(),
+        let request = || {
+            Request::new(
+                vec![Message::new(Role::User, Secret::new("x".to_owned()))],
+                Order::default(),
+            )
         };
         let mut first = engine.start(request()).unwrap();
         assert!(matches!(engine.start(request()), Err(EngineError::Busy { .. })));

@@ -9,15 +9,17 @@ use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use crate::api::{
-    Completion, Engine, EngineError, Generation, Message, ModelDescription, Order, Request,
+    Completion, Engine, EngineError, Format, Generation, Message, ModelDescription, Order, Request,
     Sampling,
 };
 use crate::gguf::{Gguf, LoadError};
+use crate::grammar::{Grammars, Held};
 use crate::kernels::{Instructions, Isa, PROFILE, Team};
 use crate::model::Model;
 use crate::scheduler::{Door, Job, ROWS_MAX, Scheduler};
 use crate::template::{ChatTemplate, Prompt};
 use crate::tokenizer::Tokenizer;
+use crate::tools::{Speech, Tools};
 use crate::verified::VerifiedModel;
 
 /// How much an engine may take.
@@ -46,6 +48,7 @@ pub struct EmbeddedEngine {
     description: ModelDescription,
     tokenizer: Arc<Tokenizer>,
     template: ChatTemplate,
+    grammars: Grammars,
     door: Arc<Door>,
     slots: usize,
     thread: Option<JoinHandle<()>>,
@@ -98,7 +101,8 @@ impl EmbeddedEngine {
         let inside = Arc::clone(&door);
         let thread =
             thread.spawn(move || scheduler.run(&inside)).map_err(|_| LoadError::Threads)?;
-        Ok(Self { description, tokenizer, template, door, slots, thread: Some(thread) })
+        let grammars = Grammars::new(Arc::clone(&tokenizer));
+        Ok(Self { description, tokenizer, template, grammars, door, slots, thread: Some(thread) })
     }
 
     /// The model's tokenizer.
@@ -111,7 +115,9 @@ impl EmbeddedEngine {
     /// # Errors
     /// [`EngineError::Template`], or [`EngineError::BadRequest`] for what cannot be rendered safely.
     pub fn prompt(&self, messages: &[Message]) -> Result<Secret<String>, EngineError> {
-        self.template.render(&self.tokenizer, messages).map(|prompt| prompt.plain())
+        self.template
+            .render(&self.tokenizer, messages, &Tools::default())
+            .map(|prompt| prompt.plain())
     }
 
     /// Continues bare tokens; for measurements and for comparison with other engines.
@@ -137,7 +143,7 @@ impl EmbeddedEngine {
             });
         }
         let order = Order { sampling, max_tokens: Some(tokens_max), ..Order::default() };
-        let mut generation = self.enter(prompt, order, Some(sender))?;
+        let mut generation = self.enter(prompt, order, &Tools::default(), Some(sender))?;
         // The events are not wanted, but a generation whose events nobody can read is cancelled.
         std::thread::Builder::new()
             .name(String::from("engine-drain"))
@@ -161,6 +167,7 @@ impl EmbeddedEngine {
         &self,
         prompt: Zeroizing<Vec<u32>>,
         order: Order,
+        tools: &Tools,
         tokens: Option<threads::Sender<u32>>,
     ) -> Result<Generation, EngineError> {
         let limit = self.description.context_length;
@@ -173,31 +180,45 @@ impl EmbeddedEngine {
             return Err(EngineError::ContextTooLong { prompt_tokens, limit });
         }
         let tokens_max = order.max_tokens.map_or(left, |max| max.min(left));
-        // One text per token, and the end: the channel is never full, so nobody waits for a reader.
-        let (events, receiver) =
-            mpsc::channel(usize::try_from(tokens_max).unwrap_or(0).saturating_add(2));
-        self.door.enter(Job { prompt, order, tokens_max, events, tokens }, self.slots)?;
+        // One text per token, or a text, a call's name and arguments, and the end: the channel is never
+        // full, so nobody waits for a reader.
+        let each = if tools.callable().is_empty() { 1 } else { 4 };
+        let room = usize::try_from(tokens_max).unwrap_or(0).saturating_mul(each);
+        let (events, receiver) = mpsc::channel(room.saturating_add(2));
+        let held = self.grammars.of_tools(&order.format, tools)?;
+        let speech = (!tools.callable().is_empty())
+            .then(|| Speech::new(tools.forced() || matches!(order.format, Format::Text)));
+        let (constraint, later) = match held {
+            None => (None, None),
+            Some(Held::Always(constraint)) => (Some(constraint), None),
+            Some(Held::OnceOpened(later)) => (None, Some(later)),
+        };
+        let job = Job { prompt, order, constraint, later, speech, tokens_max, events, tokens };
+        self.door.enter(job, self.slots)?;
         Ok(Generation { prompt_tokens, events: receiver })
     }
 }
 
 impl Engine for EmbeddedEngine {
     fn start(&self, request: Request) -> Result<Generation, EngineError> {
-        let Request { messages, order } = request;
+        let Request { messages, tools, order } = request;
         if messages.is_empty() {
             return Err(EngineError::BadRequest { field: "messages", why: "must not be empty" });
         }
         order.check()?;
-        let bytes = messages
-            .iter()
-            .map(|message| message.content.expose().len())
-            .fold(0, usize::saturating_add);
+        tools.check()?;
+        if order.logprobs.is_some() && !tools.callable().is_empty() {
+            let why = "cannot be told of an answer that may call functions";
+            return Err(EngineError::BadRequest { field: "logprobs", why });
+        }
+        let said = messages.iter().map(|message| message.content.expose().len());
+        let bytes = said.fold(0, usize::saturating_add);
         // A crowd of turns is not worth counting either: a template writes at least one token for each that it shows.
         self.fits(bytes, messages.len())?;
         self.door.has_place(self.slots)?;
-        let prompt = self.template.render(&self.tokenizer, &messages)?;
+        let prompt = self.template.render(&self.tokenizer, &messages, &tools)?;
         self.fits(prompt.length(), 0)?;
-        self.enter(prompt.encode(&self.tokenizer), order, None)
+        self.enter(prompt.encode(&self.tokenizer), order, &tools, None)
     }
 
     fn complete(&self, completion: Completion) -> Result<Generation, EngineError> {
@@ -209,7 +230,7 @@ impl Engine for EmbeddedEngine {
         self.fits(prompt.expose().len(), 0)?;
         self.door.has_place(self.slots)?;
         let prompt = Prompt::bare(prompt).encode(&self.tokenizer);
-        self.enter(prompt, order, None)
+        self.enter(prompt, order, &Tools::default(), None)
     }
 
     fn description(&self) -> &ModelDescription {
@@ -257,13 +278,13 @@ mod tests {
         let tenant = [tenant; 32];
         let order = Order { sampling, max_tokens: Some(tokens), tenant, ..Order::default() };
         let messages = vec![Message::new(Role::User, Secret::new("x".to_owned()))];
-        engine.start(Request { messages, order }).unwrap()
+        engine.start(Request::new(messages, order)).unwrap()
     }
 
     fn end(mut generation: Generation) -> Result<FinishReason, EngineError> {
         loop {
             match generation.events.blocking_recv().unwrap() {
-                GenerationEvent::Delta(..) => {}
+                GenerationEvent::Delta(..) | GenerationEvent::Call(..) => {}
                 GenerationEvent::Finished { reason, .. } => return Ok(reason),
                 GenerationEvent::Failed(error) => return Err(error),
             }
@@ -284,10 +305,8 @@ mod tests {
         engine.door.close();
         // What the template would have to be run for to be refused.
         let marks: String = ('\u{fdd0}'..='\u{fdef}').collect();
-        let request = Request {
-            messages: vec![Message::new(Role::User, Secret::new(marks))],
-            order: Order::default(),
-        };
+        let request =
+            Request::new(vec![Message::new(Role::User, Secret::new(marks))], Order::default());
         assert_eq!(engine.start(request).map(drop), Err(EngineError::Stopping));
     }
 
@@ -295,10 +314,8 @@ mod tests {
     fn more_turns_than_tokens_are_refused_unread() {
         let engine = engine(1);
         let turn = || Message::new(Role::User, Secret::new(String::new()));
-        let request = Request {
-            messages: std::iter::repeat_with(turn).take(60_000).collect(),
-            order: Order::default(),
-        };
+        let request =
+            Request::new(std::iter::repeat_with(turn).take(60_000).collect(), Order::default());
         let expected = EngineError::ContextTooLong { prompt_tokens: 60_000, limit: 512 };
         assert_eq!(engine.start(request).map(drop), Err(expected));
     }

@@ -8,9 +8,11 @@
 //! Everything unsafe is in the private module `kernels`.
 
 mod api;
+mod dialogue;
 mod echo;
 mod embedded;
 mod gguf;
+mod grammar;
 mod kernels;
 mod logprobs;
 mod model;
@@ -19,14 +21,16 @@ mod plain;
 mod recorded;
 mod sampler;
 mod scheduler;
+mod schema;
 mod stop;
 mod template;
 pub mod tiny;
 mod tokenizer;
+mod tools;
 mod verified;
 
 pub use api::{
-    Completion, Engine, EngineError, FinishReason, Generation, GenerationEvent, Message,
+    Completion, Engine, EngineError, FinishReason, Format, Generation, GenerationEvent, Message,
     ModelDescription, Order, Request, Role, Sampling, TemplateFault,
 };
 pub use attestation::Secret;
@@ -36,4 +40,5 @@ pub use gguf::{LoadError, TensorType};
 pub use kernels::Instructions;
 pub use logprobs::{Candidate, TokenLogprobs};
 pub use tokenizer::{Controls, Tokenizer};
+pub use tools::{CallDelta, Tool, ToolCall, ToolChoice, Tools};
 pub use verified::{ReadError, VerifiedModel};

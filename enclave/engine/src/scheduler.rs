@@ -14,17 +14,25 @@ use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use crate::api::{EngineError, FinishReason, GenerationEvent, Order};
+use crate::grammar::{After, Constraint};
 use crate::kernels::{Isa, Team};
 use crate::logprobs::{self, Candidate, TokenLogprobs, Withheld};
 use crate::model::{Cache, Model, Row, Scratch};
 use crate::sampler::{self, Said};
 use crate::stop::StopFilter;
 use crate::tokenizer::{Tokenizer, Utf8Stream};
+use crate::tools::{Part, Speech};
 
 /// What a generation needs.
 pub(crate) struct Job {
     pub(crate) prompt: Zeroizing<Vec<u32>>,
     pub(crate) order: Order,
+    /// What the answer is held to.
+    pub(crate) constraint: Option<Constraint>,
+    /// What it is held to once it has opened a call.
+    pub(crate) later: Option<Constraint>,
+    /// What tells its calls from its text.
+    pub(crate) speech: Option<Speech>,
     /// At least 1; prompt and answer fit the context.
     pub(crate) tokens_max: u32,
     /// Has room for all events that `tokens_max` tokens can cause.
@@ -202,7 +210,14 @@ impl Scheduler {
                 let Order { sampling, bias, .. } = &sequence.job.order;
                 sequence.said.penalise(logits, sampling);
                 sampler::bias(logits, bias);
-                let token = sampler::choose(self.isa, logits, sampling, sequence.generated);
+                // Last, so that nothing allows again what it forbids.
+                if let Some(constraint) = &mut sequence.job.constraint
+                    && let Err(error) = constraint.mask(logits, &self.tokenizer)
+                {
+                    sequence.fail(error);
+                    continue;
+                }
+                let token = choose(self.isa, logits, sequence, &self.tokenizer);
                 let mut ranked = Vec::new();
                 if let (Some(token), Some(mut raw), Some(count)) = (token, raw, count) {
                     let count = usize::try_from(count).unwrap_or(usize::MAX);
@@ -212,6 +227,23 @@ impl Scheduler {
             }
         }
         active.retain(|sequence| !sequence.done);
+    }
+}
+
+/// Chooses the next token. One that opens a call ends with the mark, for what follows is held to a form.
+fn choose(isa: Isa, logits: &mut [f32], sequence: &Sequence, tokenizer: &Tokenizer) -> Option<u32> {
+    let (sampling, step) = (&sequence.job.order.sampling, sequence.generated);
+    let Some(speech) = sequence.job.speech.as_ref().filter(|_| sequence.job.later.is_some()) else {
+        return sampler::choose(isa, logits, sampling, step);
+    };
+    let mut kept = Zeroizing::new(logits.to_vec());
+    loop {
+        let token = sampler::choose(isa, logits, sampling, step)?;
+        if !speech.overruns(tokenizer.bytes(token)) {
+            return Some(token);
+        }
+        *kept.get_mut(usize::try_from(token).ok()?)? = f32::NEG_INFINITY;
+        logits.copy_from_slice(&kept);
     }
 }
 
@@ -286,9 +318,7 @@ impl Sequence {
     /// Takes the token that was chosen; `ranked` are it and its alternatives, where they are wanted.
     fn take(&mut self, token: Option<u32>, ranked: &[(u32, f32)], tokenizer: &Tokenizer) {
         let Some(token) = token else {
-            tell(&self.job.events, GenerationEvent::Failed(EngineError::Crashed)); // Not one logit is a number.
-            self.done = true;
-            return;
+            return self.fail(EngineError::Crashed); // Not one logit is a number.
         };
         self.last = token;
         self.generated = self.generated.saturating_add(1);
@@ -304,6 +334,11 @@ impl Sequence {
         if tokenizer.is_end(token) {
             reason = Some(FinishReason::Stop);
         } else {
+            match self.job.constraint.as_mut().map(|constraint| constraint.take(token)) {
+                Some(Err(error)) => return self.fail(error),
+                Some(Ok(After::Complete)) => reason = Some(FinishReason::Stop),
+                Some(Ok(After::Open)) | None => {}
+            }
             let (first, rest) = tokenizer.bytes(token).split_at_checked(1).unwrap_or_default();
             self.bytes.push(first, &mut text);
             if let (Some(entry), [_]) = (entry(ranked, tokenizer), first) {
@@ -313,28 +348,68 @@ impl Sequence {
                 self.withheld.keep(text.len().saturating_sub(own), entry);
             }
             self.bytes.push(rest, &mut text);
-            if self.generated >= self.job.tokens_max {
+            if reason.is_none() && self.generated >= self.job.tokens_max {
                 reason = Some(FinishReason::Length);
             }
         }
         if reason.is_some() {
             self.bytes.finish(&mut text);
         }
-        self.withheld.made(text.len());
-        let (mut out, stopped) = self.stops.push(&text);
-        if stopped {
-            reason = Some(FinishReason::Stop);
-        } else if reason.is_some() {
-            out.push_str(&Zeroizing::new(self.stops.rest()));
-        }
-        if !out.is_empty() {
-            self.say(out);
-        }
+        reason = self.hear(&text, reason);
         if let Some(reason) = reason {
             let completion_tokens = self.generated;
             tell(&self.job.events, GenerationEvent::Finished { reason, completion_tokens });
             self.done = true;
         }
+    }
+
+    /// Takes text, tells its calls from the rest, and gives out what is certain.
+    fn hear(&mut self, text: &str, reason: Option<FinishReason>) -> Option<FinishReason> {
+        let Some(mut speech) = self.job.speech.take() else { return self.utter(text, reason) };
+        let mut ended = None;
+        for part in speech.push(text) {
+            match part {
+                Part::Text(text) => ended = ended.or(self.utter(&Zeroizing::new(text), None)),
+                Part::Call(call) => {
+                    // What was held back cannot become a stop text any more.
+                    let rest = Zeroizing::new(self.stops.rest());
+                    if !rest.is_empty() {
+                        self.say(rest.to_string());
+                    }
+                    tell(&self.job.events, GenerationEvent::Call(call, self.generated));
+                }
+            }
+        }
+        if speech.has_opened()
+            && let Some(later) = self.job.later.take()
+        {
+            self.job.constraint = Some(later);
+        }
+        if ended.is_none() && reason.is_some() {
+            let rest = Zeroizing::new(speech.finish().unwrap_or_default());
+            ended = self.utter(&rest, reason);
+        }
+        let called = ended == Some(FinishReason::Stop) && speech.calls() > 0;
+        self.job.speech = Some(speech);
+        if called { Some(FinishReason::ToolCalls) } else { ended }
+    }
+
+    /// Gives out of the answer's text what can be no part of a stop text.
+    fn utter(&mut self, text: &str, reason: Option<FinishReason>) -> Option<FinishReason> {
+        self.withheld.made(text.len());
+        let (mut out, stopped) = self.stops.push(text);
+        if !stopped && reason.is_some() {
+            out.push_str(&Zeroizing::new(self.stops.rest()));
+        }
+        if !out.is_empty() {
+            self.say(out);
+        }
+        if stopped { Some(FinishReason::Stop) } else { reason }
+    }
+
+    fn fail(&mut self, error: EngineError) {
+        tell(&self.job.events, GenerationEvent::Failed(error));
+        self.done = true;
     }
 
     /// Gives out text, with the entries of the tokens that begin in it.
@@ -383,6 +458,9 @@ mod tests {
         let job = Job {
             prompt: Zeroizing::new(vec![0]),
             order: Order { tenant: [tenant; 32], ..Order::default() },
+            constraint: None,
+            later: None,
+            speech: None,
             tokens_max: 1,
             events,
             tokens: None,

@@ -18,9 +18,11 @@ use minijinja::value::{Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, context};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::api::{EngineError, Message, TemplateFault};
+use crate::api::{EngineError, Message, Role, TemplateFault};
+use crate::dialogue::{self, Turn};
 use crate::gguf::{CHAT_TEMPLATE, Gguf, LoadError};
 use crate::tokenizer::{Controls, Tokenizer};
+use crate::tools::{OPEN, Tools};
 
 /// A chat template, compiled.
 #[derive(Debug)]
@@ -86,6 +88,7 @@ impl ChatTemplate {
         environment.add_function("raise_exception", |_: String| -> Result<Value, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, REFUSED))
         });
+        environment.add_filter("tojson", |value: Value| dialogue::json(&value));
         environment.set_unknown_method_callback(|_, value, method, arguments| {
             python(value, method, arguments)
         });
@@ -103,11 +106,12 @@ impl ChatTemplate {
         Sha256::of(self.source.as_bytes())
     }
 
-    /// Renders the conversation, up to where the model is to go on.
+    /// Renders the conversation and what it may call, up to where the model is to go on.
     pub(crate) fn render(
         &self,
         tokenizer: &Tokenizer,
         messages: &[Message],
+        tools: &Tools,
     ) -> Result<Prompt, EngineError> {
         if self.source.is_empty() {
             return Err(EngineError::BadRequest {
@@ -115,24 +119,41 @@ impl ChatTemplate {
                 why: "cannot be answered: the model has no chat template",
             });
         }
-        let mark = self.mark(messages)?;
+        let shown = tools.shown().iter().map(dialogue::tool).collect::<Result<Vec<_>, _>>()?;
+        let with_tools = !shown.is_empty()
+            || messages
+                .iter()
+                .any(|message| message.role == Role::Tool || !message.calls.is_empty());
+        let native = with_tools && self.source.contains("tools") && self.source.contains(OPEN);
+        let turns = dialogue::turns(messages, if native { &[] } else { &shown }, native)?;
+        let tools: Vec<Zeroizing<String>> = if native { shown } else { Vec::new() };
+        let texts =
+            turns.iter().flat_map(Turn::texts).chain(tools.iter().map(|tool| tool.as_str()));
+        let room = texts.clone().map(|text| text.len().saturating_mul(2));
+        let room = room.fold(ROOM, usize::saturating_add);
+        let mark = self.mark(&texts)?;
         let mut used = None;
-        let mut turns = Vec::with_capacity(messages.len());
-        let mut room = ROOM;
-        for message in messages {
-            let content = message.content.expose();
-            room = room.saturating_add(content.len().saturating_mul(2));
-            let marked = tokenizer.mark_controls(content, mark);
+        let mut shield = |text: &str| {
+            let marked = tokenizer.mark_controls(text, mark);
             if marked.is_some() {
                 used = Some(mark);
             }
-            let content = marked.as_ref().map_or(content.as_str(), |marked| marked.as_str());
-            turns.push(context! { role => message.role.as_str(), content => content });
+            marked.unwrap_or_else(|| Zeroizing::new(text.to_owned()))
+        };
+        let mut said = Vec::with_capacity(turns.len());
+        for turn in &turns {
+            said.push(turn.value(&mut shield)?);
         }
+        let tools = tools
+            .iter()
+            .map(|tool| dialogue::value(&shield(tool)))
+            .collect::<Result<Vec<_>, _>>()?;
         let template =
             self.environment.get_template(NAME).map_err(|_| fault(TemplateFault::Failed))?;
+        let tools = (!tools.is_empty()).then_some(tools);
         let context = context! {
-            messages => turns,
+            messages => said,
+            tools => tools,
             add_generation_prompt => true,
             bos_token => self.bos.as_str(),
             eos_token => self.eos.as_str(),
@@ -157,11 +178,13 @@ impl ChatTemplate {
         }
     }
 
-    /// A noncharacter of Unicode that neither the template nor any message holds.
-    fn mark(&self, messages: &[Message]) -> Result<char, EngineError> {
+    /// A noncharacter of Unicode that neither the template nor any text holds.
+    fn mark<'t>(
+        &self,
+        texts: &(impl Iterator<Item = &'t str> + Clone),
+    ) -> Result<char, EngineError> {
         let free = |mark: &char| {
-            !self.source.contains(*mark)
-                && messages.iter().all(|message| !message.content.expose().contains(*mark))
+            !self.source.contains(*mark) && texts.clone().all(|text| !text.contains(*mark))
         };
         ('\u{fdd0}'..='\u{fdef}').find(free).ok_or(EngineError::BadRequest {
             field: "messages",
@@ -275,7 +298,7 @@ mod tests {
             .iter()
             .map(|(role, content)| Message::new(*role, Secret::new((*content).to_owned())))
             .collect();
-        let prompt = template.render(&tokenizer, &messages)?;
+        let prompt = template.render(&tokenizer, &messages, &Tools::default())?;
         Ok((prompt.plain().expose().clone(), prompt.encode(&tokenizer).to_vec()))
     }
 

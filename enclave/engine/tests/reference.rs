@@ -142,9 +142,8 @@ fn agrees_at_clear_steps(engine: &EmbeddedEngine, recordings: &Recordings) {
 }
 
 fn messages(chat: &Chat) -> Vec<Message> {
-    let message = |turn: &Turn| Message {
-        role: Role::parse(&turn.role).unwrap(),
-        content: Secret::new(turn.content.clone()),
+    let message = |turn: &Turn| {
+        Message::new(Role::parse(&turn.role).unwrap(), Secret::new(turn.content.clone()))
     };
     chat.messages.iter().map(message).collect()
 }

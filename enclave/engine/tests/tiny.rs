@@ -25,10 +25,10 @@ fn engine(options: EngineOptions) -> EmbeddedEngine {
 }
 
 fn request(text: &str, sampling: Sampling, max_tokens: u32) -> Request {
-    Request {
-        messages: vec![Message::new(Role::User, Secret::new(text.to_owned()))],
-        order: Order { sampling, max_tokens: Some(max_tokens), ..Order::default() },
-    }
+    Request::new(
+        vec![Message::new(Role::User, Secret::new(text.to_owned()))],
+        Order { sampling, max_tokens: Some(max_tokens), ..Order::default() },
+    )
 }
 
 fn read(mut generation: Generation) -> (String, Result<(FinishReason, u32), EngineError>) {
@@ -36,6 +36,7 @@ fn read(mut generation: Generation) -> (String, Result<(FinishReason, u32), Engi
     loop {
         match generation.events.blocking_recv().unwrap() {
             GenerationEvent::Delta(delta, ..) => text.push_str(delta.expose()),
+            GenerationEvent::Call(call, _) => panic!("{call:?}"),
             GenerationEvent::Finished { reason, completion_tokens } => {
                 return (text, Ok((reason, completion_tokens)));
             }

@@ -1,15 +1,17 @@
 //! Requests, read strictly.
 
+mod format;
 mod messages;
 mod sampling;
 #[cfg(test)]
 mod tests;
+mod tools;
 
 use std::fmt;
 
 use attestation::Secret;
 use attestation::receipt::Parameters;
-use engine::{Message, Order};
+use engine::{Message, Order, Tools};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -20,6 +22,8 @@ use crate::openai::object::{Object, cut, is_neutral};
 pub struct ChatRequest {
     /// The conversation.
     pub messages: Vec<Message>,
+    /// The functions that the answer may call.
+    pub tools: Tools,
     /// What is wanted of the answer, but for whose it is.
     pub order: Order,
     /// What else was asked for.
@@ -77,11 +81,13 @@ impl ChatRequest {
         refuse_unsupported(&object, &SUPPORTED, &UNSUPPORTED)?;
         let model: String = object.required("model", "a string")?;
         let messages = messages::read(&object)?;
+        let tools = tools::read(&object)?;
         let max_tokens = sampling::max_tokens(&object)?;
         let (mut order, mut asked) = common(&object, model, max_tokens)?;
         order.max_tokens = clamp(max_tokens);
+        order.format = format::read(&object)?;
         order.logprobs = sampling::logprobs(&object, &mut asked.parameters)?;
-        Ok(Self { messages, order, asked })
+        Ok(Self { messages, tools, order, asked })
     }
 }
 
@@ -214,7 +220,7 @@ struct StreamOptions {
     _include_obfuscation: Option<bool>,
 }
 
-const SUPPORTED: [&str; 18] = [
+const SUPPORTED: [&str; 22] = [
     "model",
     "messages",
     "temperature",
@@ -233,26 +239,26 @@ const SUPPORTED: [&str; 18] = [
     "stream_options",
     "logprobs",
     "top_logprobs",
+    "response_format",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
 ];
 /// Names of the caller for the API's operator, and hints for caches: they do not change the answer.
 const IGNORED: [&str; 3] = ["user", "safety_identifier", "prompt_cache_key"];
 /// What `OpenAI`'s API has and this enclave has not, with the values that leave the answer as it is.
-const UNSUPPORTED: [(&str, &[&str]); 17] = [
+const UNSUPPORTED: [(&str, &[&str]); 13] = [
     ("audio", &[]),
     ("function_call", &["\"none\""]),
     ("functions", &["[]"]),
     ("metadata", &["{}"]),
     ("modalities", &["[\"text\"]"]),
     ("moderation", &[]),
-    ("parallel_tool_calls", &["true", "false"]),
     ("prediction", &[]),
     ("prompt_cache_retention", &[]),
     ("reasoning_effort", &["\"none\""]),
-    ("response_format", &["{\"type\":\"text\"}"]),
     ("service_tier", &["\"auto\"", "\"default\""]),
     ("store", &["false"]),
-    ("tool_choice", &["\"none\""]),
-    ("tools", &["[]"]),
     ("verbosity", &["\"medium\""]),
     ("web_search_options", &[]),
 ];

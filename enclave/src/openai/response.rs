@@ -2,7 +2,7 @@ use std::fmt::{self, Write as _};
 
 use attestation::receipt::Usage;
 use attestation::{Secret, UnixTime};
-use engine::{Candidate, TokenLogprobs};
+use engine::{CallDelta, Candidate, TokenLogprobs};
 use serde::{Serialize, Serializer};
 use zeroize::Zeroize as _;
 
@@ -22,6 +22,8 @@ pub struct Whole {
     pub text: Secret<String>,
     /// How likely its tokens were, where that is told.
     pub logprobs: Vec<TokenLogprobs>,
+    /// The calls it makes: each one's id, function and arguments.
+    pub calls: Vec<(String, String, Secret<String>)>,
     /// Why it ended.
     pub finish: &'static str,
 }
@@ -35,7 +37,20 @@ pub struct Telling {
 
 impl Default for Whole {
     fn default() -> Self {
-        Self { text: Secret::new(String::new()), logprobs: Vec::new(), finish: "stop" }
+        let text = Secret::new(String::new());
+        Self { text, logprobs: Vec::new(), calls: Vec::new(), finish: "stop" }
+    }
+}
+
+impl Whole {
+    /// Takes more of a call; one that begins has an id.
+    pub(crate) fn call(&mut self, call: CallDelta, id: Option<String>) {
+        let CallDelta { index: _, name, arguments } = call;
+        match (id, name, self.calls.last_mut()) {
+            (Some(id), Some(name), _) => self.calls.push((id, name, arguments)),
+            (_, _, Some((.., all))) => all.append(arguments.expose()),
+            (_, _, None) => {}
+        }
     }
 }
 
@@ -138,7 +153,7 @@ impl Completion {
     /// The first event of a choice in a stream, where it has one: who speaks.
     pub fn role_event(&self, choice: u32, out: &mut Vec<u8>) {
         if self.form == Form::Chat {
-            let delta = Delta { role: Some("assistant"), content: Some("") };
+            let delta = Delta { role: Some("assistant"), content: Some(""), ..Delta::default() };
             self.chat_event(choice, delta, None, None, out);
         }
     }
@@ -158,7 +173,7 @@ impl Completion {
     ) {
         match self.form {
             Form::Chat => {
-                let delta = Delta { role: None, content: Some(text) };
+                let delta = Delta { content: Some(text), ..Delta::default() };
                 let logprobs = self.with_logprobs.then_some(Logprobs::new(logprobs));
                 self.chat_event(telling.index, delta, logprobs, None, out);
             }
@@ -168,6 +183,18 @@ impl Completion {
                 self.continued_event(telling.index, text, logprobs, None, out);
             }
         }
+    }
+
+    /// More of a call that a choice makes.
+    pub fn call_event(&self, choice: u32, call: &CallDelta, id: Option<&str>, out: &mut Vec<u8>) {
+        let call = ToolCall {
+            index: Some(call.index),
+            id,
+            kind: id.map(|_| "function"),
+            function: Function { name: call.name.as_deref(), arguments: call.arguments.expose() },
+        };
+        let delta = Delta { tool_calls: Some([call]), ..Delta::default() };
+        self.chat_event(choice, delta, None, None, out);
     }
 
     /// Why a choice ends.
@@ -323,12 +350,42 @@ struct Said<'a> {
     role: &'static str,
     content: Option<&'a str>,
     refusal: Option<()>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<ToolCall<'a>>,
 }
 
 impl<'a> Said<'a> {
-    const fn new(whole: &'a Whole) -> Self {
-        Self { role: "assistant", content: Some(whole.text.expose().as_str()), refusal: None }
+    fn new(whole: &'a Whole) -> Self {
+        let text = whole.text.expose().as_str();
+        let content = (!text.is_empty() || whole.calls.is_empty()).then_some(text);
+        let call = |(id, name, arguments): &'a (String, String, Secret<String>)| ToolCall {
+            index: None,
+            id: Some(id),
+            kind: Some("function"),
+            function: Function { name: Some(name), arguments: arguments.expose() },
+        };
+        let tool_calls = whole.calls.iter().map(call).collect();
+        Self { role: "assistant", content, refusal: None, tool_calls }
     }
+}
+
+/// A call, whole or in part.
+#[derive(Serialize)]
+struct ToolCall<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
+    function: Function<'a>,
+}
+
+#[derive(Serialize)]
+struct Function<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    arguments: &'a str,
 }
 
 #[derive(Serialize)]
@@ -345,6 +402,8 @@ struct Delta<'a> {
     role: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_calls: Option<[ToolCall<'a>; 1]>,
 }
 
 #[derive(Serialize)]

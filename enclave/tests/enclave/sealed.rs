@@ -156,7 +156,7 @@ async fn what_is_wrong_inside_is_told_inside() {
         (|r| r.authority = "x".into(), 421, "misdirected_request"),
         (|r| r.fields = channel::Fields::new(), 421, "binding_mismatch"),
         (
-            |r| *r.content.expose_mut() = user("x", r#","tools":[1]"#).into_bytes(),
+            |r| *r.content.expose_mut() = user("x", r#","store":true"#).into_bytes(),
             400,
             "unsupported_parameter",
         ),

@@ -354,7 +354,7 @@ impl Engine for Played {
     fn complete(&self, completion: engine::Completion) -> Result<Generation, EngineError> {
         let engine::Completion { prompt, order } = completion;
         let messages = vec![engine::Message::new(engine::Role::User, prompt)];
-        self.start(Ask { messages, order })
+        self.start(Ask::new(messages, order))
     }
 
     fn description(&self) -> &ModelDescription {

@@ -115,10 +115,13 @@ fn a_long_value_is_refused_without_being_built() {
     let maps = vec![r#"{"a":0}"#; 1000].join(",");
     let blank = " ".repeat(1000);
     for value in [format!("[{maps}]"), format!("[{blank}]")] {
-        let error = parse(&format!(",\"tools\":{value}")).unwrap_err();
-        assert_eq!((error.code(), error.param()), (Some("unsupported_parameter"), Some("tools")));
+        let error = parse(&format!(",\"functions\":{value}")).unwrap_err();
+        assert_eq!(
+            (error.code(), error.param()),
+            (Some("unsupported_parameter"), Some("functions"))
+        );
     }
-    assert!(parse(&format!(",\"tools\":[{}]", " ".repeat(100))).is_ok());
+    assert!(parse(&format!(",\"functions\":[{}]", " ".repeat(100))).is_ok());
 }
 
 #[test]
@@ -130,15 +133,11 @@ fn every_unsupported_field_is_refused_by_its_name() {
         ("metadata", "{\"a\":\"b\"}"),
         ("modalities", "[\"text\",\"audio\"]"),
         ("moderation", "{}"),
-        ("parallel_tool_calls", "1"),
         ("prediction", "{}"),
         ("prompt_cache_retention", "\"24h\""),
         ("reasoning_effort", "\"high\""),
-        ("response_format", "{\"type\":\"json_object\"}"),
         ("service_tier", "\"flex\""),
         ("store", "true"),
-        ("tool_choice", "\"auto\""),
-        ("tools", "[{\"type\":\"function\"}]"),
         ("verbosity", "\"low\""),
         ("web_search_options", "{}"),
     ] {
@@ -146,7 +145,7 @@ fn every_unsupported_field_is_refused_by_its_name() {
         let seen = (error.status, error.code(), error.param());
         assert_eq!(seen, (400, Some("unsupported_parameter"), Some(field)));
     }
-    assert_eq!(UNSUPPORTED.len(), 17, "a new field needs a row above");
+    assert_eq!(UNSUPPORTED.len(), 13, "a new field needs a row above");
 }
 
 #[test]
@@ -221,7 +220,22 @@ fn messages_are_read_strictly() {
         ),
         (r#"[{"role":"user","content":1}]"#, "invalid_type", "messages[0].content"),
         (r#"[{"role":"robot","content":"x"}]"#, "invalid_value", "messages[0].role"),
-        (r#"[{"role":"tool","content":"x"}]"#, "unsupported_parameter", "messages[0].role"),
+        (r#"[{"role":"function","content":"x"}]"#, "unsupported_parameter", "messages[0].role"),
+        (
+            r#"[{"role":"tool","content":"x"}]"#,
+            "missing_required_parameter",
+            "messages[0].tool_call_id",
+        ),
+        (
+            r#"[{"role":"tool","content":"x","tool_call_id":"c"}]"#,
+            "invalid_value",
+            "messages[0].tool_call_id",
+        ),
+        (
+            r#"[{"role":"user","content":"x","tool_calls":[{}]}]"#,
+            "unsupported_parameter",
+            "messages[0].tool_calls",
+        ),
         (
             r#"[{"role":"user","content":"x","name":"n"}]"#,
             "unsupported_parameter",
@@ -230,8 +244,8 @@ fn messages_are_read_strictly() {
         (r#"[{"role":"user","content":"x","odd":1}]"#, "unknown_parameter", "messages[0].odd"),
         (
             r#"[{"role":"assistant","content":"x","tool_calls":[{}]}]"#,
-            "unsupported_parameter",
-            "messages[0].tool_calls",
+            "missing_required_parameter",
+            "messages[0].tool_calls[0].type",
         ),
         (
             r#"[{"role":"user","content":[{"type":"image_url","image_url":{}}]}]"#,
@@ -269,6 +283,153 @@ fn messages_are_read_strictly() {
     let said: Vec<_> =
         whole.messages.iter().map(|m| (m.role, m.content.expose().as_str())).collect();
     assert_eq!(said, [(Role::System, "s"), (Role::Assistant, "a"), (Role::User, "xäy")]);
+}
+
+#[test]
+fn calls_and_their_results_are_read() {
+    let said = |arguments: &str, id: &str| {
+        let arguments = serde_json::to_string(arguments).unwrap();
+        let json = format!(
+            r#"{{"model":"m","messages":[{{"role":"assistant","content":null,"refusal":null,"annotations":[],"tool_calls":[{{"id":"c1","type":"function","function":{{"name":"f","arguments":{arguments}}}}}]}},{{"role":"tool","tool_call_id":"{id}","content":"r"}}]}}"#
+        );
+        ChatRequest::parse(json.as_bytes())
+    };
+    let request = said(r#"{"a":1}"#, "c1").unwrap();
+    let [call, result] = request.messages.as_slice() else { panic!() };
+    assert_eq!((call.content.expose().as_str(), call.calls.len()), ("", 1));
+    assert_eq!((call.calls[0].id.as_str(), call.calls[0].name.as_str()), ("c1", "f"));
+    assert_eq!(call.calls[0].arguments.expose(), r#"{"a":1}"#);
+    assert_eq!((result.role, result.answers.as_deref()), (Role::Tool, Some("c1")));
+    for (arguments, id, param) in [
+        ("", "c1", "messages[0].tool_calls[0].function.arguments"),
+        ("[]", "c1", "messages[0].tool_calls[0].function.arguments"),
+        ("{}", "c2", "messages[1].tool_call_id"),
+    ] {
+        let error = said(arguments, id).unwrap_err();
+        assert_eq!((error.code(), error.param()), (Some("invalid_value"), Some(param)));
+    }
+}
+
+#[test]
+fn tools_are_read_strictly() {
+    use engine::ToolChoice;
+    const TOOL: &str = r#"{"type":"function","function":{"name":"f","description":"d","strict":true,"parameters":{"type": "object"}}}"#;
+    let given = parse(&format!(
+        r#","tools":[{TOOL},{{"type":"function","function":{{"name":"g"}}}}],"parallel_tool_calls":false"#
+    ));
+    let tools = given.unwrap().tools;
+    assert_eq!((tools.choice, tools.parallel), (ToolChoice::Auto, false));
+    let [f, g] = tools.offered.as_slice() else { panic!() };
+    assert_eq!((f.name.as_str(), f.parameters.expose().as_str()), ("f", r#"{"type": "object"}"#));
+    assert_eq!(f.description.as_ref().map(|d| d.expose().as_str()), Some("d"));
+    assert!(g.description.is_none() && g.parameters.expose().contains("additionalProperties"));
+    let choice = |choice: &str| parse(&format!(r#","tools":[{TOOL}],"tool_choice":{choice}"#));
+    for (given, expected) in [
+        ("null", ToolChoice::Auto),
+        (r#""auto""#, ToolChoice::Auto),
+        (r#""none""#, ToolChoice::None),
+        (r#""required""#, ToolChoice::Required),
+        (r#"{"type":"function","function":{"name":"f"}}"#, ToolChoice::Named("f".to_owned())),
+    ] {
+        let tools = choice(given).unwrap().tools;
+        assert_eq!((tools.choice, tools.parallel), (expected, true), "{given}");
+    }
+    for (given, code, param) in [
+        (r#""any""#, "invalid_value", "tool_choice"),
+        ("1", "invalid_type", "tool_choice"),
+        (r#"{"type":"allowed_tools"}"#, "unsupported_parameter", "tool_choice.type"),
+        (r#"{"type":"function"}"#, "missing_required_parameter", "tool_choice.function"),
+        (
+            r#"{"type":"function","function":{"name":"h"}}"#,
+            "invalid_value",
+            "tool_choice.function.name",
+        ),
+    ] {
+        let error = choice(given).map(drop).unwrap_err();
+        assert_eq!((error.code(), error.param()), (Some(code), Some(param)), "{given}");
+    }
+    for (more, code, param) in [
+        (r#","tools":1"#.to_owned(), "invalid_type", "tools"),
+        (r#","tools":[1]"#.to_owned(), "invalid_type", "tools[0]"),
+        (r#","tools":[{}]"#.to_owned(), "missing_required_parameter", "tools[0].type"),
+        (r#","tools":[{"type":"custom"}]"#.to_owned(), "unsupported_parameter", "tools[0].type"),
+        (
+            r#","tools":[{"type":"function"}]"#.to_owned(),
+            "missing_required_parameter",
+            "tools[0].function",
+        ),
+        (
+            r#","tools":[{"type":"function","function":{"name":"a.b"}}]"#.to_owned(),
+            "invalid_value",
+            "tools[0].function.name",
+        ),
+        (format!(r#","tools":[{TOOL},{TOOL}]"#), "invalid_value", "tools[1].function.name"),
+        (format!(r#","tools":[{}]"#, vec![TOOL; 129].join(",")), "invalid_value", "tools"),
+        (r#","tool_choice":"auto""#.to_owned(), "invalid_value", "tool_choice"),
+        (r#","parallel_tool_calls":1"#.to_owned(), "invalid_type", "parallel_tool_calls"),
+    ] {
+        let error = parse(&more).map(drop).unwrap_err();
+        assert_eq!((error.code(), error.param()), (Some(code), Some(param)), "{more}");
+    }
+}
+
+#[test]
+fn formats_are_read_strictly() {
+    use engine::Format;
+    let format = |format: &str| {
+        parse(&format!(",\"response_format\":{format}")).map(|request| request.order.format)
+    };
+    assert!(matches!(format(r#"{ "type" : "text" }"#), Ok(Format::Text)));
+    assert!(matches!(format("null"), Ok(Format::Text)));
+    assert!(matches!(format(r#"{"type":"json_object","json_schema":null}"#), Ok(Format::Object)));
+    for strict in ["true", "false", "null"] {
+        let given = format(&format!(
+            r#"{{"type":"json_schema","json_schema":{{"name":"a-b_9","description":"d","strict":{strict},"schema":{{"type": "null"}}}}}}"#
+        ));
+        let Ok(Format::Schema(schema)) = given else { panic!("{given:?}") };
+        assert_eq!(schema.expose(), r#"{"type": "null"}"#);
+    }
+    for (given, code, param) in [
+        ("1", "invalid_type", "response_format"),
+        ("{}", "missing_required_parameter", "response_format.type"),
+        (r#"{"type":"xml"}"#, "invalid_value", "response_format.type"),
+        (r#"{"type":"text","odd":1}"#, "unknown_parameter", "response_format.odd"),
+        (r#"{"type":"text","json_schema":{}}"#, "invalid_value", "response_format.json_schema"),
+        (r#"{"type":"json_schema"}"#, "missing_required_parameter", "response_format.json_schema"),
+        (
+            r#"{"type":"json_schema","json_schema":1}"#,
+            "invalid_type",
+            "response_format.json_schema",
+        ),
+        (
+            r#"{"type":"json_schema","json_schema":{"schema":{}}}"#,
+            "missing_required_parameter",
+            "response_format.json_schema.name",
+        ),
+        (
+            r#"{"type":"json_schema","json_schema":{"name":"a b","schema":{}}}"#,
+            "invalid_value",
+            "response_format.json_schema.name",
+        ),
+        (
+            r#"{"type":"json_schema","json_schema":{"name":"a"}}"#,
+            "missing_required_parameter",
+            "response_format.json_schema.schema",
+        ),
+        (
+            r#"{"type":"json_schema","json_schema":{"name":"a","schema":{},"strict":1}}"#,
+            "invalid_type",
+            "response_format.json_schema.strict",
+        ),
+        (
+            r#"{"type":"json_schema","json_schema":{"name":"a","schema":{},"odd":1}}"#,
+            "unknown_parameter",
+            "response_format.json_schema.odd",
+        ),
+    ] {
+        let error = format(given).map(drop).unwrap_err();
+        assert_eq!((error.code(), error.param()), (Some(code), Some(param)), "{given}");
+    }
 }
 
 #[test]

@@ -59,10 +59,10 @@ async fn answer(State(engine): State<Arc<EchoEngine>>, body: Bytes) -> Response<
 fn read(body: &[u8]) -> Option<engine::Request> {
     let body: Value = serde_json::from_slice(body).ok()?;
     let said = body.get("messages")?.get(0)?.get("content")?.as_str()?;
-    Some(engine::Request {
-        messages: vec![Message::new(Role::User, Secret::new(said.to_owned()))],
-        order: Order::default(),
-    })
+    Some(engine::Request::new(
+        vec![Message::new(Role::User, Secret::new(said.to_owned()))],
+        Order::default(),
+    ))
 }
 
 /// An answer in the saying.
@@ -96,7 +96,7 @@ impl Said {
                     self.completion.finish_event(0, "stop", &mut out);
                     self.next = Next::Usage(completion_tokens);
                 }
-                GenerationEvent::Failed(_) => return None,
+                GenerationEvent::Call(..) | GenerationEvent::Failed(_) => return None,
             },
             Next::Usage(completed) => {
                 let tokens = Tokens::new(self.generation.prompt_tokens, completed);
