@@ -102,6 +102,7 @@ impl fmt::Debug for Completion {
 }
 
 /// What is wanted of an answer. By default, the greedy one, to its end, for nobody in particular.
+#[derive(Deserialize, Serialize)]
 pub struct Order {
     /// How the next token is chosen.
     pub sampling: Sampling,
@@ -180,14 +181,14 @@ impl Default for Order {
 ///
 /// An answer that ends by itself ([`FinishReason::Stop`]) has it; one that is cut off is the start of
 /// one that has it.
-#[derive(Debug)]
+#[derive(Debug, Deserialize, Serialize)]
 pub enum Format {
     /// Any text.
     Text,
     /// A JSON object.
     Object,
     /// JSON that is valid under this schema.
-    Schema(Secret<String>),
+    Schema(#[serde(with = "text")] Secret<String>),
 }
 
 impl Format {

@@ -81,7 +81,7 @@ impl TryFrom<Written> for TokenLogprobs {
         let ends = candidates.iter().map(|(end, ..)| *end);
         let likely = Self::LOGPROB_MIN..=0.0;
         let whole = ends.clone().is_sorted()
-            && ends.last() == Some(octets.len())
+            && ends.clone().next_back() == Some(octets.len())
             && candidates.iter().all(|(.., logprob)| likely.contains(logprob));
         if whole {
             Ok(Self { octets, candidates })

@@ -43,6 +43,26 @@ pub(crate) mod text {
     }
 }
 
+/// A client's text, or none.
+pub(crate) mod some_text {
+    use attestation::Secret;
+    use serde::{Deserialize, Deserializer, Serialize as _, Serializer};
+
+    #[expect(clippy::ref_option, reason = "what derived code hands over")]
+    pub(crate) fn serialize<S: Serializer>(
+        text: &Option<Secret<String>>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        text.as_ref().map(Secret::expose).serialize(to)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Secret<String>>, D::Error> {
+        Ok(Option::<String>::deserialize(from)?.map(Secret::new))
+    }
+}
+
 /// The program's copy of a word. None: there are more, or longer ones, than any program of ours has.
 fn known(word: String) -> Option<&'static str> {
     static WORDS: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());

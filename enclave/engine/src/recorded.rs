@@ -16,6 +16,7 @@ use crate::gguf::{CHAT_TEMPLATE, Gguf};
 use crate::template::ChatTemplate;
 use crate::tiny::{self, Writer};
 use crate::tokenizer::{Controls, Tokenizer};
+use crate::tools::Tools;
 
 #[derive(Deserialize)]
 struct Tokens {
@@ -23,6 +24,7 @@ struct Tokens {
     texts: Vec<Text>,
 }
 
+#[expect(clippy::struct_field_names, reason = "as the recording names them")]
 #[derive(Deserialize)]
 struct Text {
     text: String,
@@ -94,12 +96,11 @@ fn templates_render_as_llama_cpp_renders_them() {
         let compiled = ChatTemplate::read(&Gguf::parse(&file).unwrap(), &tokenizer).unwrap();
         let messages: Vec<Message> = messages
             .iter()
-            .map(|(role, content)| Message {
-                role: Role::parse(role).unwrap(),
-                content: Secret::new(content.clone()),
+            .map(|(role, content)| {
+                Message::new(Role::parse(role).unwrap(), Secret::new(content.clone()))
             })
             .collect();
-        let rendered = compiled.render(&tokenizer, &messages);
+        let rendered = compiled.render(&tokenizer, &messages, &Tools::default());
         if template == "google-gemma-2-2b-it.jinja"
             && messages.iter().any(|message| message.role == Role::System)
         {
@@ -107,8 +108,8 @@ fn templates_render_as_llama_cpp_renders_them() {
             assert_eq!(refused, Err(EngineError::Template(TemplateFault::Refused)));
             continue;
         }
-        let ours = rendered.as_ref().ok().map(|prompt| prompt.plain());
-        if ours.as_ref().map(|ours| ours.expose()) != prompt.as_ref() {
+        let ours = rendered.as_ref().ok().map(crate::template::Prompt::plain);
+        if ours.as_ref().map(Secret::expose) != prompt.as_ref() {
             let ours = rendered.map(|prompt| prompt.plain().expose().clone());
             differences.push(format!("{template}: {ours:?} for {prompt:?}"));
         }
@@ -121,6 +122,7 @@ fn recording<T: for<'a> Deserialize<'a>>(name: &str) -> T {
     serde_json::from_slice(&std::fs::read(folder.join(format!("{name}.json"))).unwrap()).unwrap()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "its callers made it for this")]
 fn present(file: PathBuf) -> Option<Vec<u8>> {
     let read = std::fs::read(&file).ok();
     if read.is_none() {
@@ -130,18 +132,14 @@ fn present(file: PathBuf) -> Option<Vec<u8>> {
 }
 
 fn source(path: &str) -> PathBuf {
-    told("VERITEE_PEERS", "target/peers").join("llama.cpp").join(path)
+    target("peers/llama.cpp").join(path)
 }
 
 fn model(file: &str) -> PathBuf {
-    told("VERITEE_MODEL", "target/model/any.gguf").with_file_name(file)
+    target("model").join(file)
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "tests are told by the environment where the files are"
-)]
-fn told(name: &str, default: &str) -> PathBuf {
-    let repository = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
-    std::env::var(name).map_or(repository.join(default), PathBuf::from)
+/// Where `make` puts what it fetches; the engine's own sources ask no environment, tests or not.
+fn target(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target").join(path)
 }

@@ -343,8 +343,8 @@ mod tests {
         let file = Writer::new().finish();
         let template = ChatTemplate::read(&Gguf::parse(&file).unwrap(), &tokenizer).unwrap();
         assert_eq!(template.digest(), Sha256::of(b""));
-        let message = Message { role: Role::User, content: Secret::new(String::from("hi")) };
-        let refused = template.render(&tokenizer, &[message]).map(drop);
+        let message = Message::new(Role::User, Secret::new(String::from("hi")));
+        let refused = template.render(&tokenizer, &[message], &Tools::default()).map(drop);
         assert!(matches!(refused, Err(EngineError::BadRequest { field: "messages", .. })));
     }
 

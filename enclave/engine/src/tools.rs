@@ -7,12 +7,14 @@
 use core::fmt;
 
 use attestation::Secret;
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::api::{EngineError, copy};
+use crate::plain::{some_text, text};
 
 /// The functions that a request offers.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 pub struct Tools {
     /// The functions, each name once; at most 128.
     pub offered: Vec<Tool>,
@@ -23,17 +25,20 @@ pub struct Tools {
 }
 
 /// A function that an answer may call.
+#[derive(Deserialize, Serialize)]
 pub struct Tool {
     /// Its name: 1 to 64 letters, digits, `_` or `-`.
     pub name: String,
     /// What it does.
+    #[serde(with = "some_text")]
     pub description: Option<Secret<String>>,
     /// The JSON schema of its arguments, which are an object.
+    #[serde(with = "text")]
     pub parameters: Secret<String>,
 }
 
 /// Whether a function is to be called.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub enum ToolChoice {
     /// As the model likes.
     #[default]
@@ -47,22 +52,26 @@ pub enum ToolChoice {
 }
 
 /// A call that an earlier answer made.
+#[derive(Deserialize, Serialize)]
 pub struct ToolCall {
     /// What the answer to it names.
     pub id: String,
     /// The function.
     pub name: String,
     /// The arguments: a JSON object.
+    #[serde(with = "text")]
     pub arguments: Secret<String>,
 }
 
 /// More of a call.
+#[derive(Deserialize, Serialize)]
 pub struct CallDelta {
     /// Which call of the answer, from 0.
     pub index: u32,
     /// The function, where the call begins here.
     pub name: Option<String>,
     /// More of the arguments' JSON.
+    #[serde(with = "text")]
     pub arguments: Secret<String>,
 }
 

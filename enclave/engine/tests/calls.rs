@@ -1,5 +1,6 @@
 //! Calls of functions: made where they must be, held to their schemas, told in pieces.
 #![expect(
+    clippy::arithmetic_side_effects,
     clippy::disallowed_methods,
     clippy::indexing_slicing,
     clippy::panic,

@@ -36,7 +36,7 @@ fn read(mut generation: Generation) -> (String, Result<(FinishReason, u32), Engi
     loop {
         match generation.events.blocking_recv().unwrap() {
             GenerationEvent::Delta(delta, ..) => text.push_str(delta.expose()),
-            GenerationEvent::Call(call, _) => panic!("{call:?}"),
+            GenerationEvent::Call(call, _) => unreachable!("no function was offered: {call:?}"),
             GenerationEvent::Finished { reason, completion_tokens } => {
                 return (text, Ok((reason, completion_tokens)));
             }

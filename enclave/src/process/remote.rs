@@ -196,7 +196,8 @@ impl Desk {
                 _ => false,
             },
             News::Event(id, event) => {
-                let last = !matches!(event, GenerationEvent::Delta(..));
+                let last =
+                    matches!(event, GenerationEvent::Finished { .. } | GenerationEvent::Failed(_));
                 let mut state = self.lock();
                 let full = match state.waiting.get(&id) {
                     Some(Waiter::Running(events)) => {
@@ -389,7 +390,7 @@ pub enum ProcessError {
 
 impl ProcessError {
     /// A stable name for the error.
-    pub const fn code(&self) -> &'static str {
+    pub const fn code(self) -> &'static str {
         match self {
             Self::Spawn(_) => "engine-not-started",
             Self::Open => "engine-not-confined",

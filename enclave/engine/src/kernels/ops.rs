@@ -152,12 +152,12 @@ pub(crate) fn gate(
     tokens: usize,
     to: &mut Activations,
 ) {
-    to.fill(isa, team, tokens, &Gate { activation, gate, up });
+    to.fill(isa, team, tokens, &Gate { activation, factors: gate, up });
 }
 
 struct Gate<'a> {
     activation: Activation,
-    gate: &'a [f32],
+    factors: &'a [f32],
     up: &'a [f32],
 }
 
@@ -165,7 +165,7 @@ impl Fill for Gate<'_> {
     #[inline(always)]
     fn fill<L: Lanes>(&self, token: usize, to: &mut [f32]) {
         let width = to.len();
-        let gate = self.gate[token * width..][..width].as_chunks::<16>().0;
+        let gate = self.factors[token * width..][..width].as_chunks::<16>().0;
         let up = self.up[token * width..][..width].as_chunks::<16>().0;
         for ((to, gate), up) in to.as_chunks_mut::<16>().0.iter_mut().zip(gate).zip(up) {
             let gate = L::load(gate);
@@ -174,7 +174,7 @@ impl Fill for Gate<'_> {
                 Activation::Silu => gate,
                 Activation::Gelu => {
                     let square = L::mul(gate, gate);
-                    let cubic = L::fma(square, L::splat(0.071_354_82), L::splat(1.595_769_1));
+                    let cubic = L::fma(square, L::splat(0.071_354_82), L::splat(1.595_769));
                     L::mul(cubic, gate)
                 }
             };

@@ -186,6 +186,7 @@ mod tests {
         }
     }
 
+    #[expect(clippy::float_cmp, reason = "the same numbers, moved")]
     #[test]
     fn pairs_are_turned_where_they_lie() {
         let head: Vec<f32> = (0..8_u8).map(f32::from).collect();

@@ -39,6 +39,7 @@ pub(super) struct Architecture {
 
 /// What one family of models is, apart from its sizes.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a property that a family has or lacks")]
 pub(super) struct Family {
     pub(super) name: &'static str,
     pub(super) pairs: Pairs,
@@ -140,12 +141,11 @@ impl Shape {
             heads.is_multiple_of(key_heads),
             "must divide the number of heads",
         )?;
-        let head_width = match settings.number("attention.key_length")? {
-            Some(_) => settings.size("attention.key_length", 16..=1024)?,
-            None => {
-                fit("attention.head_count", width.is_multiple_of(heads), "must divide the width")?;
-                width.checked_div(heads).unwrap_or(0)
-            }
+        let head_width = if settings.number("attention.key_length")?.is_some() {
+            settings.size("attention.key_length", 16..=1024)?
+        } else {
+            fit("attention.head_count", width.is_multiple_of(heads), "must divide the width")?;
+            width.checked_div(heads).unwrap_or(0)
         };
         fit(
             "attention.head_count",

@@ -149,6 +149,7 @@ impl Model {
     ///
     /// A sequence's rows must be in order, and follow what its cache holds.
     #[expect(clippy::many_single_char_names, reason = "the architecture's own names")]
+    #[expect(clippy::too_many_lines, reason = "a layer reads as one piece")]
     pub(crate) fn step(
         &self,
         isa: Isa,
@@ -179,7 +180,9 @@ impl Model {
                 x,
             );
             if let Some(scale) = embedding_scale {
-                x.iter_mut().for_each(|x| *x *= scale);
+                for number in x.iter_mut() {
+                    *number *= scale;
+                }
             }
             if let Some(cache) = caches.get_mut(row.sequence) {
                 cache.reach(row.position, shape);

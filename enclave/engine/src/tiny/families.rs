@@ -50,7 +50,7 @@ pub fn family(name: &str) -> Option<Vec<u8>> {
         let dimensions: Vec<u64> = dimensions.iter().copied().map(u64::from).collect();
         writer.tensor(name, &dimensions, TensorType::F32, &data);
     };
-    let (queries, keys) = (HEADS * family.head, GROUPS * family.head);
+    let (queries, keys) = (HEADS.saturating_mul(family.head), GROUPS.saturating_mul(family.head));
     put(&mut writer, "token_embd.weight", &[WIDTH, VOCABULARY], 0.0, family.embedding);
     if !family.tied {
         put(&mut writer, "output.weight", &[WIDTH, VOCABULARY], 0.0, 12.0);
@@ -110,6 +110,7 @@ fn write_words(writer: &mut Writer, pre: &str) {
     writer.u32("tokenizer.ggml.eos_token_id", 2);
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a property that a family has or lacks")]
 struct Family {
     name: &'static str,
     seed: u64,

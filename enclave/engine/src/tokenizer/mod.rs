@@ -122,8 +122,19 @@ impl Tokenizer {
             Method::Pieces(_) => true,
         };
         let adds_bos = file.flag("tokenizer.ggml.add_bos_token")?.unwrap_or(by_default);
-        let adds_eos = file.flag("tokenizer.ggml.add_eos_token")?.unwrap_or(false);
-        Ok(Self { ids, bytes, specials, method, bos, eos, ends, adds_bos, adds_eos, longest })
+        let ends_texts = file.flag("tokenizer.ggml.add_eos_token")?.unwrap_or(false);
+        Ok(Self {
+            ids,
+            bytes,
+            specials,
+            method,
+            bos,
+            eos,
+            ends,
+            adds_bos,
+            adds_eos: ends_texts,
+            longest,
+        })
     }
 
     /// How many tokens there are.

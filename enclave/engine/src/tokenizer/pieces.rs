@@ -1,4 +1,4 @@
-//! SentencePiece: a text's characters are joined, the pair with the best score first.
+//! `SentencePiece`: a text's characters are joined, the pair with the best score first.
 //!
 //! Spaces are written as U+2581. A character that is no token is spelled in bytes, each of which
 //! has a token.
