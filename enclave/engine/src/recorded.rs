@@ -1,9 +1,8 @@
 //! Tokenizers and chat templates against llama.cpp's; `tests/record.py` says how they were recorded.
 //!
 //! The vocabularies and templates are other people's, and are read from llama.cpp's source, which
-//! `make peers` unpacks where `VERITEE_PEERS` says (default: `target/peers` in the repository), and
-//! from the models beside the one that `VERITEE_MODEL` names. Where one is absent the test says so;
-//! the modules' own tests carry cases of their own.
+//! `make peers` unpacks into `target/peers`, and from the models in `target/model`. Where one is absent
+//! the test says so; the modules' own tests carry cases of their own.
 #![expect(clippy::print_stderr, reason = "says what it could not test")]
 
 use std::path::PathBuf;
