@@ -25,7 +25,7 @@ async fn nothing_of_a_question_is_left_in_the_engine() {
     sleep(Duration::from_secs(1)).await;
     let engine = engine_of(&hunt.enclave);
     // What it holds for as long as it runs is found, so the right octets are looked at.
-    let own = Needle::new("its own argument", "--engine-process");
+    let own = Needle::new("its own argument", "/proc/self/exe\0--engine-process");
     let found = Scanner::new(&[canary.clone(), own.clone()]).memory(engine).found;
     assert!(found.has(&own, "text"), "it was not looked at");
     for (form, _) in canary.forms() {

@@ -18,7 +18,6 @@ async fn a_request_that_is_wrong_is_told_what_is_wrong_with_it_and_is_sent_once(
     let proxy = Local::before(&fleet).await;
     let image =
         json!([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]);
-    let function = json!([{"type": "function", "function": {"name": "f", "parameters": {}}}]);
     let unsupported = "unsupported_parameter";
     for sdk in Sdk::ALL {
         let mut session = sdk.at(&proxy);
@@ -28,14 +27,18 @@ async fn a_request_that_is_wrong_is_told_what_is_wrong_with_it_and_is_sent_once(
             (json!({"messages": []}), "invalid_value", "messages"),
             (json!({"messages": image}), unsupported, "messages[0].content[0].type"),
             (json!({"stop": ["a", "b", "c", "d", "e"]}), "invalid_value", "stop"),
-            (json!({"n": 2}), unsupported, "n"),
+            (json!({"n": 9}), "invalid_value", "n"),
             (json!({"logprobs": true, "top_logprobs": 21}), "invalid_value", "top_logprobs"),
             (json!({"logprobs": true, "top_logprobs": -1}), "invalid_value", "top_logprobs"),
             (json!({"top_logprobs": 2}), "invalid_value", "top_logprobs"),
             // An echo has no probabilities, and makes none up.
             (json!({"logprobs": true}), "invalid_value", "logprobs"),
-            (json!({"tools": function}), unsupported, "tools"),
-            (json!({"response_format": {"type": "json_object"}}), unsupported, "response_format"),
+            (json!({"tools": 1}), "invalid_type", "tools"),
+            (
+                json!({"response_format": {"type": "json_object"}}),
+                "invalid_value",
+                "response_format",
+            ),
         ] {
             for stream in [false, true] {
                 let before = fleet.relay.sealed().len();
