@@ -23,10 +23,7 @@ impl VerifiedModel {
     /// [`LoadError::DigestMismatch`].
     pub fn check(bytes: Vec<u8>, expected_sha256: [u8; 32]) -> Result<Self, LoadError> {
         let sha256 = Sha256::of(&bytes);
-        if sha256.0 != expected_sha256 {
-            return Err(LoadError::DigestMismatch { expected: expected_sha256, actual: sha256.0 });
-        }
-        Ok(Self { bytes, sha256 })
+        Self::compared(bytes, sha256, expected_sha256)
     }
 
     /// Reads `len` bytes once, into the one buffer that is hashed on the way and parsed afterwards.
@@ -57,10 +54,12 @@ impl VerifiedModel {
             hashing.update(bytes.get(read..).unwrap_or_default());
             progress(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         }
-        let sha256 = hashing.finish();
-        if sha256.0 != expected_sha256 {
-            let (expected, actual) = (expected_sha256, sha256.0);
-            return Err(ReadError::Refused(LoadError::DigestMismatch { expected, actual }));
+        Self::compared(bytes, hashing.finish(), expected_sha256).map_err(ReadError::Refused)
+    }
+
+    fn compared(bytes: Vec<u8>, sha256: Sha256, expected: [u8; 32]) -> Result<Self, LoadError> {
+        if sha256.0 != expected {
+            return Err(LoadError::DigestMismatch { expected, actual: sha256.0 });
         }
         Ok(Self { bytes, sha256 })
     }

@@ -154,20 +154,17 @@ impl Desk {
         let (asked, answered) = oneshot::channel();
         let mut state = self.lock();
         let Some(orders) = state.orders.clone() else {
-            return Err(EngineError::Busy { retry_after_s: RETRY_AFTER_S });
+            return Err(BUSY);
         };
         state.last = state.last.wrapping_add(1);
         let id = state.last;
         state.waiting.insert(id, Waiter::Starting(asked));
         // Under the lock: whoever closes either sees this waiter, or was seen by it.
-        let sent = orders.send(order(id));
-        if sent.is_err() {
+        if orders.send(order(id)).is_err() {
             state.waiting.remove(&id);
+            return Err(BUSY);
         }
         drop(state);
-        if sent.is_err() {
-            return Err(EngineError::Busy { retry_after_s: RETRY_AFTER_S });
-        }
         answered.blocking_recv().unwrap_or(Err(EngineError::Crashed))
     }
 
@@ -417,8 +414,8 @@ impl std::error::Error for ProcessError {}
 const STANDARD: i32 = 3;
 /// What the program is started with to be an engine.
 const FLAG: &str = "--engine-process";
-/// Seconds after which asking again makes sense while a process is started.
-const RETRY_AFTER_S: u32 = 1;
+/// While a process is started asking again makes sense after a second.
+const BUSY: EngineError = EngineError::Busy { retry_after_s: 1 };
 /// Events of one generation, whatever a process says of its context.
 const EVENTS_MAX: usize = 1 << 21;
 /// Between the end of one process and the start of the next, and its double each time that fails.
