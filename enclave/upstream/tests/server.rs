@@ -3,7 +3,13 @@
 //! The events of vLLM and `SGLang` were written from those projects' protocol definitions; llama-server's
 //! have the shape that version 11434 sends (counts of a completion in its last choice).
 #![forbid(unsafe_code)]
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::format_collect,
+    reason = "a test that cannot go on fails"
+)]
 
 use std::time::Duration;
 
