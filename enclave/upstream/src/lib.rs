@@ -4,6 +4,8 @@
 //! request is never among them. What separates tenants is set here. Answers pass as they came, but for
 //! the names of the answer and its counts of tokens. Only the paths of [`Route`] are ever asked for.
 
+#![forbid(unsafe_code)]
+
 mod address;
 mod answer;
 mod failure;
