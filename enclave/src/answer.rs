@@ -97,14 +97,20 @@ async fn respond(
             line.whole(200, &json, FinishReason::None, Usage::default()).await
         }
         Ok(Ask::Chat { request, tenant }) => match &state.backend {
-            Backend::Engine(engine) => chat(line, engine, *request, tenant).await,
+            Backend::Engine(engine) => {
+                drop(content);
+                chat(line, engine, *request, tenant).await
+            }
             Backend::Upstream(upstream) => {
                 let asked = request.asked;
                 front::answer(line, upstream, Route::Chat, asked, content, tenant).await
             }
         },
         Ok(Ask::Completion { request, tenant }) => match &state.backend {
-            Backend::Engine(engine) => continuation(line, engine, *request, tenant).await,
+            Backend::Engine(engine) => {
+                drop(content);
+                continuation(line, engine, *request, tenant).await
+            }
             Backend::Upstream(upstream) => {
                 let asked = request.asked;
                 front::answer(line, upstream, Route::Completions, asked, content, tenant).await
