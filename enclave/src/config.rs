@@ -14,6 +14,7 @@ use std::{fmt, time::Duration};
 use attestation::Sha256;
 use serde::{Deserialize, Serialize};
 use tls::{PinError, Pins, SpkiPin};
+use upstream::{Kind, Settings};
 
 /// What the enclave does, after the file has been read and understood.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub struct Config {
     pub limits: Limits,
     /// TLS for the whole listener, and who may connect. None: plain HTTP on loopback.
     pub tls: Option<Tls>,
+    /// The server of this machine that answers in the engine's place, if any.
+    pub upstream: Option<Settings>,
     effective: Vec<u8>,
 }
 
@@ -214,6 +217,24 @@ pub struct ConfigFile {
     limits: LimitsFile,
     #[serde(skip_serializing_if = "Option::is_none")]
     tls: Option<TlsFile>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<UpstreamFile>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct UpstreamFile {
+    kind: Kind,
+    address: String,
+    model: String,
+    #[serde(default = "connect_s")]
+    connect_s: u64,
+    #[serde(default = "first_s")]
+    first_s: u64,
+    #[serde(default = "idle_s")]
+    idle_s: u64,
+    #[serde(default = "answer_s")]
+    answer_s: u64,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -285,7 +306,9 @@ impl TryFrom<ConfigFile> for Config {
             engine,
             limits,
             tls,
+            upstream,
         } = file;
+        let upstream = upstream.map(Settings::try_from).transpose()?;
         let tls = tls.map(Tls::try_from).transpose()?;
         if tls.is_none() && !listen.ip().is_loopback() {
             return Err(ConfigError::ListenNotLoopback(listen));
@@ -304,6 +327,7 @@ impl TryFrom<ConfigFile> for Config {
             engine,
             limits: limits.try_into()?,
             tls,
+            upstream,
             effective: effective.into_bytes(),
         })
     }
@@ -369,6 +393,28 @@ impl TryFrom<TlsFile> for Tls {
     }
 }
 
+impl TryFrom<UpstreamFile> for Settings {
+    type Error = ConfigError;
+
+    fn try_from(file: UpstreamFile) -> Result<Self, ConfigError> {
+        let UpstreamFile { kind, address, model, connect_s, first_s, idle_s, answer_s } = file;
+        let seconds = |key, found| within(key, found, 1, 86_400).map(Duration::from_secs);
+        if model.is_empty() || model.len() > 512 {
+            return Err(ConfigError::UpstreamModel);
+        }
+        let parsed = address.parse().map_err(|_| ConfigError::UpstreamAddress(address))?;
+        Ok(Self {
+            kind,
+            address: parsed,
+            model,
+            connect: seconds("upstream.connect_s", connect_s)?,
+            first: seconds("upstream.first_s", first_s)?,
+            idle: seconds("upstream.idle_s", idle_s)?,
+            answer: seconds("upstream.answer_s", answer_s)?,
+        })
+    }
+}
+
 impl Model {
     /// Where the file is, for a configuration file in `folder`.
     pub fn file(&self, folder: &Path) -> PathBuf {
@@ -385,6 +431,10 @@ pub enum ConfigError {
     ListenNotLoopback(SocketAddr),
     /// `tls.router_spki` is no list of pins.
     RouterSpki(PinError),
+    /// `upstream.address` is no socket of this machine.
+    UpstreamAddress(String),
+    /// `upstream.model` is empty or too long.
+    UpstreamModel,
     /// `epoch` is not a time, or is too short or too long.
     Epoch(String),
     /// `model.names` is empty, or one of them is no name.
@@ -409,6 +459,8 @@ impl ConfigError {
             Self::Syntax(_) => "config-syntax",
             Self::ListenNotLoopback(_) => "config-listen-not-loopback",
             Self::RouterSpki(_) => "config-router-spki",
+            Self::UpstreamAddress(_) => "config-upstream-address",
+            Self::UpstreamModel => "config-upstream-model",
             Self::Epoch(_) => "config-epoch",
             Self::Names => "config-model-names",
             Self::OutOfRange { .. } => "config-out-of-range",
@@ -428,6 +480,13 @@ impl fmt::Display for ConfigError {
                 f,
                 "`tls.router_spki` is refused: {why}; `veritee-router identity show` prints the router's"
             ),
+            Self::UpstreamAddress(found) => write!(
+                f,
+                "`upstream.address = \"{found}\"` is neither `unix:/absolute/path` nor a loopback address with a port"
+            ),
+            Self::UpstreamModel => {
+                f.write_str("`upstream.model` must have 1 to 512 octets")
+            }
             Self::Epoch(found) => write!(
                 f,
                 "`epoch = \"{found}\"` is not a time like \"1h\" or \"30m\" between ten minutes and a day"
@@ -495,6 +554,22 @@ const fn handshakes() -> u64 {
 
 const fn handshake_s() -> u64 {
     5
+}
+
+const fn connect_s() -> u64 {
+    2
+}
+
+const fn first_s() -> u64 {
+    120
+}
+
+const fn idle_s() -> u64 {
+    60
+}
+
+const fn answer_s() -> u64 {
+    600
 }
 
 fn tsm_root() -> PathBuf {
@@ -621,6 +696,24 @@ mod tests {
             (
                 end(&format!("[tls]\nrouter_spki = [\"{PIN}\"]\nhandshake_s = 61")),
                 "config-out-of-range",
+            ),
+            (
+                end("[upstream]\nkind = \"vllm\"\naddress = \"10.0.0.1:80\"\nmodel = \"m\""),
+                "config-upstream-address",
+            ),
+            (
+                end("[upstream]\nkind = \"vllm\"\naddress = \"127.0.0.1:80\"\nmodel = \"\""),
+                "config-upstream-model",
+            ),
+            (
+                end("[upstream]\nkind = \"other\"\naddress = \"127.0.0.1:80\"\nmodel = \"m\""),
+                "config-syntax",
+            ),
+            (
+                end(
+                    "[upstream]\nkind = \"vllm\"\naddress = \"127.0.0.1:80\"\nmodel = \"m\"\nx = 1",
+                ),
+                "config-syntax",
             ),
             (top("epoch = \"9m\""), "config-epoch"),
             (top("epoch = \"25h\""), "config-epoch"),

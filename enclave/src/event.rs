@@ -73,6 +73,10 @@ pub enum Event {
     },
     /// The engine's process ended; what it was answering failed, and another is started.
     EngineEnded,
+    /// The server that answers is well, after it was not.
+    UpstreamReady,
+    /// The server that answers is gone, or not well; requests are told to come back.
+    UpstreamLost,
     /// The enclave stops taking requests.
     Draining,
     /// The enclave has stopped.
@@ -197,6 +201,8 @@ impl Event {
                 tracing::info!(target: TARGET, event = "engine-ready", locked);
             }
             Self::EngineEnded => tracing::error!(target: TARGET, event = "engine-ended"),
+            Self::UpstreamReady => tracing::info!(target: TARGET, event = "upstream-ready"),
+            Self::UpstreamLost => tracing::warn!(target: TARGET, event = "upstream-lost"),
             Self::Draining => tracing::info!(target: TARGET, event = "draining"),
             Self::Stopped { whole } => tracing::info!(target: TARGET, event = "stopped", whole),
             Self::Panicked { file, line } => {

@@ -2,7 +2,7 @@
 
 use attestation::digest::hex_array;
 use attestation::receipt::Parameters;
-use attestation::{BindingId, Digest};
+use attestation::{BindingId, Digest, Secret};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use channel::{Fields, Request, names};
@@ -20,6 +20,8 @@ pub(crate) struct Inner {
     pub(crate) bound: bool,
     /// Octets of the message before its padding; all of them where it is no message.
     pub(crate) message_len: usize,
+    /// Its content; nothing where it is no message.
+    pub(crate) content: Secret<Vec<u8>>,
 }
 
 /// What may be asked for (`docs/protocol.md` §5.4).
@@ -73,14 +75,15 @@ impl Inner {
         let Ok(parsed) = Request::parse(plaintext) else {
             let why = "The sealed request is not Binary HTTP.";
             let ask = Err(ApiError::invalid(why));
-            return Self { ask, bound: false, message_len: plaintext.len() };
+            let content = Secret::new(Vec::new());
+            return Self { ask, bound: false, message_len: plaintext.len(), content };
         };
         let (request, message_len) = (parsed.request, parsed.message_len);
         let (ask, bound) = match binding(&request, address) {
             Ok(bound) => (ask(&request, address), bound),
             Err(error) => (Err(error), false),
         };
-        Self { ask, bound, message_len }
+        Self { ask, bound, message_len, content: request.content }
     }
 }
 
@@ -168,8 +171,6 @@ fn only<'a>(fields: &'a Fields, name: &str) -> Result<Option<&'a str>, ApiError>
 
 #[cfg(test)]
 mod tests {
-    use attestation::Secret;
-
     use super::*;
 
     const BINDING: BindingId = BindingId(Digest([7; 32]));

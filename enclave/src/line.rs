@@ -81,7 +81,7 @@ impl<'a> Line<'a> {
 
     /// Seals the head, and sends it.
     pub(crate) async fn open(self, status: u16, media: &str) -> Result<Open<'a>, Stopped> {
-        let (open, mut out) = self.begin(status, media)?;
+        let (open, mut out) = self.begin(status, media, None)?;
         open.sender.send(&mut out).await?;
         Ok(open)
     }
@@ -94,7 +94,18 @@ impl<'a> Line<'a> {
         finish: FinishReason,
         usage: Usage,
     ) -> Result<Outcome, Stopped> {
-        let (mut open, mut out) = self.begin(status, "application/json")?;
+        self.object(status, json, finish, usage, None).await
+    }
+
+    async fn object(
+        self,
+        status: u16,
+        json: &[u8],
+        finish: FinishReason,
+        usage: Usage,
+        retry_after: Option<u32>,
+    ) -> Result<Outcome, Stopped> {
+        let (mut open, mut out) = self.begin(status, "application/json", retry_after)?;
         open.answer.body(json, &mut out)?;
         open.sender.send(&mut out).await?;
         open.finish(finish, usage).await
@@ -102,15 +113,22 @@ impl<'a> Line<'a> {
 
     /// An error, inside the seal, in the smallest size (`docs/protocol.md` §5.7).
     pub(crate) async fn error(self, error: &ApiError) -> Result<Outcome, Stopped> {
-        self.whole(error.status, &error.body(), FinishReason::Error, Usage::default()).await
+        let (body, usage) = (error.body(), Usage::default());
+        self.object(error.status, &body, FinishReason::Error, usage, error.retry_after()).await
     }
 
-    fn begin(self, status: u16, media: &str) -> Result<(Open<'a>, Vec<u8>), Stopped> {
+    fn begin(
+        self,
+        status: u16,
+        media: &str,
+        retry_after: Option<u32>,
+    ) -> Result<(Open<'a>, Vec<u8>), Stopped> {
         let Self { state, sender, sealer, blinds, mut out, draft } = self;
-        let fields = Fields::new().with("content-type", media).and_then(|fields| match status {
-            503 => fields.with("retry-after", "1"),
-            _ => Ok(fields),
-        });
+        let fields =
+            Fields::new().with("content-type", media).and_then(|fields| match retry_after {
+                Some(seconds) => fields.with("retry-after", seconds.to_string()),
+                None => Ok(fields),
+            });
         let fields = fields.map_err(|_| Stopped::Unsealable)?;
         let answer = Answer::begin(sealer, &blinds, status, &fields, &mut out)?;
         Ok((Open { state, sender, draft, answer, out: Vec::new() }, out))

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
-use attestation::{Sha256, UnixTime};
+use attestation::{ModelManifest, Sha256, UnixTime};
 use clap::{Parser, ValueEnum};
+use enclave::files::VerifiedFiles;
 use enclave::process::{self, RemoteEngine};
 use enclave::{Boot, Clock, Config, event, model};
 use engine::Engine;
@@ -96,13 +97,10 @@ fn read(path: &Path) -> anyhow::Result<Config> {
 
 /// Says what a policy must pin: the digests of the configuration and of the model's manifest.
 fn check(config: &Config, folder: &Path, json: bool) -> anyhow::Result<()> {
-    let model = model::read(&config.model, folder).and_then(|model| model::start(config, model));
+    let manifest = manifest(config, folder);
     // A configuration may be checked where the model is not.
-    let manifest_digest = match model {
-        Ok(engine) => {
-            let manifest = model::manifest(&config.model.names, engine.description());
-            Some(Sha256::of(&manifest.encode()))
-        }
+    let manifest_digest = match manifest {
+        Ok(manifest) => Some(Sha256::of(&manifest.encode())),
         Err(model::ModelError::Unreadable { .. }) => None,
         Err(error) => return Err(error).context("the model is not usable"),
     };
@@ -122,6 +120,15 @@ fn check(config: &Config, folder: &Path, json: bool) -> anyhow::Result<()> {
     }
 }
 
+fn manifest(config: &Config, folder: &Path) -> Result<ModelManifest, model::ModelError> {
+    let names = &config.model.names;
+    if let Some(settings) = &config.upstream {
+        return Ok(VerifiedFiles::read(&config.model, folder)?.manifest(names, settings.kind));
+    }
+    let engine = model::start(config, model::read(&config.model, folder)?)?;
+    Ok(model::manifest(names, engine.description()))
+}
+
 #[tokio::main]
 async fn run(config: Config, folder: &Path, place: Place) -> anyhow::Result<()> {
     tracing_subscriber::registry()
@@ -132,16 +139,24 @@ async fn run(config: Config, folder: &Path, place: Place) -> anyhow::Result<()> 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let listen = config.listen;
-    let engine: Arc<dyn Engine> = match place {
-        Place::Process => Arc::new(RemoteEngine::launch(&config, folder).await?),
+    let files = config.upstream.as_ref().map(|_| VerifiedFiles::read(&config.model, folder));
+    let engine: Option<Arc<dyn Engine>> = match place {
+        _ if files.is_some() => None,
+        Place::Process => Some(Arc::new(RemoteEngine::launch(&config, folder).await?)),
         Place::InProcess => {
             let verified = model::read(&config.model, folder)?;
-            Arc::new(model::start(&config, verified)?)
+            Some(Arc::new(model::start(&config, verified)?))
         }
     };
     let boot = Boot::new(config, Clock::new(now));
     let (attester, accelerators) = (boot.attester()?, boot.accelerators());
-    let serving = boot.make_keys(attester, accelerators)?.load(engine)?.attest().await?;
+    let keyed = boot.make_keys(attester, accelerators)?;
+    let loaded = match (files.transpose()?, engine) {
+        (Some(files), _) => keyed.front(&files)?,
+        (None, Some(engine)) => keyed.load(engine)?,
+        (None, None) => anyhow::bail!("there is neither an engine nor a server"),
+    };
+    let serving = loaded.attest().await?;
     let listener =
         TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let address = listener.local_addr()?;

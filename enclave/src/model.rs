@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use attestation::manifest::Weights;
-use attestation::{Digest, ModelManifest};
+use attestation::{Digest, ModelManifest, Sha256};
 use engine::{
     EmbeddedEngine, EngineOptions, LoadError, ModelDescription, ReadError, VerifiedModel,
 };
@@ -92,6 +92,13 @@ pub enum ModelError {
     },
     /// The engine refuses it: another digest than the configuration's, or a format that it lacks.
     Refused(LoadError),
+    /// The files that another program serves have another digest than the configuration's.
+    OtherFiles {
+        /// The digest in the configuration.
+        expected: Sha256,
+        /// The files'.
+        actual: Sha256,
+    },
     /// The engine has no process to run in.
     Process(ProcessError),
 }
@@ -102,6 +109,7 @@ impl ModelError {
         match self {
             Self::Unreadable { .. } => "model-unreadable",
             Self::TooLarge { .. } => "model-too-large",
+            Self::OtherFiles { .. } => "model-other-files",
             Self::Refused(error) => error.code(),
             Self::Process(error) => error.code(),
         }
@@ -117,6 +125,9 @@ impl fmt::Display for ModelError {
             Self::TooLarge { len } => {
                 write!(f, "the model has {len} bytes, more than there is memory for")
             }
+            Self::OtherFiles { expected, actual } => {
+                write!(f, "the configuration names the files {expected}, they are {actual}")
+            }
             Self::Refused(error) => write!(f, "the model is refused: {error}"),
             Self::Process(error) => write!(f, "the engine cannot run: {error}"),
         }
@@ -128,7 +139,7 @@ impl std::error::Error for ModelError {
         match self {
             Self::Refused(error) => Some(error),
             Self::Process(error) => Some(error),
-            Self::Unreadable { .. } | Self::TooLarge { .. } => None,
+            Self::Unreadable { .. } | Self::TooLarge { .. } | Self::OtherFiles { .. } => None,
         }
     }
 }

@@ -92,7 +92,9 @@ async fn healthz() -> Response<Body> {
 
 /// Whether requests are taken, and what the router may hint to clients.
 async fn readyz(Shared(state): Shared<Arc<State>>) -> Response<Body> {
-    let (code, status) = if state.is_ready() {
+    let (code, status) = if state.is_ready() && !state.backend.is_ready() {
+        (StatusCode::SERVICE_UNAVAILABLE, "no-engine")
+    } else if state.is_ready() {
         (StatusCode::OK, "ready")
     } else if state.is_draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining")

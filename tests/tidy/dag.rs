@@ -19,7 +19,7 @@ struct Row {
 /// I/O that no pure crate reaches.
 const IO: [&str; 6] = ["tokio", "hyper", "reqwest", "ureq", "mio", "socket2"];
 
-const TABLE: [Row; 20] = [
+const TABLE: [Row; 21] = [
     Row { package: "attestation", may: &[], never: &IO },
     Row {
         package: "channel",
@@ -49,6 +49,11 @@ const TABLE: [Row; 20] = [
     },
     Row { package: "engine", may: &["attestation"], never: &["channel", "hyper", "reqwest"] },
     Row {
+        package: "upstream",
+        may: &["attestation"],
+        never: &["channel", "tls", "rustls", "reqwest", "engine"],
+    },
+    Row {
         package: "rim",
         may: &["attestation"],
         never: &["verifier", "client", "tokio", "hyper", "mio"],
@@ -66,7 +71,7 @@ const TABLE: [Row; 20] = [
     },
     Row {
         package: "enclave",
-        may: &["attestation", "channel", "collect", "engine", "tls"],
+        may: &["attestation", "channel", "collect", "engine", "tls", "upstream"],
         never: &["verifier", "seal", "client", "sim", "router"],
     },
     Row {

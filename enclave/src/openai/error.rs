@@ -2,6 +2,7 @@ use std::borrow::Cow;
 
 use engine::EngineError;
 use serde::Serialize;
+use upstream::Failure;
 
 /// An error as `OpenAI`'s API words it, which travels sealed.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -12,12 +13,13 @@ pub struct ApiError {
     code: Option<&'static str>,
     param: Option<String>,
     message: Cow<'static, str>,
+    retry_after: Option<u32>,
 }
 
 impl ApiError {
     /// The JSON of the error object.
     pub fn body(&self) -> Vec<u8> {
-        let Self { status: _, kind, code, param, message } = self;
+        let Self { status: _, kind, code, param, message, retry_after: _ } = self;
         let param = param.as_deref();
         // Plain strings always serialise.
         serde_json::to_vec(&Envelope { error: Inner { message, kind, param, code: *code } })
@@ -118,6 +120,11 @@ impl ApiError {
         Self::server(500, "internal_error", "The enclave failed; the request may be sent again.")
     }
 
+    /// When to ask again, in seconds, where that makes sense.
+    pub const fn retry_after(&self) -> Option<u32> {
+        self.retry_after
+    }
+
     /// The same of a completion: what a conversation has in `messages` it has in `prompt`.
     #[must_use]
     pub fn of_completion(mut self) -> Self {
@@ -138,12 +145,13 @@ impl ApiError {
         param: Option<String>,
         message: Cow<'static, str>,
     ) -> Self {
-        Self { status, kind: "invalid_request_error", code, param, message }
+        Self { status, kind: "invalid_request_error", code, param, message, retry_after: None }
     }
 
     const fn server(status: u16, code: &'static str, message: &'static str) -> Self {
         let message = Cow::Borrowed(message);
-        Self { status, kind: "server_error", code: Some(code), param: None, message }
+        let retry_after = if status == 503 { Some(1) } else { None };
+        Self { status, kind: "server_error", code: Some(code), param: None, message, retry_after }
     }
 }
 
@@ -166,6 +174,39 @@ impl From<EngineError> for ApiError {
             EngineError::Template(_) => Self::invalid_value("messages", error.to_string()),
             EngineError::BadRequest { field, .. } => Self::invalid_value(field, error.to_string()),
             EngineError::Crashed => Self::internal(),
+        }
+    }
+}
+
+impl From<Failure> for ApiError {
+    fn from(failure: Failure) -> Self {
+        let server = |status, code, message| Self::server(status, code, message);
+        match failure {
+            Failure::Unreachable => {
+                server(503, "engine_unavailable", "The engine is not ready; ask again.")
+            }
+            Failure::Busy { status, retry_after } => Self {
+                retry_after: Some(retry_after),
+                ..server(status, "engine_busy", "Every place is taken; ask again.")
+            },
+            Failure::Refused { param } => {
+                let message = match &param {
+                    Some(param) => format!("The engine refuses the value of '{param}'."),
+                    None => "The engine refuses the request.".to_owned(),
+                };
+                Self::request(400, Some("invalid_value"), param, message.into())
+            }
+            Failure::TooLong => {
+                let message = "The request does not fit the model's context.".into();
+                let param = Some("messages".to_owned());
+                Self::request(400, Some("context_length_exceeded"), param, message)
+            }
+            Failure::Broken => {
+                server(502, "engine_failed", "The engine failed; the request may be sent again.")
+            }
+            Failure::TimedOut => {
+                server(504, "engine_timeout", "The engine did not answer in time.")
+            }
         }
     }
 }

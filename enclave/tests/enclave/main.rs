@@ -14,6 +14,7 @@ mod accelerators;
 mod captured;
 mod choices;
 mod evidence;
+mod front;
 mod lifecycle;
 mod limits;
 mod log;
