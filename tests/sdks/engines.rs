@@ -98,10 +98,9 @@ impl Calling {
 impl Engine for Calling {
     fn start(&self, request: Request) -> Result<Generation, EngineError> {
         let (sender, events) = mpsc::channel(1024);
-        let mut said = 0;
+        let mut counts = 1_u32..;
         let mut tell = |event: &dyn Fn(u32) -> GenerationEvent| {
-            said += 1;
-            sender.try_send(event(said)).unwrap();
+            sender.try_send(event(counts.next().unwrap())).unwrap();
         };
         let told = request.messages.iter().filter(|message| message.role == Role::Tool);
         let told: Vec<&str> = told.map(|message| message.content.expose().as_str()).collect();
