@@ -1,4 +1,4 @@
-//! Engines that no operator would run: one that never ends, and one that breaks.
+//! Engines that no operator would run: one that never ends, one that breaks, and one that knows what it will say.
 
 use std::{
     sync::{
@@ -9,7 +9,8 @@ use std::{
 };
 
 use engine::{
-    EchoEngine, Engine, EngineError, Generation, GenerationEvent, ModelDescription, Request, Secret,
+    CallDelta, EchoEngine, Engine, EngineError, FinishReason, Generation, GenerationEvent,
+    ModelDescription, Request, Role, Secret,
 };
 use tokio::sync::mpsc;
 
@@ -73,6 +74,53 @@ impl Engine for Breaking {
             sender.try_send(delta).unwrap();
         }
         sender.try_send(GenerationEvent::Failed(EngineError::Crashed)).unwrap();
+        Ok(Generation { prompt_tokens: 1, events })
+    }
+
+    fn description(&self) -> &ModelDescription {
+        &self.description
+    }
+}
+
+/// Says a word, calls functions in pieces of one character, and then says what they told it.
+pub(crate) struct Calling {
+    description: ModelDescription,
+    calls: Vec<(&'static str, &'static str)>,
+}
+
+impl Calling {
+    /// Makes these calls: functions and their arguments.
+    pub(crate) fn new(calls: &[(&'static str, &'static str)]) -> Self {
+        Self { description: description(), calls: calls.to_vec() }
+    }
+}
+
+impl Engine for Calling {
+    fn start(&self, request: Request) -> Result<Generation, EngineError> {
+        let (sender, events) = mpsc::channel(1024);
+        let mut counts = 1_u32..;
+        let mut tell = |event: &dyn Fn(u32) -> GenerationEvent| {
+            sender.try_send(event(counts.next().unwrap())).unwrap();
+        };
+        let told = request.messages.iter().filter(|message| message.role == Role::Tool);
+        let told: Vec<&str> = told.map(|message| message.content.expose().as_str()).collect();
+        let text = if told.is_empty() { "Well.".to_owned() } else { told.join(" ") };
+        tell(&|said| GenerationEvent::Delta(Secret::new(text.clone()), said, vec![]));
+        let mut reason = FinishReason::Stop;
+        if told.is_empty() {
+            reason = FinishReason::ToolCalls;
+            for (index, (name, arguments)) in (0..).zip(&self.calls) {
+                let call = |name: Option<&str>, arguments: String| {
+                    let (name, arguments) = (name.map(str::to_owned), Secret::new(arguments));
+                    CallDelta { index, name, arguments }
+                };
+                tell(&|said| GenerationEvent::Call(call(Some(name), String::new()), said));
+                for letter in arguments.chars() {
+                    tell(&|said| GenerationEvent::Call(call(None, letter.to_string()), said));
+                }
+            }
+        }
+        tell(&|completion_tokens| GenerationEvent::Finished { reason, completion_tokens });
         Ok(Generation { prompt_tokens: 1, events })
     }
 

@@ -11,6 +11,7 @@ mod curl;
 mod ends;
 mod engines;
 mod errors;
+mod helpers;
 
 use std::{
     path::{Path, PathBuf},

@@ -1,9 +1,12 @@
 // Makes calls with the unmodified openai package: one of JSON a line comes in, and what the caller saw of it goes out.
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
+import { helpers } from './helpers.mjs';
 
 // Packages are where it runs, not where it is.
-const { OpenAI } = createRequire(`${process.cwd()}/`)('openai');
+const require = createRequire(`${process.cwd()}/`);
+const { OpenAI } = require('openai');
+const HELPERS = helpers(require);
 const baseURL = process.argv[2];
 
 // What an error tells whoever catches it.
@@ -72,6 +75,14 @@ async function lines(client, call) {
   return { headers: headers(response), status: response.status, lines: read };
 }
 
+// Vectors in their order. Unless told otherwise the package asks for base64, and makes numbers of it.
+async function embeddings(client, call) {
+  const { data, model, usage } = await client.embeddings.create(call.params);
+  const vectors = data.map(({ embedding }) => embedding);
+  const order = data.map(({ index }) => index);
+  return { vectors, order, model, usage: [usage.prompt_tokens, usage.total_tokens] };
+}
+
 async function other(client, call) {
   switch (call.do) {
     case 'raw':
@@ -86,9 +97,11 @@ async function other(client, call) {
     case 'model':
       return (await client.models.retrieve(call.name)).id;
     case 'embedding':
-      return (await client.embeddings.create(call.params)).data;
+      return embeddings(client, call);
     case 'get':
       return client.get(call.path);
+    default:
+      return HELPERS[call.do](client, call);
   }
 }
 

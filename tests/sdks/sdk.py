@@ -5,6 +5,7 @@ import json
 import sys
 
 import openai
+from helpers import HELPERS
 
 BASE_URL = sys.argv[1]
 
@@ -101,6 +102,18 @@ def lines(client, call):
         return {"headers": headers(response), "status": response.status_code, "lines": read}
 
 
+def embeddings(client, call):
+    """Vectors in their order. Unless told otherwise the package asks for base64, and makes numbers of it."""
+    answer = client.embeddings.create(**call["params"])
+    usage = answer.usage
+    return {
+        "vectors": [one.embedding for one in answer.data],
+        "order": [one.index for one in answer.data],
+        "model": answer.model,
+        "usage": [usage.prompt_tokens, usage.total_tokens],
+    }
+
+
 def other(client, call):
     match call["do"]:
         case "raw":
@@ -112,9 +125,11 @@ def other(client, call):
         case "model":
             return client.models.retrieve(call["name"]).id
         case "embedding":
-            return client.embeddings.create(**call["params"]).data
+            return embeddings(client, call)
         case "get":
             return client.get(call["path"], cast_to=object)
+        case helper:
+            return HELPERS[helper](client, call)
 
 
 def make(call):

@@ -51,7 +51,7 @@ fn message(index: usize, json: &str) -> Result<Message, ApiError> {
         match (name.as_ref(), role) {
             // What is said is not looked at here: to parse it is to copy it where nobody wipes it.
             ("role" | "content", _)
-            | ("tool_calls", Role::Assistant)
+            | ("tool_calls" | PARSED, Role::Assistant)
             | ("tool_call_id", Role::Tool) => {}
             (
                 "name" | "tool_calls" | "tool_call_id" | "function_call" | "refusal" | "audio"
@@ -115,7 +115,7 @@ fn call(value: &RawValue, at: &str) -> Result<ToolCall, ApiError> {
     let field = |name: &str| format!("{at}.{name}");
     let function = call.get("function").ok_or_else(|| ApiError::missing(at.clone()))?;
     let function = object(function, &at)?;
-    only(&function, &["name", "arguments"], &at)?;
+    only(&function, &["name", "arguments", PARSED_ARGUMENTS], &at)?;
     let name: String = function.nested("name", || field("name"), "a string")?;
     if !is_name(&name) {
         let message = "A name has 1 to 64 letters, digits, '_' or '-'.";
@@ -158,6 +158,10 @@ fn text(json: &str, at: &str) -> Result<Secret<String>, ApiError> {
     Ok(whole)
 }
 
+/// What Python's SDK makes of an answer's content, and sends back beside it with the conversation.
+const PARSED: &str = "parsed";
+/// The same of a call's arguments.
+const PARSED_ARGUMENTS: &str = "parsed_arguments";
 /// Calls in one message; an answer has 16 at most, those of others may have more.
 const CALLS_MAX: usize = 128;
 /// Octets of a call's id.
