@@ -24,6 +24,10 @@ pub(super) trait Lanes {
     fn min(a: Self::F, b: Self::F) -> Self::F;
     /// 2^n, for the `n` from -126 to 127 that was added to [`ROUND`].
     fn power_of_two(rounded: Self::F) -> Self::F;
+    /// The lowest bytes, four to a number, and their sum as signed ones.
+    fn low_bytes(x: Self::F) -> ([i32; 4], i32);
+    /// Has `count` lines brought near that will be read soon; those past the end are none.
+    fn fetch(lines: &[Line], from: usize, count: usize);
     /// Half to single precision.
     fn widen(from: &[u16; 16]) -> Self::F;
     /// The upper halves of single precision.
@@ -125,6 +129,18 @@ impl Lanes for Portable {
     fn power_of_two(rounded: Array) -> Array {
         rounded.map(|x| f32::from_bits(x.to_bits().wrapping_add(127) << 23))
     }
+
+    #[inline(always)]
+    fn low_bytes(x: Array) -> ([i32; 4], i32) {
+        let bytes = x.map(|x| (x.to_bits() & 0xff) as u8);
+        let fours = core::array::from_fn(|i| {
+            i32::from_le_bytes([bytes[i * 4], bytes[i * 4 + 1], bytes[i * 4 + 2], bytes[i * 4 + 3]])
+        });
+        (fours, bytes.iter().map(|byte| i32::from(*byte as i8)).sum())
+    }
+
+    #[inline(always)]
+    fn fetch(_lines: &[Line], _from: usize, _count: usize) {}
 
     #[inline(always)]
     fn widen(from: &[u16; 16]) -> Array {
@@ -231,7 +247,10 @@ pub(super) fn sum<L: Lanes>(x: L::F) -> f32 {
 pub(super) fn greatest<L: Lanes>(x: L::F) -> f32 {
     let mut a = [0.0; 16];
     L::store(x, &mut a);
-    a.into_iter().fold(f32::NEG_INFINITY, |a, b| if a > b { a } else { b })
+    let greater = |a, b| if a > b { a } else { b };
+    let b: [f32; 8] = core::array::from_fn(|i| greater(a[i], a[i + 8]));
+    let c: [f32; 4] = core::array::from_fn(|i| greater(b[i], b[i + 4]));
+    greater(greater(c[0], c[2]), greater(c[1], c[3]))
 }
 
 /// e^x to 2 units in the last place (Cephes' polynomial), for x cut to -87 … 88.

@@ -1,9 +1,9 @@
-//! Matrices, the vectors that they multiply, and the multiplication.
+//! Matrices, and their multiplication with vectors.
 //!
-//! The vectors are quantised to 8 bits in blocks of 32, for the quantised types; the sums of
-//! products of a block are exact.
+//! Quantised types meet the vectors' 8-bit form; the sums of products of a block are exact.
 
-use super::lanes::{Lanes, ROUND};
+use super::activations::{ABREAST, Activations, Blocks};
+use super::lanes::Lanes;
 use super::pack::{Form, Quants, Store};
 use super::team::{Disjoint, Team};
 use super::{Isa, Task};
@@ -30,143 +30,6 @@ impl Matrix {
 
     fn groups(&self) -> usize {
         self.rows.div_ceil(16)
-    }
-}
-
-/// Rounds to the nearest half-precision value, ties to even.
-#[inline(always)]
-pub(super) fn to_half(x: f32) -> f32 {
-    let bits = x.to_bits();
-    let size = f32::from_bits(bits & 0x7fff_ffff);
-    let rounded = if size < 6.103_515_6e-5 {
-        // Subnormal halves are the multiples of 2^-24; half a single-precision unit of 0.75 is that step.
-        (size + 0.75) - 0.75
-    } else {
-        let even = (bits >> 13) & 1;
-        let kept = ((bits & 0x7fff_ffff) + 0xfff + even) & 0xffff_e000;
-        if kept >= 0x4780_0000 { f32::INFINITY } else { f32::from_bits(kept) }
-    };
-    f32::from_bits(rounded.to_bits() | bits & 0x8000_0000)
-}
-
-/// Vectors that matrices multiply, one per token, and their 8-bit form.
-pub(crate) struct Activations {
-    columns: usize,
-    pub(super) floats: Vec<f32>,
-    quants: Vec<[i32; 8]>,
-    scales: Vec<f32>,
-    /// The sum of a block's quants, that of its first 16, and the first times its scale.
-    sums: Vec<i32>,
-    half_sums: Vec<i32>,
-    scaled_sums: Vec<f32>,
-}
-
-impl Activations {
-    /// Room for so many vectors.
-    pub(crate) fn new(tokens: usize, columns: usize) -> Self {
-        let blocks = tokens * columns / 32;
-        Self {
-            columns,
-            floats: vec![0.0; tokens * columns],
-            quants: vec![[0; 8]; blocks],
-            scales: vec![0.0; blocks],
-            sums: vec![0; blocks],
-            half_sums: vec![0; blocks],
-            scaled_sums: vec![0.0; blocks],
-        }
-    }
-
-    /// Forgets everything.
-    pub(crate) fn wipe(&mut self) {
-        use zeroize::Zeroize as _;
-        let Self { columns: _, floats, quants, scales, sums, half_sums, scaled_sums } = self;
-        floats.as_mut_slice().zeroize();
-        for quants in quants {
-            quants.zeroize();
-        }
-        scales.as_mut_slice().zeroize();
-        sums.as_mut_slice().zeroize();
-        half_sums.as_mut_slice().zeroize();
-        scaled_sums.as_mut_slice().zeroize();
-    }
-
-    /// Computes `tokens` vectors with `fill` and their 8-bit form, one token per iteration.
-    pub(super) fn fill(&mut self, isa: Isa, team: &mut Team, tokens: usize, fill: &impl Fill) {
-        let Self { columns, floats, quants, scales, sums, half_sums, scaled_sums } = self;
-        let (columns, blocks) = (*columns, *columns / 32);
-        let (floats, quants, scales) =
-            (Disjoint::new(floats), Disjoint::new(quants), Disjoint::new(scales));
-        let (sums, half_sums) = (Disjoint::new(sums), Disjoint::new(half_sums));
-        let scaled_sums = Disjoint::new(scaled_sums);
-        team.each(tokens, &|token| {
-            // SAFETY: one token's parts, and each token has one iteration.
-            let row = unsafe {
-                Row {
-                    token,
-                    floats: floats.part(token * columns, columns),
-                    quants: quants.part(token * blocks, blocks),
-                    scales: scales.part(token * blocks, blocks),
-                    sums: sums.part(token * blocks, blocks),
-                    half_sums: half_sums.part(token * blocks, blocks),
-                    scaled_sums: scaled_sums.part(token * blocks, blocks),
-                    fill,
-                }
-            };
-            isa.run(row);
-        });
-    }
-}
-
-/// What a vector is made from.
-pub(super) trait Fill: Sync {
-    fn fill<L: Lanes>(&self, token: usize, to: &mut [f32]);
-}
-
-struct Row<'a, T> {
-    token: usize,
-    floats: &'a mut [f32],
-    quants: &'a mut [[i32; 8]],
-    scales: &'a mut [f32],
-    sums: &'a mut [i32],
-    half_sums: &'a mut [i32],
-    scaled_sums: &'a mut [f32],
-    fill: &'a T,
-}
-
-impl<T: Fill> Task for Row<'_, T> {
-    #[inline(always)]
-    fn run<L: Lanes>(self) {
-        let Self { token, floats, quants, scales, sums, half_sums, scaled_sums, fill } = self;
-        fill.fill::<L>(token, floats);
-        for (block, x) in floats.as_chunks::<16>().0.as_chunks::<2>().0.iter().enumerate() {
-            let (a, b) = (L::load(&x[0]), L::load(&x[1]));
-            let zero = L::splat(0.0);
-            let size = L::max(L::max(a, L::sub(zero, a)), L::max(b, L::sub(zero, b)));
-            let size = super::lanes::greatest::<L>(size);
-            let scale = size / 127.0;
-            let back = scale.recip();
-            let back = L::splat(if back.is_finite() { back } else { 0.0 });
-            let mut bytes = [0; 32];
-            let mut halves = [0_i32; 2];
-            let parts = [a, b].into_iter().zip(bytes.as_chunks_mut::<16>().0);
-            for ((x, bytes), sum) in parts.zip(&mut halves) {
-                let mut rounded = [0.0_f32; 16];
-                L::store(L::add(L::mul(x, back), L::splat(ROUND)), &mut rounded);
-                for (byte, x) in bytes.iter_mut().zip(rounded) {
-                    let whole = (x.to_bits() & 0xff) as u8;
-                    *sum += i32::from(whole as i8);
-                    *byte = whole;
-                }
-            }
-            let sum = halves[0] + halves[1];
-            for (to, bytes) in quants[block].iter_mut().zip(bytes.as_chunks::<4>().0) {
-                *to = i32::from_le_bytes(*bytes);
-            }
-            scales[block] = scale;
-            sums[block] = sum;
-            half_sums[block] = halves[0];
-            scaled_sums[block] = scale * sum as f32;
-        }
     }
 }
 
@@ -206,6 +69,7 @@ pub(crate) fn multiply(
     for Product { matrix, out, onto } in products {
         assert!(matrix.columns == x.columns && tokens * matrix.rows <= out.len(), "buffers fit");
         assert!(tokens * x.columns <= x.floats.len(), "buffers fit");
+        assert!(tokens.div_ceil(ABREAST) * x.columns / 32 <= x.blocks.len(), "buffers fit");
         let (groups, out) = (matrix.groups(), Disjoint::new(out));
         let pieces = pieces.min(groups);
         for piece in 0..pieces {
@@ -329,9 +193,9 @@ impl Multiply<'_> {
         let mut sums = [L::splat(0.0); T];
         for (column, weights) in weights.iter().enumerate() {
             let weights = widen(weights);
-            for i in 0..T {
+            unrolled!(i < T, {
                 sums[i] = L::fma(weights, L::splat(x[i][column]), sums[i]);
-            }
+            });
         }
         sums
     }
@@ -355,19 +219,13 @@ impl<const KIND: u32> Sums for Quantised<'_, KIND> {
         let count = blocks * form.steps;
         let steps = &quants.steps[group * count..][..count];
         let floors = if form.minima { &quants.floors[group * count..][..count] } else { &[] };
-        let x: [_; T] = core::array::from_fn(|i| {
-            let from = (token + i) * blocks;
-            (
-                &by.x.quants[from..][..blocks],
-                &by.x.scales[from..][..blocks],
-                &by.x.sums[from..][..blocks],
-                &by.x.half_sums[from..][..blocks],
-                &by.x.scaled_sums[from..][..blocks],
-            )
-        });
+        let x = &by.x.blocks[token / ABREAST * blocks..][..blocks];
+        // The place of the first token among those abreast; the optimiser sees that eight start at 0.
+        let first = if T == ABREAST { 0 } else { token % ABREAST };
         let mut sums = [L::splat(0.0); T];
         let mut offsets = [L::splat(0.0); T];
-        for block in 0..blocks {
+        for (block, x) in x.iter().enumerate() {
+            let Blocks { quants: q, scales: d, sums: s, half_sums: h, scaled_sums: ds } = x;
             let mut scale = L::widen(&scales[block / form.shared]);
             let mut minimum =
                 if form.minima { L::widen(&minima[block / form.shared]) } else { scale };
@@ -378,7 +236,7 @@ impl<const KIND: u32> Sums for Quantised<'_, KIND> {
                     scale = L::mul(scale, L::unsigned(&steps[block]));
                     minimum = L::mul(minimum, L::unsigned(&floors[block]));
                 }
-                _ => halves = [0, 1].map(|half| L::signed(&steps[block * 2 + half])),
+                _ => halves = [L::signed(&steps[block * 2]), L::signed(&steps[block * 2 + 1])],
             }
             let weights = match form.bits {
                 4 => L::nibbles(&lines.as_chunks::<4>().0[block]),
@@ -386,22 +244,25 @@ impl<const KIND: u32> Sums for Quantised<'_, KIND> {
                 6 => L::sixes(&lines.as_chunks::<6>().0[block]),
                 _ => L::bytes(&lines.as_chunks::<8>().0[block]),
             };
-            for i in 0..T {
-                let (q, d, s, h, ds) = &x[i];
-                let whole = match form.bits {
-                    4 => L::dot_nibbles(&weights, &q[block], -form.less * s[block]),
-                    5 => L::dot_fives(&weights, &q[block], -form.less * s[block]),
-                    6 => {
-                        let starts = [h[block], s[block] - h[block]].map(|sum| -form.less * sum);
-                        L::dot_sixes(&weights, &q[block], starts, &halves)
-                    }
-                    _ => L::dot_bytes(&weights, &q[block], s[block]),
-                };
-                sums[i] = L::fma(whole, L::mul(scale, L::splat(d[block])), sums[i]);
-                if form.minima {
-                    offsets[i] = L::fma(minimum, L::splat(ds[block]), offsets[i]);
-                }
+            if T <= 2 {
+                L::fetch(lines, (block + AHEAD) * form.lines(), form.lines());
             }
+            unrolled!(i < T, {
+                let at = (first + i) % ABREAST;
+                let whole = match form.bits {
+                    4 => L::dot_nibbles(&weights, &q[at], -form.less * s[at]),
+                    5 => L::dot_fives(&weights, &q[at], -form.less * s[at]),
+                    6 => {
+                        let starts = [h[at], s[at] - h[at]].map(|sum| -form.less * sum);
+                        L::dot_sixes(&weights, &q[at], starts, &halves)
+                    }
+                    _ => L::dot_bytes(&weights, &q[at], s[at]),
+                };
+                sums[i] = L::fma(whole, L::mul(scale, L::splat(d[at])), sums[i]);
+                if form.minima {
+                    offsets[i] = L::fma(minimum, L::splat(ds[at]), offsets[i]);
+                }
+            });
         }
         if form.minima {
             for (sum, offset) in sums.iter_mut().zip(offsets) {
@@ -411,6 +272,9 @@ impl<const KIND: u32> Sums for Quantised<'_, KIND> {
         sums
     }
 }
+
+/// How many blocks ahead weights are fetched where few vectors leave the memory to be waited for.
+const AHEAD: usize = 16;
 
 impl Sums for Singles<'_> {
     #[inline(always)]

@@ -31,6 +31,21 @@
     reason = "numeric kernels: sizes are checked when matrices and buffers are made; inlining carries the instruction set"
 )]
 
+/// Repeats a piece of code for every number below `$count`, which is at most 8, without a loop: what it
+/// keeps in arrays stays in registers.
+macro_rules! unrolled {
+    ($at:ident < $count:ident, $body:block) => {
+        unrolled!($at, $count, $body, 0 1 2 3 4 5 6 7)
+    };
+    ($at:ident, $count:ident, $body:block, $($number:literal)*) => {
+        $(if $number < $count {
+            let $at = $number;
+            $body
+        })*
+    };
+}
+
+mod activations;
 mod attention;
 mod lanes;
 mod matrix;
@@ -41,8 +56,9 @@ mod team;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub(crate) use activations::Activations;
 pub(crate) use attention::{Page, Query, attend, store};
-pub(crate) use matrix::{Activations, Matrix, Onto, Product, multiply};
+pub(crate) use matrix::{Matrix, Onto, Product, multiply};
 pub(crate) use ops::{
     Activation, add_bias, add_normalised, exponentials, gate, normalise, normalise_heads,
 };

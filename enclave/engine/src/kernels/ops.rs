@@ -1,7 +1,7 @@
 //! What happens between the matrices: normalisation, the gate, and exponentials.
 
+use super::activations::{Activations, Fill};
 use super::lanes::{Lanes, exp, sum};
-use super::matrix::{Activations, Fill};
 use super::team::{Disjoint, Team};
 use super::{Isa, Task};
 

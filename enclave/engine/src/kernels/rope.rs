@@ -1,7 +1,7 @@
 //! Rotation: queries and keys are turned by their position, pair by pair.
 
+use super::activations::to_half;
 use super::lanes::Lanes;
-use super::matrix::to_half;
 use super::team::{Disjoint, Team};
 use super::{Isa, Task};
 

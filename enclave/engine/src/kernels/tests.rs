@@ -203,6 +203,54 @@ fn attention_is_the_weighted_mean_and_agrees() {
     }
 }
 
+/// Neighbours are computed together; what one sees must not reach another, be it no number at all.
+#[test]
+fn attention_knows_nothing_of_later_positions_nor_of_its_company() {
+    let (width, shared, count) = (80, 3, 140);
+    let mut bytes = Bytes(5);
+    let mut pages: Vec<Page> = (0..3).map(|_| Page::new(1, 1, width)).collect();
+    let mut kept = Vec::new();
+    for position in 0..count {
+        let mut draw = || (0..width).map(|_| bytes.float()).collect::<Vec<f32>>();
+        let (key, value) = (draw(), draw());
+        store(&mut pages[position / Page::POSITIONS], 0, position, width, &key, &value);
+        kept.push((key, value));
+    }
+    let row = shared * width;
+    let queries: Vec<f32> = (0..count * row).map(|_| bytes.float()).collect();
+    let mut team = Team::new(1).unwrap();
+    for isa in isas() {
+        let mut computed = |pages: &[Page], positions: core::ops::Range<usize>| {
+            // A window of 70, so that pages are left behind.
+            let see = |position: usize| Query {
+                pages,
+                position,
+                first: (position + 1).saturating_sub(70),
+            };
+            let tokens: Vec<Query<'_>> = positions.clone().map(see).collect();
+            let mut out = Activations::new(tokens.len(), row);
+            let queries = &queries[positions.start * row..positions.end * row];
+            attend(isa, &mut team, 0, width, shared, &tokens, queries, &mut out);
+            out.floats.clone()
+        };
+        let together = computed(&pages, 0..count);
+        for position in 0..count {
+            let alone = computed(&pages, position..position + 1);
+            assert_eq!(alone, together[position * row..][..row], "{isa:?} {position}");
+        }
+        // Nothing that comes later shows, however odd.
+        let odd = vec![f32::NAN; width];
+        for position in [100, 101, 102, 103, 104] {
+            store(&mut pages[position / Page::POSITIONS], 0, position, width, &odd, &odd);
+        }
+        let before = computed(&pages, 60..100);
+        assert_eq!(before, together[60 * row..100 * row], "{isa:?}");
+        for (position, (key, value)) in kept.iter().enumerate() {
+            store(&mut pages[position / Page::POSITIONS], 0, position, width, key, value);
+        }
+    }
+}
+
 #[test]
 fn halves_widen_exactly() {
     for (bits, value) in [

@@ -6,20 +6,24 @@
 #![expect(clippy::needless_range_loop, reason = "vector code is read by its indices")]
 
 use core::arch::x86_64::{
-    __m256, __m256i, __m512, __m512i, _mm_loadl_epi64, _mm_loadu_si128, _mm256_abs_epi8,
-    _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_castps_si256,
-    _mm256_castsi256_ps, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32,
-    _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_div_ps, _mm256_fmadd_ps, _mm256_load_si256,
-    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_max_ps,
-    _mm256_min_ps, _mm256_mul_ps, _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi16,
+    __m128i, __m256, __m256i, __m512, __m512i, _MM_HINT_T0, _mm_cvtsi128_si32, _mm_extract_epi16,
+    _mm_loadl_epi64, _mm_loadu_si128, _mm_packs_epi16, _mm_prefetch, _mm_sad_epu8, _mm_set1_epi8,
+    _mm_setzero_si128, _mm_storeu_si128, _mm_xor_si128, _mm256_abs_epi8, _mm256_add_epi16,
+    _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_castps_si256, _mm256_castsi256_ps,
+    _mm256_castsi256_si128, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32,
+    _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_div_ps, _mm256_extracti128_si256,
+    _mm256_fmadd_ps, _mm256_load_si256, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16,
+    _mm256_maddubs_epi16, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_or_si256,
+    _mm256_packs_epi32, _mm256_permute4x64_epi64, _mm256_set1_epi8, _mm256_set1_epi16,
     _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_si256, _mm256_sign_epi8, _mm256_slli_epi16,
-    _mm256_slli_epi32, _mm256_srli_epi16, _mm256_storeu_ps, _mm256_sub_ps, _mm256_xor_si256,
-    _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps,
-    _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtepu16_epi32,
-    _mm512_cvtph_ps, _mm512_div_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_load_si512,
-    _mm512_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_or_si512,
-    _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_si512, _mm512_slli_epi16,
-    _mm512_slli_epi32, _mm512_srli_epi16, _mm512_storeu_ps, _mm512_sub_ps,
+    _mm256_slli_epi32, _mm256_srai_epi32, _mm256_srli_epi16, _mm256_storeu_ps, _mm256_sub_ps,
+    _mm256_xor_si256, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512,
+    _mm512_castsi512_ps, _mm512_cvtepi8_epi32, _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps,
+    _mm512_cvtepu8_epi32, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_div_ps,
+    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_load_si512, _mm512_loadu_ps, _mm512_max_ps,
+    _mm512_min_ps, _mm512_mul_ps, _mm512_or_si512, _mm512_set1_epi8, _mm512_set1_epi32,
+    _mm512_set1_ps, _mm512_setzero_si512, _mm512_slli_epi16, _mm512_slli_epi32, _mm512_srli_epi16,
+    _mm512_storeu_ps, _mm512_sub_ps,
 };
 
 use super::Task;
@@ -109,6 +113,19 @@ impl Lanes for Avx512 {
             _mm512_castps_si512(rounded),
             _mm512_set1_epi32(127)
         ))))
+    }
+
+    #[inline(always)]
+    fn low_bytes(x: __m512) -> ([i32; 4], i32) {
+        intrinsics! {
+            let bytes = _mm512_cvtepi32_epi8(_mm512_castps_si512(x));
+            fours_and_sum(bytes)
+        }
+    }
+
+    #[inline(always)]
+    fn fetch(lines: &[Line], from: usize, count: usize) {
+        prefetch(lines, from, count);
     }
 
     #[inline(always)]
@@ -325,6 +342,25 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    fn low_bytes(x: Pair) -> ([i32; 4], i32) {
+        intrinsics! {
+            // Whole numbers of at most 127 in size: what the packing cuts off is nothing.
+            let low = _mm256_srai_epi32::<24>(_mm256_slli_epi32::<24>(_mm256_castps_si256(x.0)));
+            let high = _mm256_srai_epi32::<24>(_mm256_slli_epi32::<24>(_mm256_castps_si256(x.1)));
+            // Packed within each half: 0-3, 8-11, 4-7, 12-15, and put in order again.
+            let shorts = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(low, high));
+            let (low, high) =
+                (_mm256_castsi256_si128(shorts), _mm256_extracti128_si256::<1>(shorts));
+            fours_and_sum(_mm_packs_epi16(low, high))
+        }
+    }
+
+    #[inline(always)]
+    fn fetch(lines: &[Line], from: usize, count: usize) {
+        prefetch(lines, from, count);
+    }
+
+    #[inline(always)]
     fn widen(from: &[u16; 16]) -> Pair {
         intrinsics!(Pair(
             _mm256_cvtph_ps(_mm_loadu_si128(from.as_ptr().cast())),
@@ -509,6 +545,28 @@ impl Lanes for Avx2 {
             }
             Pair(_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high))
         }
+    }
+}
+
+/// Sixteen signed bytes as four numbers, and their sum.
+#[inline(always)]
+fn fours_and_sum(bytes: __m128i) -> ([i32; 4], i32) {
+    intrinsics! {
+        let mut fours = [0; 4];
+        _mm_storeu_si128(fours.as_mut_ptr().cast(), bytes);
+        // The instruction adds unsigned bytes: 128 more each.
+        let unsigned = _mm_xor_si128(bytes, _mm_set1_epi8(-128));
+        let sums = _mm_sad_epu8(unsigned, _mm_setzero_si128());
+        let sum = _mm_cvtsi128_si32(sums) + _mm_extract_epi16::<4>(sums);
+        (fours, sum - 16 * 128)
+    }
+}
+
+/// Asks for lines; addresses outside of what is mapped are allowed, and do nothing.
+#[inline(always)]
+fn prefetch(lines: &[Line], from: usize, count: usize) {
+    for line in from..from + count {
+        intrinsics!(_mm_prefetch::<_MM_HINT_T0>(lines.as_ptr().wrapping_add(line).cast()));
     }
 }
 
