@@ -159,6 +159,7 @@ async fn generate(
 ) -> Result<Outcome, Stopped> {
     let Asked { seed, choices, delivery, parameters } = asked;
     let seed = seed.unwrap_or_else(|| u64::from_ne_bytes(random()));
+    let deadline = deadline(line.state());
     let Parameters { model, logprobs, .. } = parameters;
     let id = random();
     let (state, started) = (Arc::clone(line.state()), line.started());
@@ -177,7 +178,7 @@ async fn generate(
         }
         Err(_) => return line.error(&ApiError::internal()).await,
     };
-    let choices = Choices::new(generations);
+    let choices = Choices::new(generations, deadline);
     let completion = if logprobs { completion.with_logprobs() } else { completion };
     match (delivery, state.config.padding) {
         (Delivery::Whole, _) => whole(line, &completion, choices).await,
@@ -190,6 +191,12 @@ async fn generate(
             }
         }
     }
+}
+
+/// When an answer that is asked for now must have ended. An hour at most: no clock ends before.
+fn deadline(state: &State) -> Instant {
+    let now = Instant::now();
+    now.checked_add(state.config.limits.answer).unwrap_or(now)
 }
 
 /// One JSON object, once the generations have ended.

@@ -6,6 +6,7 @@ use std::task::Poll;
 use attestation::Secret;
 use attestation::receipt::{FinishReason, Usage};
 use engine::{CallDelta, EngineError, Generation, GenerationEvent, TokenLogprobs};
+use tokio::time::{Instant, sleep_until};
 
 use crate::keys::random;
 use crate::pipe::{Gone, Sender};
@@ -15,6 +16,8 @@ use crate::pipe::{Gone, Sender};
 pub(crate) struct Choices {
     prompt: u32,
     running: Vec<Running>,
+    /// When they must have ended.
+    deadline: Instant,
 }
 
 #[derive(Debug)]
@@ -44,15 +47,15 @@ pub(crate) enum Piece {
 }
 
 impl Choices {
-    /// Of generations of the same prompt.
-    pub(crate) fn new(generations: Vec<Generation>) -> Self {
+    /// Of generations of the same prompt, which are cancelled where they have not ended by then.
+    pub(crate) fn new(generations: Vec<Generation>, deadline: Instant) -> Self {
         let prompt = generations.first().map_or(0, |generation| generation.prompt_tokens);
         let running = |generation| Running {
             generation: Some(generation),
             finish: engine::FinishReason::Stop,
             said: 0,
         };
-        Self { prompt, running: generations.into_iter().map(running).collect() }
+        Self { prompt, running: generations.into_iter().map(running).collect(), deadline }
     }
 
     /// How many there are.
@@ -72,6 +75,7 @@ impl Choices {
             let event = tokio::select! {
                 biased;
                 () = sender.gone() => return Err(Gone),
+                () = sleep_until(self.deadline) => return Ok(self.fail(EngineError::OutOfTime)),
                 event = self.event() => event,
             };
             // An engine that ends without a word has crashed.
@@ -98,14 +102,17 @@ impl Choices {
                     running.finish = reason;
                     running.generation = None;
                 }
-                GenerationEvent::Failed(error) => {
-                    for each in &mut self.running {
-                        each.generation = None;
-                    }
-                    return Ok(Happening::Ended(Err(error)));
-                }
+                GenerationEvent::Failed(error) => return Ok(self.fail(error)),
             }
         }
+    }
+
+    /// Cancels all of them: one has failed, or their time is up.
+    fn fail(&mut self, error: EngineError) -> Happening {
+        for each in &mut self.running {
+            each.generation = None;
+        }
+        Happening::Ended(Err(error))
     }
 
     /// The next event of any that runs; none where none does.

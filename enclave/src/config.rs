@@ -155,6 +155,8 @@ pub struct Engine {
     pub queue: u16,
     /// Tokens of prompt and answer together.
     pub context: u32,
+    /// Memory for the keys and values of all answers, in MiB.
+    pub kv_mib: u32,
 }
 
 /// What requests may use.
@@ -182,6 +184,8 @@ pub struct Limits {
     pub upload: Duration,
     /// For a client to take the next octets of its answer.
     pub stall: Duration,
+    /// For an answer to end, from when its request is read; the time that it waits counts.
+    pub answer: Duration,
     /// For answers to end after a signal to stop.
     pub drain: Duration,
 }
@@ -261,12 +265,13 @@ struct LimitsFile {
     header_s: u64,
     upload_s: u64,
     stall_s: u64,
+    answer_s: u64,
     drain_s: u64,
 }
 
 impl Default for Engine {
     fn default() -> Self {
-        Self { threads: 2, slots: 4, queue: 64, context: 2048 }
+        Self { threads: 2, slots: 4, queue: 64, context: 2048, kv_mib: 4096 }
     }
 }
 
@@ -284,6 +289,7 @@ impl Default for LimitsFile {
             header_s: 5,
             upload_s: 30,
             stall_s: 120,
+            answer_s: 600,
             drain_s: 30,
         }
     }
@@ -317,6 +323,7 @@ impl TryFrom<ConfigFile> for Config {
         within("engine.threads", engine.threads.into(), 1, 512)?;
         within("engine.slots", engine.slots.into(), 1, 64)?;
         within("engine.context", engine.context.into(), 16, 1 << 20)?;
+        within("engine.kv_mib", engine.kv_mib.into(), 1, 1 << 24)?;
         Ok(Self {
             listen,
             epoch: parse_epoch(&epoch)?,
@@ -349,6 +356,7 @@ impl TryFrom<LimitsFile> for Limits {
             header_s,
             upload_s,
             stall_s,
+            answer_s,
             drain_s,
         } = file;
         let count = |key, found, max| {
@@ -373,6 +381,7 @@ impl TryFrom<LimitsFile> for Limits {
             header: seconds("limits.header_s", header_s)?,
             upload: seconds("limits.upload_s", upload_s)?,
             stall: seconds("limits.stall_s", stall_s)?,
+            answer: seconds("limits.answer_s", answer_s)?,
             drain: seconds("limits.drain_s", drain_s)?,
         })
     }

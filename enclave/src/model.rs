@@ -51,8 +51,14 @@ pub fn start(config: &Config, model: VerifiedModel) -> Result<EmbeddedEngine, Mo
 
 /// What the configuration lets an engine use.
 pub(crate) fn options(config: &Config) -> EngineOptions {
-    let config::Engine { threads, slots, queue, context } = config.engine;
-    EngineOptions { threads: threads.into(), slots: slots.into(), queue: queue.into(), context }
+    let config::Engine { threads, slots, queue, context, kv_mib } = config.engine;
+    EngineOptions {
+        threads: threads.into(),
+        slots: slots.into(),
+        queue: queue.into(),
+        context,
+        kv_bytes: u64::from(kv_mib) << 20,
+    }
 }
 
 /// The manifest of a model under the names that the configuration gives it.

@@ -75,7 +75,8 @@ fn the_seeds_lead_inside() {
     assert_eq!(count("ocsp", |seed| Endorsements::new().add(seed).is_ok()), 3);
     assert_eq!(count("rim", |seed| is_manifest(seed, Component::Driver)), 1);
     assert_eq!(count("rim", |seed| is_manifest(seed, Component::Vbios)), 1);
-    let options = EngineOptions { threads: 1, slots: 1, queue: 1, context: 32 };
+    let options =
+        EngineOptions { threads: 1, slots: 1, queue: 1, context: 32, ..EngineOptions::default() };
     for seed in seeds("gguf") {
         let digest = Sha256::of(&seed).0;
         let model = VerifiedModel::check(seed, digest).unwrap();

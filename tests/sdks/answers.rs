@@ -150,7 +150,8 @@ fn tiny() -> Arc<EmbeddedEngine> {
     let bytes = engine::tiny::model(engine::TensorType::Q8_0);
     let digest = attestation::Sha256::of(&bytes).0;
     let model = VerifiedModel::check(bytes, digest).unwrap();
-    let options = EngineOptions { threads: 1, slots: 4, queue: 64, context: 512 };
+    let options =
+        EngineOptions { threads: 1, slots: 4, queue: 64, context: 512, ..EngineOptions::default() };
     Arc::new(EmbeddedEngine::load(model, options).unwrap())
 }
 

@@ -77,7 +77,13 @@ fn smollm() -> Arc<EmbeddedEngine> {
     let bytes = std::fs::read(path).unwrap();
     let digest = attestation::Sha256::of(&bytes).0;
     let model = VerifiedModel::check(bytes, digest).unwrap();
-    let options = EngineOptions { threads: 2, slots: 8, queue: 64, context: 2048 };
+    let options = EngineOptions {
+        threads: 2,
+        slots: 8,
+        queue: 64,
+        context: 2048,
+        ..EngineOptions::default()
+    };
     Arc::new(EmbeddedEngine::load(model, options).unwrap())
 }
 

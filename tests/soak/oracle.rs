@@ -29,7 +29,13 @@ impl Known {
         let bytes = tiny::model(TensorType::F32);
         let digest = Sha256::of(&bytes).0;
         let model = VerifiedModel::check(bytes, digest).expect("the digest is the file's");
-        let options = EngineOptions { threads: 1, slots: 1, queue: 1, context: 512 };
+        let options = EngineOptions {
+            threads: 1,
+            slots: 1,
+            queue: 1,
+            context: 512,
+            ..EngineOptions::default()
+        };
         let engine = EmbeddedEngine::load(model, options).expect("the tiny model loads");
         (0..QUESTIONS)
             .map(|number| {

@@ -266,7 +266,8 @@ pub fn policy(bytes: &[u8]) {
 /// GGUF files, up to an engine that could answer.
 pub fn gguf(bytes: &[u8]) {
     let model = VerifiedModel::check(bytes.to_vec(), Sha256::of(bytes).0).expect("it is the same");
-    let options = EngineOptions { threads: 1, slots: 1, queue: 1, context: 32 };
+    let options =
+        EngineOptions { threads: 1, slots: 1, queue: 1, context: 32, ..EngineOptions::default() };
     if let Ok(engine) = EmbeddedEngine::load(model, options) {
         assert!(engine.tokenizer().vocabulary() > 0);
     }

@@ -425,6 +425,8 @@ pub enum EngineError {
     Crashed,
     /// The engine is shutting down.
     Stopping,
+    /// The answer took longer than whoever runs the engine allows.
+    OutOfTime,
 }
 
 /// What went wrong in a chat template.
@@ -448,6 +450,7 @@ impl EngineError {
             Self::BadRequest { .. } => "invalid-value",
             Self::Crashed => "engine-crashed",
             Self::Stopping => "engine-stopping",
+            Self::OutOfTime => "engine-out-of-time",
         }
     }
 }
@@ -474,6 +477,7 @@ impl fmt::Display for EngineError {
             Self::BadRequest { field, why } => write!(f, "`{field}` {why}"),
             Self::Crashed => f.write_str("the engine failed; the request may be sent again"),
             Self::Stopping => f.write_str("the engine is shutting down"),
+            Self::OutOfTime => f.write_str("the answer took longer than it may"),
         }
     }
 }

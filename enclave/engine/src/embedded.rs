@@ -15,8 +15,8 @@ use crate::api::{
 use crate::gguf::{Gguf, LoadError};
 use crate::grammar::{Grammars, Held};
 use crate::kernels::{Instructions, Isa, PROFILE, Team};
-use crate::model::Model;
-use crate::scheduler::{Door, Job, ROWS_MAX, Scheduler};
+use crate::model::{Cache, Model, Shape};
+use crate::scheduler::{Door, Job, ROWS_MAX, Room, Scheduler};
 use crate::template::{ChatTemplate, Prompt};
 use crate::tokenizer::Tokenizer;
 use crate::tools::{Speech, Tools};
@@ -33,11 +33,13 @@ pub struct EngineOptions {
     pub queue: usize,
     /// The longest prompt and answer together, in tokens; the model's own limit also holds.
     pub context: u32,
+    /// Octets of the keys and values of all generations; at least what one of the longest needs.
+    pub kv_bytes: u64,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { threads: 2, slots: 8, queue: 64, context: 4096 }
+        Self { threads: 2, slots: 8, queue: 64, context: 4096, kv_bytes: 4 << 30 }
     }
 }
 
@@ -76,8 +78,7 @@ impl EmbeddedEngine {
             what: "instruction set",
             name: format!("{instructions:?}"),
         })?;
-        let EngineOptions { threads, slots, queue, context } = options;
-        let slots = slots.clamp(1, ROWS_MAX / 2);
+        let EngineOptions { threads, slots, queue, context, kv_bytes } = options;
         let mut file = Gguf::parse(model.bytes())?;
         let tokenizer = Arc::new(Tokenizer::read(&file)?);
         let template = ChatTemplate::read(&file, &tokenizer)?;
@@ -91,18 +92,27 @@ impl EmbeddedEngine {
             architecture: String::from(weights.family()),
             context_length: u32::try_from(weights.shape().context).unwrap_or(u32::MAX),
         };
+        let room = room(&weights.shape(), slots.clamp(1, ROWS_MAX / 2), kv_bytes)?;
         drop(model); // The packed weights are all that is needed from here on.
 
         let door = Arc::new(Door::new(queue));
         let team = Team::new(threads.clamp(1, THREADS_MAX)).map_err(|_| LoadError::Threads)?;
         let scheduler =
-            Scheduler { model: weights, tokenizer: Arc::clone(&tokenizer), isa, team, slots };
+            Scheduler { model: weights, tokenizer: Arc::clone(&tokenizer), isa, team, room };
         let thread = std::thread::Builder::new().name(String::from("engine-0"));
         let inside = Arc::clone(&door);
         let thread =
             thread.spawn(move || scheduler.run(&inside)).map_err(|_| LoadError::Threads)?;
         let grammars = Grammars::new(Arc::clone(&tokenizer));
-        Ok(Self { description, tokenizer, template, grammars, door, slots, thread: Some(thread) })
+        Ok(Self {
+            description,
+            tokenizer,
+            template,
+            grammars,
+            door,
+            slots: room.slots,
+            thread: Some(thread),
+        })
     }
 
     /// The model's tokenizer.
@@ -255,6 +265,18 @@ impl core::fmt::Debug for EmbeddedEngine {
     }
 }
 
+/// What generations may take, where at least one of the longest finds room.
+fn room(shape: &Shape, slots: usize, kv_bytes: u64) -> Result<Room, LoadError> {
+    let page_len = u64::try_from(Cache::page_len(shape)).unwrap_or(u64::MAX);
+    let longest = u64::try_from(Cache::pages(shape.context)).unwrap_or(u64::MAX);
+    let pages = kv_bytes.checked_div(page_len).unwrap_or(0);
+    if pages < longest {
+        let needed = longest.saturating_mul(page_len);
+        return Err(LoadError::Memory { needed, allowed: kv_bytes });
+    }
+    Ok(Room { slots, pages: usize::try_from(pages).unwrap_or(usize::MAX) })
+}
+
 /// Threads that compute; more than this is a mistake in a configuration.
 const THREADS_MAX: usize = 256;
 
@@ -269,7 +291,13 @@ mod tests {
     fn engine(slots: usize) -> EmbeddedEngine {
         let bytes = tiny::model(crate::TensorType::Q4_0);
         let digest = Sha256::of(&bytes).0;
-        let options = EngineOptions { threads: 1, slots, queue: 100, context: 512 };
+        let options = EngineOptions {
+            threads: 1,
+            slots,
+            queue: 100,
+            context: 512,
+            ..EngineOptions::default()
+        };
         EmbeddedEngine::load(VerifiedModel::check(bytes, digest).unwrap(), options).unwrap()
     }
 

@@ -4,6 +4,9 @@
 //! is being answered, and fills what room is left with prompts, oldest first, a piece at a time, so
 //! that a long prompt delays no answer for long. Sequences come and go between steps. A sequence's
 //! numbers depend on itself alone, so its company cannot be told from its answer.
+//!
+//! Keys and values have a budget. A sequence gets its place when the pages that it may come to need are
+//! free, for prompt and answer: what has begun can always end.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,6 +42,23 @@ pub(crate) struct Job {
     pub(crate) events: mpsc::Sender<GenerationEvent>,
     /// Who wants the bare tokens as well.
     pub(crate) tokens: Option<threads::Sender<u32>>,
+}
+
+impl Job {
+    /// How many pages it may come to need.
+    fn pages(&self) -> usize {
+        let answer = usize::try_from(self.tokens_max).unwrap_or(usize::MAX);
+        Cache::pages(self.prompt.len().saturating_add(answer))
+    }
+}
+
+/// What sequences may take together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    /// Sequences.
+    pub(crate) slots: usize,
+    /// Pages of keys and values; no fewer than the longest job needs.
+    pub(crate) pages: usize,
 }
 
 /// The door to the thread that computes.
@@ -111,12 +131,15 @@ impl Door {
 
     /// Moves waiting jobs to free places, waiting for one if `active` is empty. None: closing.
     ///
-    /// The next is the oldest job of a tenant that has the fewest places.
-    fn admit(&self, active: &mut Vec<Sequence>, slots: usize) -> Option<()> {
+    /// The next is the oldest job of a tenant that has the fewest places. Where its pages are not free,
+    /// nobody overtakes it: a long job would wait for ever behind short ones.
+    fn admit(&self, active: &mut Vec<Sequence>, room: Room) -> Option<()> {
         let mut queue = self.lock();
         loop {
             queue.waiting.retain(|job| !job.events.is_closed());
-            while active.len() < slots {
+            let taken = active.iter().map(|sequence| sequence.job.pages());
+            let mut free = room.pages.saturating_sub(taken.fold(0, usize::saturating_add));
+            while active.len() < room.slots {
                 let places = |job: &Job| {
                     active
                         .iter()
@@ -128,8 +151,10 @@ impl Door {
                     .iter()
                     .enumerate()
                     .min_by_key(|(at, job)| (places(job), *at))
-                    .map(|(at, _)| at);
-                let Some(job) = next.and_then(|next| queue.waiting.remove(next)) else { break };
+                    .and_then(|(at, job)| Some((at, free.checked_sub(job.pages())?)));
+                let Some((next, left)) = next else { break };
+                let Some(job) = queue.waiting.remove(next) else { break };
+                free = left;
                 active.push(Sequence::new(job));
             }
             queue.active = active.len();
@@ -159,15 +184,15 @@ pub(crate) struct Scheduler {
     pub(crate) tokenizer: Arc<Tokenizer>,
     pub(crate) isa: Isa,
     pub(crate) team: Team,
-    pub(crate) slots: usize,
+    pub(crate) room: Room,
 }
 
 impl Scheduler {
     /// Serves until the door closes.
     pub(crate) fn run(mut self, door: &Door) {
-        let mut scratch = Scratch::new(&self.model.shape(), ROWS_MAX, self.slots);
+        let mut scratch = Scratch::new(&self.model.shape(), ROWS_MAX, self.room.slots);
         let mut active: Vec<Sequence> = Vec::new();
-        while door.admit(&mut active, self.slots).is_some() {
+        while door.admit(&mut active, self.room).is_some() {
             let before = active.len();
             let step = catch_unwind(AssertUnwindSafe(|| {
                 #[cfg(test)]
@@ -480,9 +505,35 @@ mod tests {
         let mut tenants = Vec::new();
         // Whoever has a place leaves it first come, first gone.
         while tenants.len() < waiting.len() {
-            assert_eq!(door.admit(&mut active, 2), Some(()));
+            assert_eq!(door.admit(&mut active, Room { slots: 2, pages: 2 }), Some(()));
             tenants.push(active.remove(0).job.order.tenant[0]);
         }
         assert_eq!(tenants, [1, 2, 1, 2, 1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn who_may_not_find_the_pages_to_end_waits_and_is_not_overtaken() {
+        let door = Door::new(100);
+        let room = Room { slots: 8, pages: 4 };
+        // Three pages, two (for 65 positions), one.
+        let (jobs, _waiting): (Vec<_>, Vec<_>) = [191, 64, 1]
+            .map(|tokens_max| {
+                let (job, waiting) = job(0);
+                (Job { tokens_max, ..job }, waiting)
+            })
+            .into_iter()
+            .unzip();
+        for job in jobs {
+            assert_eq!(door.enter(job, 8), Ok(()));
+        }
+        let mut active = Vec::new();
+        let mut answers = |leaves: usize| {
+            active.drain(..leaves);
+            assert_eq!(door.admit(&mut active, room), Some(()));
+            active.iter().map(|sequence| sequence.job.tokens_max).collect::<Vec<_>>()
+        };
+        assert_eq!(answers(0), [191]);
+        assert_eq!(answers(0), [191], "the last would fit, and waits");
+        assert_eq!(answers(1), [64, 1]);
     }
 }

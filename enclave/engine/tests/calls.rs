@@ -17,7 +17,8 @@ use engine::{
 };
 use serde_json::{Value, json};
 
-const OPTIONS: EngineOptions = EngineOptions { threads: 2, slots: 8, queue: 64, context: 1024 };
+const OPTIONS: EngineOptions =
+    EngineOptions { threads: 2, slots: 8, queue: 64, context: 1024, kv_bytes: 1 << 30 };
 const HOT: Sampling = Sampling { temperature: 1.5, ..Sampling::GREEDY };
 
 /// A tiny model with room for descriptions of functions.

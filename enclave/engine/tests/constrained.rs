@@ -19,7 +19,8 @@ use engine::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-const OPTIONS: EngineOptions = EngineOptions { threads: 2, slots: 8, queue: 64, context: 512 };
+const OPTIONS: EngineOptions =
+    EngineOptions { threads: 2, slots: 8, queue: 64, context: 512, kv_bytes: 1 << 30 };
 const HOT: Sampling = Sampling { temperature: 1.5, ..Sampling::GREEDY };
 
 fn tiny_engine() -> EmbeddedEngine {

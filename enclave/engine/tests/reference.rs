@@ -61,7 +61,13 @@ fn the_default_model_speaks_as_it_does_in_llama_cpp() {
     let expected = recordings.meta.model_sha256.parse::<attestation::Sha256>().unwrap().0;
     let load = |threads, instructions| {
         let model = VerifiedModel::check(model.clone(), expected).unwrap();
-        let options = EngineOptions { threads, slots: 12, queue: 12, context: 512 };
+        let options = EngineOptions {
+            threads,
+            slots: 12,
+            queue: 12,
+            context: 512,
+            ..EngineOptions::default()
+        };
         EmbeddedEngine::load_for(model, options, instructions).unwrap()
     };
     let engine = load(2, Instructions::best());

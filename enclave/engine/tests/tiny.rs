@@ -10,7 +10,8 @@ use engine::{
     TokenLogprobs, VerifiedModel, tiny,
 };
 
-const OPTIONS: EngineOptions = EngineOptions { threads: 2, slots: 8, queue: 64, context: 512 };
+const OPTIONS: EngineOptions =
+    EngineOptions { threads: 2, slots: 8, queue: 64, context: 512, kv_bytes: 1 << 30 };
 const WARM: Sampling =
     Sampling { temperature: 1.0, top_p: 0.95, top_k: Some(40), seed: 11, ..Sampling::GREEDY };
 
@@ -326,7 +327,8 @@ fn what_cannot_be_served_is_named() {
         | EngineError::ContextTooLong { .. }
         | EngineError::Template(_)
         | EngineError::Crashed
-        | EngineError::Stopping => panic!("{error}"),
+        | EngineError::Stopping
+        | EngineError::OutOfTime => panic!("{error}"),
     };
     assert_eq!(field(with(&|r| r.messages.clear())), "messages");
     assert_eq!(field(with(&|r| r.order.max_tokens = Some(0))), "max_tokens");
@@ -357,7 +359,13 @@ fn a_prompt_may_fill_the_context_but_for_one_token() {
 
 #[test]
 fn a_full_queue_is_busy_and_a_reader_who_leaves_makes_room() {
-    let engine = engine(EngineOptions { threads: 1, slots: 1, queue: 1, context: 512 });
+    let engine = engine(EngineOptions {
+        threads: 1,
+        slots: 1,
+        queue: 1,
+        context: 512,
+        ..EngineOptions::default()
+    });
     let long = || request("long", Sampling { top_k: None, top_p: 1.0, ..WARM }, 400);
     let mut taken = vec![];
     let refused = loop {
@@ -390,8 +398,37 @@ fn a_slow_reader_delays_nobody() {
 }
 
 #[test]
+fn keys_and_values_have_a_budget_that_all_share() {
+    // What one of the longest needs, and not twice that.
+    let needed = |kv_bytes| {
+        let bytes = tiny::model(TensorType::Q4_0);
+        let digest = Sha256::of(&bytes).0;
+        let model = VerifiedModel::check(bytes, digest).unwrap();
+        EmbeddedEngine::load(model, EngineOptions { kv_bytes, ..OPTIONS })
+    };
+    let error = needed(0).unwrap_err();
+    assert_eq!(error.code(), "engine-kv-too-small");
+    let LoadError::Memory { needed: longest, allowed: 0 } = error else { panic!("{error}") };
+    assert!(needed(longest - 1).is_err());
+    let engine = needed(longest).unwrap();
+    // Each alone fits; together they take turns, and none is refused or cut short.
+    let long = || engine.start(request("long", WARM, 400)).unwrap();
+    let alone = read(long());
+    let together: Vec<_> = (0..4).map(|_| long()).collect();
+    for generation in together {
+        assert_eq!(read(generation), alone);
+    }
+}
+
+#[test]
 fn dropping_the_engine_ends_what_runs() {
-    let engine = engine(EngineOptions { threads: 1, slots: 1, queue: 9, context: 512 });
+    let engine = engine(EngineOptions {
+        threads: 1,
+        slots: 1,
+        queue: 9,
+        context: 512,
+        ..EngineOptions::default()
+    });
     let generations: Vec<_> =
         (0..6).map(|_| engine.start(request("bye", WARM, 400)).unwrap()).collect();
     drop(engine);

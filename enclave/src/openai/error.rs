@@ -158,9 +158,10 @@ impl ApiError {
 impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> Self {
         match error {
-            EngineError::Busy { .. } => {
-                Self::server(503, "engine_busy", "Every place is taken; ask again.")
-            }
+            EngineError::Busy { retry_after_s } => Self {
+                retry_after: Some(retry_after_s),
+                ..Self::server(503, "engine_busy", "Every place is taken; ask again.")
+            },
             EngineError::Stopping => {
                 Self::server(503, "engine_stopping", "The enclave is shutting down; ask another.")
             }
@@ -174,6 +175,11 @@ impl From<EngineError> for ApiError {
             EngineError::Template(_) => Self::invalid_value("messages", error.to_string()),
             EngineError::BadRequest { field, .. } => Self::invalid_value(field, error.to_string()),
             EngineError::Crashed => Self::internal(),
+            EngineError::OutOfTime => Self::server(
+                504,
+                "engine_timeout",
+                "The answer took longer than it may; ask for less.",
+            ),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use attestation::receipt::FinishReason;
 use axum::body::{Body, Bytes};
 use axum::http::{Request, StatusCode};
 use engine::{EchoEngine, GenerationEvent};
@@ -227,4 +228,36 @@ async fn challengers_are_bounded() {
     statuses.sort();
     assert_eq!(statuses, [StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE]);
     assert_eq!(ask("cc").await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn answer_has_a_deadline_and_its_generation_is_cancelled_then() {
+    for padding in ["p1", "p2"] {
+        for stream in [false, true] {
+            let (engine, mut stage) = Played::new();
+            let top = format!("padding = \"{padding}\"");
+            let serving = start_with(engine, &top, "[limits]\nanswer_s = 1").await;
+            let peer = Peer::of(&serving).await;
+            let sealed = peer.seal_chat(&user("x", &format!(r#","stream":{stream}"#)));
+            let asked = tokio::spawn({
+                let (serving, body) = (serving.clone(), sealed.body.clone());
+                async move { support::collect(post(&serving, body).await).await }
+            });
+            // It speaks, and then says no more.
+            let (_, events) = stage.recv().await.unwrap();
+            events.send(support::delta("a", 1)).await.unwrap();
+            events.closed().await;
+            let answer = peer.open(sealed, &asked.await.unwrap());
+            if stream {
+                let last = answer.events().pop().unwrap();
+                let last: serde_json::Value = serde_json::from_str(&last).unwrap();
+                assert_eq!(last["error"]["code"], "engine_timeout");
+                assert_eq!(answer.receipt.finish, FinishReason::Aborted);
+            } else {
+                assert_eq!(answer.status, 504);
+                assert_eq!(answer.json()["error"]["code"], "engine_timeout");
+                assert_eq!(answer.receipt.finish, FinishReason::Error);
+            }
+        }
+    }
 }

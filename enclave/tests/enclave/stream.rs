@@ -344,7 +344,7 @@ async fn failure_in_the_middle_is_told_and_receipted_as_aborted() {
 #[tokio::test]
 async fn engine_s_refusals_become_sealed_openai_errors() {
     for (error, status, code) in [
-        (EngineError::Busy { retry_after_s: 1 }, 503, "engine_busy"),
+        (EngineError::Busy { retry_after_s: 7 }, 503, "engine_busy"),
         (EngineError::Stopping, 503, "engine_stopping"),
         (
             EngineError::ContextTooLong { prompt_tokens: 9, limit: 8 },
@@ -363,7 +363,12 @@ async fn engine_s_refusals_become_sealed_openai_errors() {
             assert_eq!(answer.json()["error"]["code"], code);
             assert_eq!(answer.receipt.finish, FinishReason::Error);
             let retry = answer.fields.only("retry-after").unwrap();
-            assert_eq!(retry.is_some(), status == 503);
+            let expected = match code {
+                "engine_busy" => Some(&b"7"[..]),
+                "engine_stopping" => Some(&b"1"[..]),
+                _ => None,
+            };
+            assert_eq!(retry, expected);
         }
     }
 }

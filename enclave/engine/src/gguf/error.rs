@@ -48,6 +48,13 @@ pub enum LoadError {
         #[serde(with = "word")]
         why: Word,
     },
+    /// The keys and values of one prompt and answer, as long as they may be, need more than all may take.
+    Memory {
+        /// Octets that one needs.
+        needed: u64,
+        /// Octets that all may take ([`EngineOptions::kv_bytes`](crate::EngineOptions::kv_bytes)).
+        allowed: u64,
+    },
     /// The operating system refused a thread.
     Threads,
 }
@@ -61,6 +68,7 @@ impl LoadError {
             Self::Unsupported { .. } => "model-not-supported",
             Self::Missing { .. } => "model-incomplete",
             Self::Unfit { .. } => "model-inconsistent",
+            Self::Memory { .. } => "engine-kv-too-small",
             Self::Threads => "engine-no-threads",
         }
     }
@@ -92,6 +100,12 @@ impl fmt::Display for LoadError {
             }
             Self::Missing { name } => write!(f, "the model lacks `{name}`"),
             Self::Unfit { name, why } => write!(f, "the model's `{name}` {why}"),
+            Self::Memory { needed, allowed } => write!(
+                f,
+                "a prompt and answer as long as the context need {} MiB of keys and values, and {} MiB are all that may be taken: allow more (`engine.kv_mib`), or a shorter context",
+                needed.div_ceil(1 << 20),
+                allowed >> 20
+            ),
             Self::Threads => f.write_str("the operating system refused a thread"),
         }
     }

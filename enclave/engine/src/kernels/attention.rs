@@ -22,6 +22,11 @@ impl Page {
     pub(crate) fn new(layers: usize, heads: usize, width: usize) -> Self {
         Self(vec![0.0; layers * heads * width * Self::POSITIONS * 2])
     }
+
+    /// The octets of such a page.
+    pub(crate) const fn len(layers: usize, heads: usize, width: usize) -> usize {
+        layers * heads * width * Self::POSITIONS * 2 * size_of::<f32>()
+    }
 }
 
 impl Drop for Page {

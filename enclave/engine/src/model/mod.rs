@@ -299,6 +299,16 @@ pub(crate) struct Row {
 pub(crate) struct Cache(Vec<Page>);
 
 impl Cache {
+    /// How many pages so many positions take.
+    pub(crate) const fn pages(positions: usize) -> usize {
+        positions.div_ceil(Page::POSITIONS)
+    }
+
+    /// The octets of a page.
+    pub(crate) const fn page_len(shape: &Shape) -> usize {
+        Page::len(shape.layers, shape.key_heads, shape.head_width)
+    }
+
     fn reach(&mut self, position: usize, shape: &Shape) {
         while self.0.len() <= position / Page::POSITIONS {
             self.0.push(Page::new(shape.layers, shape.key_heads, shape.head_width));
