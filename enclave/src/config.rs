@@ -724,6 +724,8 @@ mod tests {
                 ),
                 "config-syntax",
             ),
+            (end("[engine]\nkv_mib = 0"), "config-out-of-range"),
+            (end("[limits]\nanswer_s = 0"), "config-out-of-range"),
             (top("epoch = \"9m\""), "config-epoch"),
             (top("epoch = \"25h\""), "config-epoch"),
             (top("epoch = \"1\""), "config-epoch"),

@@ -9,10 +9,12 @@
 //! - `frame`: what the two say to each other;
 //! - `remote`: the server's end, an [`Engine`](engine::Engine);
 //! - `child`: the engine's end;
+//! - `pulse`: whether it hangs;
 //! - `sandbox`: what the engine's process gives up before it reads a byte.
 
 pub mod child;
 mod frame;
+mod pulse;
 mod remote;
 mod sandbox;
 

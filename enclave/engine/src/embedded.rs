@@ -16,7 +16,7 @@ use crate::gguf::{Gguf, LoadError};
 use crate::grammar::{Grammars, Held};
 use crate::kernels::{Instructions, Isa, PROFILE, Team};
 use crate::model::{Cache, Model, Shape};
-use crate::scheduler::{Door, Job, ROWS_MAX, Room, Scheduler};
+use crate::scheduler::{Door, Job, Pulse, ROWS_MAX, Room, Scheduler};
 use crate::template::{ChatTemplate, Prompt};
 use crate::tokenizer::Tokenizer;
 use crate::tools::{Speech, Tools};
@@ -118,6 +118,11 @@ impl EmbeddedEngine {
     /// The model's tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
+    }
+
+    /// How far it is with its work; for whoever wants to know whether it hangs.
+    pub fn pulse(&self) -> Pulse {
+        self.door.pulse()
     }
 
     /// The prompt that a conversation becomes.
@@ -325,6 +330,18 @@ mod tests {
         engine.door.fault.store(true, SeqCst);
         assert_eq!(end(start(&engine, 0, 300)), Err(EngineError::Crashed));
         assert!(end(start(&engine, 0, 20)).is_ok());
+    }
+
+    #[test]
+    fn the_pulse_moves_with_each_step_and_rests_after_the_last() {
+        let engine = engine(1);
+        assert_eq!(engine.pulse(), Pulse { steps: 0, working: false });
+        let generation = start(&engine, 0, 20);
+        assert!(end(generation).is_ok());
+        while engine.pulse().working {
+            std::thread::yield_now();
+        }
+        assert!(engine.pulse().steps >= 20);
     }
 
     #[test]

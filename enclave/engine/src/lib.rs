@@ -39,6 +39,7 @@ pub use embedded::{EmbeddedEngine, EngineOptions};
 pub use gguf::{LoadError, TensorType};
 pub use kernels::Instructions;
 pub use logprobs::{Candidate, TokenLogprobs};
+pub use scheduler::Pulse;
 pub use tokenizer::{Controls, Tokenizer};
 pub use tools::{CallDelta, Tool, ToolCall, ToolChoice, Tools};
 pub use verified::{ReadError, VerifiedModel};

@@ -10,9 +10,11 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc as threads};
 
 use attestation::Secret;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
@@ -52,6 +54,15 @@ impl Job {
     }
 }
 
+/// How far an engine is with its work.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Pulse {
+    /// Steps computed since the start; it wraps.
+    pub steps: u64,
+    /// Whether there is work, so that steps follow.
+    pub working: bool,
+}
+
 /// What sequences may take together.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Room {
@@ -66,6 +77,8 @@ pub(crate) struct Door {
     queue: Mutex<Queue>,
     bell: Condvar,
     queue_max: usize,
+    /// How many steps were computed.
+    steps: AtomicU64,
     #[cfg(test)]
     pub(crate) fault: std::sync::atomic::AtomicBool,
 }
@@ -84,6 +97,7 @@ impl Door {
             queue: Mutex::default(),
             bell: Condvar::new(),
             queue_max,
+            steps: AtomicU64::new(0),
             #[cfg(test)]
             fault: false.into(),
         }
@@ -117,6 +131,13 @@ impl Door {
             });
         }
         Ok(())
+    }
+
+    /// How far the thread is.
+    pub(crate) fn pulse(&self) -> Pulse {
+        let queue = self.lock();
+        let working = queue.active > 0 || !queue.waiting.is_empty();
+        Pulse { steps: self.steps.load(Ordering::Relaxed), working }
     }
 
     /// Ends the thread after its step; what runs fails with `Stopping`.
@@ -196,7 +217,7 @@ impl Scheduler {
             let before = active.len();
             let step = catch_unwind(AssertUnwindSafe(|| {
                 #[cfg(test)]
-                assert!(!door.fault.swap(false, std::sync::atomic::Ordering::SeqCst), "as planned");
+                assert!(!door.fault.swap(false, Ordering::SeqCst), "as planned");
                 self.step(&mut active, &mut scratch);
             }));
             if step.is_err() {
@@ -205,6 +226,7 @@ impl Scheduler {
                     tell(&sequence.job.events, GenerationEvent::Failed(EngineError::Crashed));
                 }
             }
+            door.steps.fetch_add(1, Ordering::Relaxed);
             if active.len() != before {
                 scratch.wipe();
             }
@@ -509,6 +531,19 @@ mod tests {
             tenants.push(active.remove(0).job.order.tenant[0]);
         }
         assert_eq!(tenants, [1, 2, 1, 2, 1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn who_waits_is_work_and_so_is_who_has_a_place() {
+        let door = Door::new(100);
+        let working = || door.pulse().working;
+        assert!(!working());
+        let (job, _waiting) = job(0);
+        assert_eq!(door.enter(job, 1), Ok(()));
+        assert!(working());
+        let mut active = Vec::new();
+        assert_eq!(door.admit(&mut active, Room { slots: 1, pages: 1 }), Some(()));
+        assert_eq!((active.len(), working()), (1, true));
     }
 
     #[test]

@@ -124,6 +124,11 @@ impl Running {
                     task.abort();
                 }
             }
+            Order::Pulse => {
+                let pulse = News::Pulse(engine.pulse());
+                let news = news.clone();
+                self.tasks.spawn(async move { drop(news.send(pulse).await) });
+            }
             Order::Start(id, request) => {
                 self.begin(id, engine, news, move |engine| engine.start(request));
             }

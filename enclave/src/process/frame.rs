@@ -4,7 +4,8 @@
 use std::io;
 
 use engine::{
-    Completion, EngineError, EngineOptions, GenerationEvent, LoadError, ModelDescription, Request,
+    Completion, EngineError, EngineOptions, GenerationEvent, LoadError, ModelDescription, Pulse,
+    Request,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,8 @@ pub(super) enum Order {
     Complete(Id, Completion),
     /// Nobody waits for this one any more.
     Cancel(Id),
+    /// Say how far you are.
+    Pulse,
 }
 
 /// What the engine's process says.
@@ -42,6 +45,8 @@ pub(super) enum News {
     /// It was not.
     Refused(Id, EngineError),
     Event(Id, GenerationEvent),
+    /// How far it is.
+    Pulse(Pulse),
 }
 
 /// Why there is no engine.

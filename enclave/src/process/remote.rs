@@ -23,6 +23,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep;
 
 use super::frame::{self, Id, News, Order, Unfit};
+use super::pulse;
 use crate::config::Config;
 use crate::event::Event;
 use crate::metrics::ENGINE_STARTS;
@@ -209,7 +210,7 @@ impl Desk {
                 }
                 !full
             }
-            News::Loading(..) | News::Ready(..) | News::Unfit(_) => false,
+            News::Loading(..) | News::Ready(..) | News::Unfit(_) | News::Pulse(_) => false,
         }
     }
 
@@ -315,11 +316,15 @@ struct Conversation {
 }
 
 impl Conversation {
-    /// Until the process ends, or says what makes no sense; then it is ended.
+    /// Until the process ends, hangs, or says what makes no sense; then it is ended.
     async fn hold(self, desk: &Arc<Desk>) {
         let Self { mut news, mut orders, process } = self;
         let (sender, mut outgoing) = mpsc::unbounded_channel();
+        let asking = sender.clone();
         desk.open(sender);
+        // One question at a time is open.
+        let (pulse, pulses) = mpsc::channel(1);
+        let hangs = pulse::hangs(|| drop(asking.send(Order::Pulse)), pulses);
         let writing = async {
             while let Some(order) = outgoing.recv().await {
                 if frame::write(&mut orders, &order).await.is_err() {
@@ -329,7 +334,12 @@ impl Conversation {
         };
         let reading = async {
             while let Ok(Some(news)) = frame::read(&mut news).await {
-                if !desk.hear(news) {
+                let sound = if let News::Pulse(answer) = news {
+                    pulse.try_send(answer).is_ok()
+                } else {
+                    desk.hear(news)
+                };
+                if !sound {
                     break;
                 }
             }
@@ -337,6 +347,7 @@ impl Conversation {
         tokio::select! {
             () = writing => {}
             () = reading => {}
+            () = hangs => {}
         }
         process.end().await;
     }
