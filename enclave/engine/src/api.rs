@@ -403,6 +403,11 @@ pub enum EngineError {
         /// Seconds after which asking again makes sense.
         retry_after_s: u32,
     },
+    /// As many requests of this tenant wait as may; others are still let in.
+    TenantBusy {
+        /// Seconds after which asking again makes sense.
+        retry_after_s: u32,
+    },
     /// The prompt leaves no room for an answer.
     ContextTooLong {
         /// The prompt's length in tokens (or, when it was not worth counting, a lower bound).
@@ -445,6 +450,7 @@ impl EngineError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Busy { .. } => "engine-busy",
+            Self::TenantBusy { .. } => "tenant-busy",
             Self::ContextTooLong { .. } => "context-length-exceeded",
             Self::Template(_) => "chat-template-refused",
             Self::BadRequest { .. } => "invalid-value",
@@ -460,6 +466,9 @@ impl fmt::Display for EngineError {
         match self {
             Self::Busy { retry_after_s } => {
                 write!(f, "every place is taken; ask again in {retry_after_s} s")
+            }
+            Self::TenantBusy { retry_after_s } => {
+                write!(f, "too many requests of this tenant wait; ask again in {retry_after_s} s")
             }
             Self::ContextTooLong { prompt_tokens, limit } => {
                 write!(

@@ -230,7 +230,7 @@ impl Engine for EmbeddedEngine {
         let bytes = said.fold(0, usize::saturating_add);
         // A crowd of turns is not worth counting either: a template writes at least one token for each that it shows.
         self.fits(bytes, messages.len())?;
-        self.door.has_place(self.slots)?;
+        self.door.has_place(self.slots, order.tenant)?;
         let prompt = self.template.render(&self.tokenizer, &messages, &tools)?;
         self.fits(prompt.length(), 0)?;
         self.enter(prompt.encode(&self.tokenizer), order, &tools, None)
@@ -243,7 +243,7 @@ impl Engine for EmbeddedEngine {
         }
         order.check()?;
         self.fits(prompt.expose().len(), 0)?;
-        self.door.has_place(self.slots)?;
+        self.door.has_place(self.slots, order.tenant)?;
         let prompt = Prompt::bare(prompt).encode(&self.tokenizer);
         self.enter(prompt, order, &Tools::default(), None)
     }

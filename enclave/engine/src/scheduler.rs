@@ -106,7 +106,7 @@ impl Door {
     /// Lets a job in, or says that there is no place.
     pub(crate) fn enter(&self, job: Job, slots: usize) -> Result<(), EngineError> {
         let mut queue = self.lock();
-        self.check(&mut queue, slots)?;
+        self.check(&mut queue, slots, job.order.tenant)?;
         queue.waiting.push_back(job);
         drop(queue);
         self.bell.notify_one();
@@ -114,21 +114,25 @@ impl Door {
     }
 
     /// Says whether a job would be let in now, before anybody works on one in vain.
-    pub(crate) fn has_place(&self, slots: usize) -> Result<(), EngineError> {
-        self.check(&mut self.lock(), slots)
+    pub(crate) fn has_place(&self, slots: usize, tenant: [u8; 32]) -> Result<(), EngineError> {
+        self.check(&mut self.lock(), slots, tenant)
     }
 
-    fn check(&self, queue: &mut Queue, slots: usize) -> Result<(), EngineError> {
+    fn check(&self, queue: &mut Queue, slots: usize, tenant: [u8; 32]) -> Result<(), EngineError> {
         if queue.closing {
             return Err(EngineError::Stopping);
         }
         queue.waiting.retain(|job| !job.events.is_closed());
         let free = slots.saturating_sub(queue.active);
+        let turns = queue.waiting.len().checked_div(slots).unwrap_or(0).saturating_add(1);
+        let retry_after_s = u32::try_from(turns).unwrap_or(u32::MAX).min(60);
         if queue.waiting.len() >= self.queue_max.saturating_add(free) {
-            let turns = queue.waiting.len().checked_div(slots).unwrap_or(0).saturating_add(1);
-            return Err(EngineError::Busy {
-                retry_after_s: u32::try_from(turns).unwrap_or(u32::MAX).min(60),
-            });
+            return Err(EngineError::Busy { retry_after_s });
+        }
+        // Half of the queue is for the others, or one of them could keep all from being heard.
+        let share = self.queue_max.div_ceil(2).saturating_add(free);
+        if queue.waiting.iter().filter(|job| job.order.tenant == tenant).count() >= share {
+            return Err(EngineError::TenantBusy { retry_after_s });
         }
         Ok(())
     }
@@ -531,6 +535,28 @@ mod tests {
             tenants.push(active.remove(0).job.order.tenant[0]);
         }
         assert_eq!(tenants, [1, 2, 1, 2, 1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn a_tenant_s_crowd_leaves_half_of_the_queue_to_others() {
+        let door = Door::new(6);
+        let mut waiting = Vec::new();
+        let mut enter = |tenant| {
+            let (job, events) = job(tenant);
+            waiting.push(events);
+            door.enter(job, 1)
+        };
+        // Three of six wait, and one more takes the place that is free.
+        let tenant: Vec<_> = (0..5).map(|_| enter(1)).collect();
+        assert!(tenant[..4].iter().all(Result::is_ok));
+        assert_eq!(tenant[4], Err(EngineError::TenantBusy { retry_after_s: 5 }));
+        let other: Vec<_> = (0..4).map(|_| enter(2)).collect();
+        assert!(other[..3].iter().all(Result::is_ok));
+        assert_eq!(
+            other[3],
+            Err(EngineError::Busy { retry_after_s: 8 }),
+            "there are six, and a place"
+        );
     }
 
     #[test]

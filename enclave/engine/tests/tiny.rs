@@ -324,6 +324,7 @@ fn what_cannot_be_served_is_named() {
     let field = |error| match error {
         EngineError::BadRequest { field, .. } => field,
         EngineError::Busy { .. }
+        | EngineError::TenantBusy { .. }
         | EngineError::ContextTooLong { .. }
         | EngineError::Template(_)
         | EngineError::Crashed

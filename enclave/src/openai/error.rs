@@ -162,6 +162,16 @@ impl From<EngineError> for ApiError {
                 retry_after: Some(retry_after_s),
                 ..Self::server(503, "engine_busy", "Every place is taken; ask again.")
             },
+            EngineError::TenantBusy { retry_after_s } => Self {
+                kind: "requests",
+                retry_after: Some(retry_after_s),
+                ..Self::request(
+                    429,
+                    Some("rate_limit_exceeded"),
+                    None,
+                    "Too many of your requests wait; ask again.".into(),
+                )
+            },
             EngineError::Stopping => {
                 Self::server(503, "engine_stopping", "The enclave is shutting down; ask another.")
             }

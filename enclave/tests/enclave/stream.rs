@@ -345,6 +345,7 @@ async fn failure_in_the_middle_is_told_and_receipted_as_aborted() {
 async fn engine_s_refusals_become_sealed_openai_errors() {
     for (error, status, code) in [
         (EngineError::Busy { retry_after_s: 7 }, 503, "engine_busy"),
+        (EngineError::TenantBusy { retry_after_s: 7 }, 429, "rate_limit_exceeded"),
         (EngineError::Stopping, 503, "engine_stopping"),
         (
             EngineError::ContextTooLong { prompt_tokens: 9, limit: 8 },
@@ -364,7 +365,7 @@ async fn engine_s_refusals_become_sealed_openai_errors() {
             assert_eq!(answer.receipt.finish, FinishReason::Error);
             let retry = answer.fields.only("retry-after").unwrap();
             let expected = match code {
-                "engine_busy" => Some(&b"7"[..]),
+                "engine_busy" | "rate_limit_exceeded" => Some(&b"7"[..]),
                 "engine_stopping" => Some(&b"1"[..]),
                 _ => None,
             };
