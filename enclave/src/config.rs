@@ -237,8 +237,6 @@ struct UpstreamFile {
     first_s: u64,
     #[serde(default = "idle_s")]
     idle_s: u64,
-    #[serde(default = "answer_s")]
-    answer_s: u64,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -314,7 +312,8 @@ impl TryFrom<ConfigFile> for Config {
             tls,
             upstream,
         } = file;
-        let upstream = upstream.map(Settings::try_from).transpose()?;
+        let limits = Limits::try_from(limits)?;
+        let upstream = upstream.map(|file| file.settings(limits.answer)).transpose()?;
         let tls = tls.map(Tls::try_from).transpose()?;
         if tls.is_none() && !listen.ip().is_loopback() {
             return Err(ConfigError::ListenNotLoopback(listen));
@@ -332,7 +331,7 @@ impl TryFrom<ConfigFile> for Config {
             platform,
             model,
             engine,
-            limits: limits.try_into()?,
+            limits,
             tls,
             upstream,
             effective: effective.into_bytes(),
@@ -402,24 +401,23 @@ impl TryFrom<TlsFile> for Tls {
     }
 }
 
-impl TryFrom<UpstreamFile> for Settings {
-    type Error = ConfigError;
-
-    fn try_from(file: UpstreamFile) -> Result<Self, ConfigError> {
-        let UpstreamFile { kind, address, model, connect_s, first_s, idle_s, answer_s } = file;
+impl UpstreamFile {
+    /// With how long an answer may take.
+    fn settings(self, answer: Duration) -> Result<Settings, ConfigError> {
+        let Self { kind, address, model, connect_s, first_s, idle_s } = self;
         let seconds = |key, found| within(key, found, 1, 86_400).map(Duration::from_secs);
         if model.is_empty() || model.len() > 512 {
             return Err(ConfigError::UpstreamModel);
         }
         let parsed = address.parse().map_err(|_| ConfigError::UpstreamAddress(address))?;
-        Ok(Self {
+        Ok(Settings {
             kind,
             address: parsed,
             model,
             connect: seconds("upstream.connect_s", connect_s)?,
             first: seconds("upstream.first_s", first_s)?,
             idle: seconds("upstream.idle_s", idle_s)?,
-            answer: seconds("upstream.answer_s", answer_s)?,
+            answer,
         })
     }
 }
@@ -575,10 +573,6 @@ const fn first_s() -> u64 {
 
 const fn idle_s() -> u64 {
     60
-}
-
-const fn answer_s() -> u64 {
-    600
 }
 
 fn tsm_root() -> PathBuf {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use serde::Deserialize;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use zeroize::Zeroizing;
 
 use crate::object::{Object, Writer};
@@ -93,6 +93,7 @@ pub struct Events {
     _connection: Connection,
     reader: Reader,
     idle: Duration,
+    deadline: Instant,
     names: Names,
     with_usage: bool,
     choices: usize,
@@ -117,12 +118,14 @@ impl Events {
         connection: Connection,
         question: &Question,
         idle: Duration,
+        deadline: Instant,
     ) -> Self {
         Self {
             body,
             _connection: connection,
             reader: Reader::new(),
             idle,
+            deadline,
             names: question.names.clone(),
             with_usage: question.usage,
             choices: usize::try_from(question.choices).unwrap_or(usize::MAX),
@@ -152,8 +155,8 @@ impl Events {
                 return Ok(self.last.pop_front());
             }
             let Some(data) = self.came.pop_front() else {
-                let received = timeout(self.idle, self.receive()).await;
-                received.unwrap_or(Err(Failure::TimedOut))?;
+                let received = timeout(self.idle, timeout_at(self.deadline, self.receive())).await;
+                received.unwrap_or(Ok(Err(Failure::TimedOut))).unwrap_or(Err(Failure::TimedOut))?;
                 continue;
             };
             if data.as_slice() == b"[DONE]" {

@@ -31,7 +31,7 @@ use ring::hmac;
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Which program serves.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -89,7 +89,7 @@ pub struct Settings {
     pub first: Duration,
     /// Between two events.
     pub idle: Duration,
-    /// For an answer that is not streamed.
+    /// For an answer to end, from when it is asked for.
     pub answer: Duration,
 }
 
@@ -183,6 +183,8 @@ impl Upstream {
             return Err(Failure::Unreachable);
         }
         let Settings { first, idle, answer, .. } = self.settings;
+        let now = Instant::now();
+        let deadline = now.checked_add(answer).unwrap_or(now);
         let tag = hmac::sign(&self.salt, &[LABEL, &question.tenant].concat());
         let salt = hex::encode(tag.as_ref());
         let body = request::write(&self.settings, &question, &salt).ok_or(Failure::Broken)?;
@@ -194,7 +196,7 @@ impl Upstream {
             .header(ACCEPT, if question.stream { EVENTS } else { "application/json" })
             .body(Full::new(Bytes::from(body)))
             .map_err(|_| Failure::Broken)?;
-        let patience = if question.stream { first } else { answer };
+        let patience = if question.stream { first.min(answer) } else { answer };
         let replied = async {
             let (response, connection) = self.send(request).await?;
             if response.status() != StatusCode::OK {
@@ -206,7 +208,7 @@ impl Upstream {
             }
             let body = response.into_body();
             if question.stream {
-                let mut events = Events::new(body, connection, &question, idle);
+                let mut events = Events::new(body, connection, &question, idle, deadline);
                 events.begin().await?;
                 Ok(Reply::Events(Box::new(events)))
             } else {

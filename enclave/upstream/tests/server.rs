@@ -32,6 +32,11 @@ struct Server(TcpListener);
 
 impl Server {
     async fn new(kind: Kind) -> (Self, Upstream) {
+        Self::with(kind, Duration::from_secs(20)).await
+    }
+
+    /// For whose answers there is so much time.
+    async fn with(kind: Kind, answer: Duration) -> (Self, Upstream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let settings = Settings {
             kind,
@@ -40,7 +45,7 @@ impl Server {
             connect: Duration::from_secs(5),
             first: Duration::from_secs(20),
             idle: Duration::from_secs(20),
-            answer: Duration::from_secs(20),
+            answer,
         };
         (Self(listener), Upstream::new(settings, &Secret::new([7; 32])))
     }
@@ -277,4 +282,30 @@ async fn refusals_keep_their_meaning() {
         let (reply, ()) = tokio::join!(upstream.ask(question(&json!({}), 1)), say);
         assert_eq!(reply.unwrap_err(), expected, "{status}");
     }
+}
+
+#[tokio::test]
+async fn an_answer_has_a_deadline_however_much_is_said() {
+    let (server, upstream) = Server::with(Kind::Vllm, Duration::from_millis(300)).await;
+    server.well(&upstream).await;
+    let say = async {
+        let mut asked = server.next().await;
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+        asked.stream.write_all(head.as_bytes()).await.unwrap();
+        let event = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n";
+        // Never long silent, and never at its end.
+        while asked.stream.write_all(event.as_bytes()).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let read = async {
+        let Reply::Events(mut events) =
+            upstream.ask(question(&json!({"stream": true}), 1)).await.unwrap()
+        else {
+            panic!("no stream")
+        };
+        all(&mut events).await
+    };
+    let (read, ()) = tokio::join!(read, say);
+    assert_eq!(read.unwrap_err(), Failure::TimedOut);
 }
