@@ -154,6 +154,10 @@ mod tests {
                 r#"{"error":{"code":400,"message":"m","type":"exceed_context_size_error","n_ctx":9}}"#,
                 Failure::TooLong,
             ),
+            (
+                r#"{"error":{"message":"The decoder prompt (length 9) is longer than the maximum model length of 8."}}"#,
+                Failure::TooLong,
+            ),
             ("<html>", none),
         ] {
             assert_eq!(refusal(json.as_bytes()), expected, "{json}");

@@ -106,6 +106,14 @@ async fn choices_that_nobody_asked_for_break_the_answer() {
     assert_eq!(said.err(), Some(Failure::Broken), "one has no end");
 }
 
+#[tokio::test]
+async fn counts_of_one_choice_are_not_those_of_two() {
+    let counted = END.replace(r#""kv_transfer"#, r#""usage":{"prompt_tokens":3},"kv_transfer"#);
+    let other = END.replace("\"index\":0,\"delta\"", "\"index\":1,\"delta\"");
+    let said = streamed(json!({"n": 2}), &[&counted, &other, "[DONE]"]).await;
+    assert_eq!(said.err(), Some(Failure::Broken));
+}
+
 /// So llama-server 11434 counts: each choice by itself, in a chat's own event or at a completion's end.
 #[tokio::test]
 async fn counts_of_each_choice_are_added() {

@@ -140,6 +140,12 @@ async fn recorded_refusals_keep_their_meaning() {
     let other = late.replace("maximum context length", "x");
     let none = Failure::Refused { param: None };
     assert_eq!(streamed(json!({}), &[&other, "[DONE]"]).await.err(), Some(none));
+    // Of another status, and of none: made up.
+    let busy = Failure::Busy { status: 503, retry_after: 1 };
+    for (code, failure) in [("503", busy), ("500", Failure::Broken), ("null", Failure::Broken)] {
+        let event = other.replace("\"code\": 400", &format!("\"code\": {code}"));
+        assert_eq!(streamed(json!({}), &[&event, "[DONE]"]).await.err(), Some(failure));
+    }
     for body in [
         r#"{"object":"error","message":"This model's maximum context length is 32768 tokens. However, you requested 34000 tokens (32000 in the messages, 2000 in the completion). Please reduce the length of the messages or completion.","type":"BadRequestError","param":null,"code":400}"#,
         r#"{"object":"error","message":"The input (12345 tokens) is longer than the model's context length (8192 tokens).","type":"BadRequestError","param":null,"code":400}"#,
