@@ -648,6 +648,31 @@ mod tests {
     }
 
     #[test]
+    fn the_table_for_an_upstream_in_the_example_states_the_defaults() {
+        let (_, table) = include_str!("../example.toml").split_once("# [upstream]\n").unwrap();
+        let table: String = table
+            .lines()
+            .map_while(|line| line.strip_prefix("# "))
+            .fold("[upstream]\n".to_owned(), |text, line| text + line + "\n");
+        let with_all = Config::parse(&format!("{GOOD}{table}")).unwrap();
+        let least = "kind = \"vllm\"\naddress = \"unix:/run/engine.sock\"\nmodel = \"model\"\n";
+        let alone = Config::parse(&format!("{GOOD}[upstream]\n{least}")).unwrap();
+        let text = |config: &Config| String::from_utf8(config.effective().to_vec()).unwrap();
+        assert_eq!(text(&with_all), text(&alone));
+        let keys = |text: &str| -> Vec<String> {
+            let (_, table) = text.split_once("[upstream]\n").unwrap();
+            let line = |line: &str| line.split_once(" = ").map(|(key, _)| key.to_owned());
+            table.lines().map_while(line).collect()
+        };
+        assert_eq!(keys(&table), keys(&text(&alone)));
+        let settings = alone.upstream.clone().unwrap();
+        assert_eq!(settings.kind, Kind::Vllm);
+        let waits = [settings.connect, settings.first, settings.idle, settings.answer];
+        assert_eq!(waits, [2, 120, 60, 600].map(Duration::from_secs));
+        assert_eq!(Config::parse(&text(&alone)).unwrap().effective(), alone.effective());
+    }
+
+    #[test]
     fn with_tls_any_address_may_be_listened_on() {
         let tls = format!("[tls]\nrouter_spki = [\"{PIN}\"]\n");
         let text = format!("listen = \"192.0.2.1:443\"\n{GOOD}");

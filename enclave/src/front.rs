@@ -77,8 +77,8 @@ async fn stream_events(line: Line<'_>, mut events: Events) -> Result<Outcome, St
             Err(failure) => break Err(failure),
         }
     };
+    let (mut last, finish, usage) = last(ended, &events);
     drop(events);
-    let (mut last, finish, usage) = last(ended);
     open.event(&mut last).await?;
     open.finish(finish, usage).await
 }
@@ -116,7 +116,7 @@ async fn paced(line: Line<'_>, mut events: Events) -> Result<Outcome, Stopped> {
         };
         ticks.get_or_insert_with(ticking);
         if let Some(over) = over {
-            let (event, finish, usage) = last(over);
+            let (event, finish, usage) = last(over, &events);
             cadence.push_event(&event);
             ended = Some((finish, usage));
         }
@@ -124,7 +124,7 @@ async fn paced(line: Line<'_>, mut events: Events) -> Result<Outcome, Stopped> {
 }
 
 /// The event that says how a stream ends, and what the receipt says.
-fn last(ended: Result<End, Failure>) -> (Zeroizing<Vec<u8>>, FinishReason, Usage) {
+fn last(ended: Result<End, Failure>, events: &Events) -> (Zeroizing<Vec<u8>>, FinishReason, Usage) {
     match ended {
         Ok(end) => {
             let (finish, usage) = receipted(end);
@@ -133,7 +133,7 @@ fn last(ended: Result<End, Failure>) -> (Zeroizing<Vec<u8>>, FinishReason, Usage
         Err(failure) => {
             let mut event = Zeroizing::new(Vec::new());
             openai::error_event(&failure.into(), &mut event);
-            (event, FinishReason::Aborted, Usage::default())
+            (event, FinishReason::Aborted, counted(events.tokens()))
         }
     }
 }
@@ -147,6 +147,10 @@ const fn receipted(end: End) -> (FinishReason, Usage) {
         Finish::Stop => FinishReason::Stop,
         Finish::Length => FinishReason::Length,
     };
-    let upstream::Tokens { prompt, completion, cached } = end.tokens;
-    (finish, Usage { prompt, completion, cached })
+    (finish, counted(end.tokens))
+}
+
+const fn counted(tokens: upstream::Tokens) -> Usage {
+    let upstream::Tokens { prompt, completion, cached } = tokens;
+    Usage { prompt, completion, cached }
 }

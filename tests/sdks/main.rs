@@ -12,6 +12,7 @@ mod ends;
 mod engines;
 mod errors;
 mod helpers;
+mod upstream;
 
 use std::{
     path::{Path, PathBuf},

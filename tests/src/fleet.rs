@@ -5,6 +5,7 @@
 
 use std::{
     net::SocketAddr,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
@@ -15,7 +16,7 @@ use std::{
 use attestation::{Digest, Endorsements, NodeId, ReportData, Sha256, UnixTime, snp::Product};
 use client::{Chat, Client};
 use collect::{AcceleratorEvidence, Accelerators, Attester, CollectError, PlatformEvidence};
-use enclave::boot::Boot;
+use enclave::{boot::Boot, files::VerifiedFiles};
 use engine::{EchoEngine, Engine};
 use serde_json::Value;
 use sim::{
@@ -47,6 +48,8 @@ pub struct Plan {
     pub config: &'static str,
     /// The engine of all enclaves; it has to run the model of [`EchoEngine`].
     pub engine: Arc<dyn Engine>,
+    /// A server of the machine that answers in the engine's place.
+    pub upstream: Option<Upstream>,
     /// What the host hands out with its reports.
     pub host: Host,
     /// How long the platform takes for a report.
@@ -59,6 +62,17 @@ pub struct Plan {
     pub devices: (u8, u8),
     /// What the enclaves are told that the devices said; none, the truth.
     pub device_lie: Option<DeviceLie>,
+}
+
+/// A server in an engine's place.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Which program: `vllm`, `sglang` or `llama-server`.
+    pub kind: &'static str,
+    /// The socket on which it listens.
+    pub socket: PathBuf,
+    /// The file of its model.
+    pub model: PathBuf,
 }
 
 /// Makes what the devices say over a nonce.
@@ -110,6 +124,7 @@ impl Default for Plan {
             enclaves: 1,
             config: "",
             engine: Arc::new(EchoEngine::new(8, Duration::ZERO)),
+            upstream: None,
             host: Host::Helpful,
             report_takes: Duration::ZERO,
             keys: None,
@@ -145,7 +160,8 @@ impl Fleet {
         let machine = Arc::new(machine);
 
         let config = enclave_config(&plan, &machine);
-        let accepted = accepted(&config, &*plan.engine);
+        let model = plan.upstream.as_ref().map(|_| files_of(&config));
+        let accepted = accepted(&config, &*plan.engine, model.as_ref());
         let policy = sim::policy::render_all(START, &accepted, validity.not_after, &sections);
 
         let (mut stops, reports) = (Vec::new(), Arc::default());
@@ -155,8 +171,11 @@ impl Fleet {
             let attester = attester(&machine, &plan, &reports);
             let keyed =
                 boot.make_keys(attester, accelerators(&machine, &plan)).expect("keys are made");
-            let loaded =
-                keyed.load(Arc::clone(&plan.engine)).expect("the engine runs the configured model");
+            let loaded = match &model {
+                Some(model) => keyed.front(model),
+                None => keyed.load(Arc::clone(&plan.engine)),
+            };
+            let loaded = loaded.expect("the engine runs the configured model");
             let serving = loaded.attest().await.expect("the platform signs");
             nodes.push(serving.node_id());
             let (listener, address) = free_port().await;
@@ -280,19 +299,41 @@ fn made(machine: Simulated, devices: (u8, u8), validity: Validity) -> Result<Mad
 }
 
 fn enclave_config(plan: &Plan, machine: &Machine) -> enclave::Config {
-    let weights = Digest(plan.engine.description().weights_sha256);
+    let upstream = plan.upstream.as_ref();
+    let file = upstream.map_or_else(|| "model.gguf".into(), |front| front.model.clone());
+    let weights = match upstream {
+        Some(front) => Sha256::of(&std::fs::read(&front.model).expect("the model's file is there")),
+        None => Digest(plan.engine.description().weights_sha256),
+    };
+    let table = upstream.map_or_else(String::new, |front| {
+        let (kind, socket) = (front.kind, front.socket.display());
+        format!("[upstream]\nkind = \"{kind}\"\naddress = \"unix:{socket}\"\nmodel = \"{MODEL}\"\n")
+    });
     let accelerators =
         machine.devices.as_ref().map_or("", |_| "accelerators = \"platform.sock\"\n");
     let text = format!(
         "{}\n[platform]\nkind = \"socket\"\npath = \"platform.sock\"\n{accelerators}\
-         [model]\npath = \"model.gguf\"\nsha256 = \"{weights}\"\nnames = [\"{MODEL}\"]\n",
-        plan.config
+         [model]\npath = \"{}\"\nsha256 = \"{weights}\"\nnames = [\"{MODEL}\"]\n{table}",
+        plan.config,
+        file.display()
     );
     enclave::Config::parse(&text).expect("the harness writes configurations that parse")
 }
 
-fn accepted(config: &enclave::Config, engine: &dyn Engine) -> Accepted {
-    let manifest = enclave::model::manifest(&config.model.names, engine.description());
+fn files_of(config: &enclave::Config) -> VerifiedFiles {
+    VerifiedFiles::read(&config.model, Path::new("")).expect("the files are those that were hashed")
+}
+
+fn accepted(
+    config: &enclave::Config,
+    engine: &dyn Engine,
+    files: Option<&VerifiedFiles>,
+) -> Accepted {
+    let names = &config.model.names;
+    let manifest = match (files, &config.upstream) {
+        (Some(files), Some(settings)) => files.manifest(names, settings.kind),
+        _ => enclave::model::manifest(names, engine.description()),
+    };
     Accepted {
         manifest: Some(Sha256::of(&manifest.encode())),
         names: config.model.names.clone(),

@@ -21,12 +21,18 @@ use tokio::time::sleep;
 
 use crate::support::{NOW, Peer, platform, user};
 
-/// An enclave before a server at `socket`, whose model is `model`.
-async fn before(kind: &str, socket: &Path, model: &Path, top: &str) -> (Serving, JoinHandle<()>) {
+/// An enclave before a server at `socket`, whose model is `model`, with `top` before the tables and `end` after them.
+pub(crate) async fn before(
+    kind: &str,
+    socket: &Path,
+    model: &Path,
+    top: &str,
+    end: &str,
+) -> (Serving, JoinHandle<()>) {
     let sha256 = Sha256::of(&std::fs::read(model).unwrap());
     let (socket, path) = (socket.display(), model.display());
     let text = format!(
-        "{top}\n[platform]\nkind = \"socket\"\npath = \"unused\"\n[model]\npath = \"{path}\"\nsha256 = \"{sha256}\"\nnames = [\"echo-1\"]\n[upstream]\nkind = \"{kind}\"\naddress = \"unix:{socket}\"\nmodel = \"served\"\n"
+        "{top}\n[platform]\nkind = \"socket\"\npath = \"unused\"\n[model]\npath = \"{path}\"\nsha256 = \"{sha256}\"\nnames = [\"echo-1\"]\n[upstream]\nkind = \"{kind}\"\naddress = \"unix:{socket}\"\nmodel = \"served\"\n{end}\n"
     );
     let config = Config::parse(&text).unwrap();
     let files = VerifiedFiles::read(&config.model, Path::new("")).unwrap();
@@ -37,14 +43,14 @@ async fn before(kind: &str, socket: &Path, model: &Path, top: &str) -> (Serving,
     (serving, tokio::spawn(async move { running.run().await }))
 }
 
-fn folder(story: &str) -> PathBuf {
+pub(crate) fn folder(story: &str) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("veritee-{story}-{}", std::process::id()));
     drop(std::fs::remove_dir_all(&folder));
     std::fs::create_dir_all(&folder).unwrap();
     folder
 }
 
-async fn until_ready(serving: &Serving, ready: bool) {
+pub(crate) async fn until_ready(serving: &Serving, ready: bool) {
     for _ in 0..600 {
         if (crate::support::get(serving, "/readyz").await.status() == 200) == ready {
             return;
@@ -60,7 +66,7 @@ async fn a_server_answers_behind_the_seal_and_only_what_it_may_be_asked() {
     let folder = folder("front");
     let (socket, model) = (folder.join("s"), folder.join("model"));
     std::fs::write(&model, "weights").unwrap();
-    let (serving, watching) = before("vllm", &socket, &model, "").await;
+    let (serving, watching) = before("vllm", &socket, &model, "", "").await;
     let peer = Peer::of(&serving).await;
     let answer = peer.ask(&serving, &user("hi", "")).await;
     assert_eq!(
@@ -120,6 +126,7 @@ async fn a_server_answers_behind_the_seal_and_only_what_it_may_be_asked() {
     let answer = peer.ask(&serving, &user("hi", r#","stream":true,"seed":1"#)).await;
     assert_eq!(answer.receipt.finish, FinishReason::Aborted);
     assert!(answer.events().last().unwrap().contains("engine_failed"));
+    assert_eq!(answer.receipt.usage, Usage { prompt: 0, completion: 1, cached: 0 });
     requests.recv().await.unwrap();
 
     // What names caches, slots and other requests is refused by name, and nothing of theirs is asked for.
@@ -217,7 +224,7 @@ async fn llama_server_answers_dies_and_comes_back() {
             .arg(&socket);
         Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     };
-    let (serving, watching) = before("llama-server", &socket, &model, "").await;
+    let (serving, watching) = before("llama-server", &socket, &model, "", "").await;
     let peer = Peer::of(&serving).await;
     for _ in 0..2 {
         let running = start();
@@ -253,6 +260,10 @@ async fn llama_server_answers_dies_and_comes_back() {
             "{:?}",
             broken.receipt.finish
         );
+        let said = broken.events().iter().filter(|event| event.contains("\"content\"")).count();
+        let counted = usize::try_from(broken.receipt.usage.completion).unwrap();
+        assert!(counted >= said.saturating_sub(1), "{counted} tokens counted in {said} events");
+        assert!(said < 2 || broken.receipt.usage.prompt > 0);
         until_ready(&serving, false).await;
         assert_eq!(peer.ask(&serving, &user("hi", "")).await.status, 503);
     }

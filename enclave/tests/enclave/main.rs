@@ -15,6 +15,7 @@ mod captured;
 mod choices;
 mod evidence;
 mod front;
+mod fronted;
 mod lifecycle;
 mod limits;
 mod log;

@@ -7,12 +7,13 @@ use std::time::Duration;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use tokio::time::{Instant, timeout, timeout_at};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::object::{Object, Writer};
 use crate::sse::Reader;
-use crate::{Connection, Failure, Question};
+use crate::{Connection, Failure, Question, failure};
 
 /// What an answer is called.
 #[derive(Clone, Debug)]
@@ -100,8 +101,11 @@ pub struct Events {
     came: VecDeque<Zeroizing<Vec<u8>>>,
     /// The ends of choices, which go after all text: so does a client hold them back.
     ends: Vec<(u64, Finish, Zeroizing<Vec<u8>>)>,
-    /// The counts, and the event that is left of the one they came in.
-    usage: Option<(Tokens, Zeroizing<Vec<u8>>)>,
+    counts: Counts,
+    /// What the server calls an event.
+    object: String,
+    /// The counts as an event of their own, where the server made one.
+    usage: Option<Zeroizing<Vec<u8>>>,
     end: Option<End>,
     last: VecDeque<Zeroizing<Vec<u8>>>,
 }
@@ -131,6 +135,8 @@ impl Events {
             choices: usize::try_from(question.choices).unwrap_or(usize::MAX),
             came: VecDeque::new(),
             ends: Vec::new(),
+            counts: Counts::default(),
+            object: "null".to_owned(),
             usage: None,
             end: None,
             last: VecDeque::new(),
@@ -142,7 +148,9 @@ impl Events {
         while self.came.is_empty() {
             self.receive().await?;
         }
-        Ok(())
+        // `SGLang` refuses some requests with a status of 200 and an event.
+        let refusal = self.came.front().and_then(|first| failure::refused(first));
+        refusal.map_or(Ok(()), Err)
     }
 
     /// The data of the next event; none after the last, and then there is an [`end`](Self::end).
@@ -167,6 +175,11 @@ impl Events {
         }
     }
 
+    /// The tokens of what has been given so far, as far as they are known: of an answer that broke off.
+    pub fn tokens(&self) -> Tokens {
+        self.counts.told()
+    }
+
     /// How the answer ended, once it has.
     pub const fn end(&self) -> Option<End> {
         self.end
@@ -187,21 +200,45 @@ impl Events {
             return Err(Failure::Broken);
         }
         let choices: Vec<Choice> = object.typed("choices").ok_or(Failure::Broken)?;
-        if let Some(raw) = object.get("usage") {
-            let usage: Usage = serde_json::from_str(raw).map_err(|_| Failure::Broken)?;
-            let mut writer = Zeroizing::new(renamed(&object, &self.names, data.len(), Show::Usage));
-            if !choices.is_empty() {
-                writer = Zeroizing::new(counts(&object, &self.names, raw));
-            }
-            self.usage = Some((usage.into(), writer));
+        let within =
+            |choice: &Choice| usize::try_from(choice.index).is_ok_and(|index| index < self.choices);
+        if !choices.iter().all(within) {
+            return Err(Failure::Broken);
         }
-        let Some(ended) = choices.iter().find(|choice| choice.finish_reason.is_some()) else {
+        let usage = object.get("usage").map(serde_json::from_str::<Usage>).transpose();
+        let usage = usage.map_err(|_| Failure::Broken)?.map(Tokens::from);
+        if let Some(kind) = object.get("object").filter(|kind| *kind != self.object) {
+            kind.clone_into(&mut self.object);
+        }
+        match (choices.as_slice(), usage) {
+            ([], Some(tokens)) => {
+                // llama-server counts each choice by itself.
+                let again = self.counts.add(tokens);
+                let event = renamed(&object, &self.names, data.len(), Show::Usage);
+                self.usage = (!again).then(|| Zeroizing::new(event));
+            }
+            (choices, Some(tokens)) => {
+                for choice in choices {
+                    self.counts.of(choice, tokens);
+                }
+            }
+            (choices, None) => {
+                let timings = object.typed::<Timings>("timings").map(Tokens::from);
+                for choice in choices {
+                    match timings {
+                        Some(tokens) => self.counts.so_far(choice.index, tokens),
+                        None => self.counts.guess(choice),
+                    }
+                }
+            }
+        }
+        let Some(ended) = choices.iter().find(|choice| choice.end().is_some()) else {
             // Without choices there are counts, which go last.
             let say = !choices.is_empty();
             let event = say.then(|| renamed(&object, &self.names, data.len(), Show::NoUsage));
             return Ok(event.map(Zeroizing::new));
         };
-        let finish = finish(ended.finish_reason.as_deref().unwrap_or_default())?;
+        let finish = finish(ended.end().unwrap_or_default())?;
         let twice = self.ends.iter().any(|(index, ..)| *index == ended.index);
         if twice || self.ends.len() >= self.choices || choices.len() > 1 {
             return Err(Failure::Broken);
@@ -215,13 +252,15 @@ impl Events {
         self.ends.sort_by_key(|(index, ..)| *index);
         let (_, finish, _) = self.ends.first().ok_or(Failure::Broken)?;
         let finish = *finish;
-        // What is not counted cannot be receipted.
-        let (tokens, event) = self.usage.take().ok_or(Failure::Broken)?;
         if self.ends.len() != self.choices {
             return Err(Failure::Broken);
         }
+        // What is not counted cannot be receipted.
+        let tokens = self.counts.whole(self.choices).ok_or(Failure::Broken)?;
         self.last.extend(self.ends.drain(..).map(|(.., event)| event));
         if self.with_usage {
+            let event = self.usage.take();
+            let event = event.unwrap_or_else(|| counts(&self.object, &self.names, tokens).into());
             self.last.push_back(event);
         }
         self.end = Some(End { finish, tokens });
@@ -251,7 +290,7 @@ fn renamed(object: &Object<'_>, names: &Names, len: usize, show: Show) -> Vec<u8
             }
             // Where another engine has the same prefix is no client's business.
             "kv_transfer_params" => {}
-            "usage" if show == Show::NoUsage => {}
+            "usage" | "timings" if show == Show::NoUsage => {}
             _ => writer.raw(name, value.get()),
         }
     }
@@ -261,17 +300,90 @@ fn renamed(object: &Object<'_>, names: &Names, len: usize, show: Show) -> Vec<u8
     writer.finish()
 }
 
-/// An event of its own for counts that came with the last choice (llama-server's completions).
-fn counts(object: &Object<'_>, names: &Names, usage: &str) -> Vec<u8> {
+/// An event of its own for counts that came with choices (llama-server's completions), or in parts.
+fn counts(object: &str, names: &Names, tokens: Tokens) -> Vec<u8> {
+    let Tokens { prompt, completion, cached } = tokens;
+    let total = prompt.saturating_add(completion);
+    let usage = format!(
+        r#"{{"prompt_tokens":{prompt},"completion_tokens":{completion},"total_tokens":{total},"prompt_tokens_details":{{"cached_tokens":{cached}}}}}"#
+    );
     let mut writer = Writer::new(usage.len().saturating_add(NAMES_LEN));
     writer.text("id", &names.id);
-    writer.raw("object", object.get("object").unwrap_or("null"));
+    writer.raw("object", object);
     writer.raw("created", &names.created.to_string());
     writer.text("model", &names.model);
     writer.raw("choices", "[]");
-    writer.raw("usage", usage);
+    writer.raw("usage", &usage);
     writer.text("system_fingerprint", &names.fingerprint);
     writer.finish()
+}
+
+/// What is known of an answer's tokens while it comes.
+#[derive(Default)]
+struct Counts {
+    /// Of the whole answer, from events without choices.
+    whole: Option<Tokens>,
+    /// Of its prompt.
+    prompt: Tokens,
+    /// Of each choice, and whether its end was counted.
+    said: Vec<(u64, u32, bool)>,
+}
+
+impl Counts {
+    /// Counts of an event without choices; tells whether there were some before.
+    fn add(&mut self, tokens: Tokens) -> bool {
+        let before = self.whole.unwrap_or_default();
+        let completion = before.completion.saturating_add(tokens.completion);
+        let again = self.whole.is_some();
+        self.whole = Some(Tokens { completion, ..tokens });
+        again
+    }
+
+    /// Counts that came with a choice: its own so far, or at its end.
+    fn of(&mut self, choice: &Choice, tokens: Tokens) {
+        self.so_far(choice.index, tokens);
+        let ended = choice.end().is_some();
+        let said = self.said.iter_mut().find(|(index, ..)| *index == choice.index);
+        if let Some((.., counted)) = said {
+            *counted |= ended;
+        }
+    }
+
+    fn so_far(&mut self, index: u64, tokens: Tokens) {
+        self.prompt = tokens;
+        let said = self.said(index);
+        *said = (*said).max(tokens.completion);
+    }
+
+    /// The server did not count: an event that says something says a token at least.
+    fn guess(&mut self, choice: &Choice) {
+        let likely = choice.logprobs.as_ref().and_then(|logprobs| logprobs.content.as_ref());
+        let tokens = likely.map_or(0, Vec::len).max(usize::from(choice.says()));
+        let said = self.said(choice.index);
+        *said = said.saturating_add(u32::try_from(tokens).unwrap_or(u32::MAX));
+    }
+
+    /// As many choices as an answer may have: their indices are checked before.
+    fn said(&mut self, index: u64) -> &mut u32 {
+        let at = self.said.iter().position(|(have, ..)| *have == index);
+        let at = at.unwrap_or_else(|| {
+            self.said.push((index, 0, false));
+            self.said.len().saturating_sub(1)
+        });
+        #[expect(clippy::indexing_slicing, reason = "found or pushed right before")]
+        &mut self.said[at].1
+    }
+
+    fn told(&self) -> Tokens {
+        let said = self.said.iter().map(|(_, said, _)| *said);
+        Tokens { completion: said.fold(0, u32::saturating_add), ..self.prompt }
+    }
+
+    /// The counts of a whole answer; none where the server did not give them.
+    fn whole(&self, choices: usize) -> Option<Tokens> {
+        let counted = self.said.iter().filter(|(.., counted)| *counted).count();
+        self.whole.or_else(|| (counted == choices).then(|| self.told()))
+    }
 }
 
 /// An end that a receipt can name; any other is none.
@@ -288,6 +400,77 @@ struct Choice {
     #[serde(default)]
     index: u64,
     finish_reason: Option<String>,
+    logprobs: Option<Logprobs>,
+    delta: Option<Delta>,
+    text: Option<String>,
+}
+
+impl Choice {
+    /// Why it ended; `SGLang` of 2024 says the empty string while it goes on.
+    fn end(&self) -> Option<&str> {
+        self.finish_reason.as_deref().filter(|reason| !reason.is_empty())
+    }
+
+    fn says(&self) -> bool {
+        let delta = self.delta.as_ref();
+        let texts = [
+            self.text.as_ref(),
+            delta.and_then(|delta| delta.content.as_ref()),
+            delta.and_then(|delta| delta.reasoning_content.as_ref()),
+            delta.and_then(|delta| delta.reasoning.as_ref()),
+        ];
+        texts.into_iter().flatten().any(|text| !text.is_empty())
+            || delta.is_some_and(|delta| {
+                delta.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty())
+            })
+    }
+}
+
+impl Drop for Choice {
+    fn drop(&mut self) {
+        self.text.zeroize();
+    }
+}
+
+#[derive(Deserialize)]
+struct Delta {
+    content: Option<String>,
+    reasoning_content: Option<String>,
+    reasoning: Option<String>,
+    tool_calls: Option<Vec<IgnoredAny>>,
+}
+
+impl Drop for Delta {
+    fn drop(&mut self) {
+        self.content.zeroize();
+        self.reasoning_content.zeroize();
+        self.reasoning.zeroize();
+    }
+}
+
+/// Of chats; a completion's have another shape, and are not counted by.
+#[derive(Deserialize)]
+struct Logprobs {
+    #[serde(default)]
+    content: Option<Vec<IgnoredAny>>,
+}
+
+/// llama-server's own counts, `timings_per_token`.
+#[derive(Deserialize)]
+struct Timings {
+    #[serde(default, rename = "cache_n")]
+    cached: u32,
+    #[serde(rename = "prompt_n")]
+    computed: u32,
+    #[serde(rename = "predicted_n")]
+    said: u32,
+}
+
+impl From<Timings> for Tokens {
+    fn from(timings: Timings) -> Self {
+        let Timings { cached, computed, said: completion } = timings;
+        Self { prompt: computed.saturating_add(cached), completion, cached }
+    }
 }
 
 #[derive(Deserialize)]

@@ -65,15 +65,28 @@ pub(crate) async fn read(response: Response<Incoming>) -> Failure {
     }
 }
 
+/// The refusal that an event is, if it is one.
+pub(crate) fn refused(event: &[u8]) -> Option<Failure> {
+    let Wrapped { error } = serde_json::from_slice(event).ok()?;
+    Some(match error.code.as_ref().and_then(serde_json::Value::as_u64) {
+        Some(400 | 413 | 422) => refusal(event),
+        Some(status @ (429 | 503)) => {
+            Failure::Busy { status: u16::try_from(status).unwrap_or(503), retry_after: 1 }
+        }
+        _ => Failure::Broken,
+    })
+}
+
 /// vLLM and llama-server wrap the error, older `SGLang` does not.
 fn refusal(json: &[u8]) -> Failure {
     let told = serde_json::from_slice::<Wrapped>(json).map(|wrapped| wrapped.error);
     let told = told.or_else(|_| serde_json::from_slice::<Told>(json));
-    let Ok(Told { message, kind, param }) = told else { return Failure::Refused { param: None } };
+    let Ok(Told { message, kind, param, .. }) = told else {
+        return Failure::Refused { param: None };
+    };
     let message = message.unwrap_or_default();
     if kind.as_deref() == Some("exceed_context_size_error")
-        || message.contains("maximum context length")
-        || message.contains("longer than the model's context length")
+        || TOO_LONG.iter().any(|words| message.contains(words))
     {
         return Failure::TooLong;
     }
@@ -98,8 +111,17 @@ struct Told {
     #[serde(rename = "type")]
     kind: Option<String>,
     param: Option<String>,
+    /// A status, or a name.
+    code: Option<serde_json::Value>,
 }
 
+/// What vLLM and `SGLang` say of a prompt that does not fit.
+const TOO_LONG: [&str; 4] = [
+    "maximum context length",
+    "longer than the model's context length",
+    "longer than the maximum model length",
+    "exceeds the maximum allowed length",
+];
 /// Seconds for which a client is sent away.
 const RETRY_AFTER_MAX: u32 = 3600;
 /// Octets of an error that are read.
@@ -130,6 +152,10 @@ mod tests {
             ),
             (
                 r#"{"error":{"code":400,"message":"m","type":"exceed_context_size_error","n_ctx":9}}"#,
+                Failure::TooLong,
+            ),
+            (
+                r#"{"error":{"message":"The decoder prompt (length 9) is longer than the maximum model length of 8."}}"#,
                 Failure::TooLong,
             ),
             ("<html>", none),

@@ -19,12 +19,20 @@ pub(crate) fn write(settings: &Settings, question: &Question, salt: &str) -> Opt
         writer.raw("max_tokens", COMPLETION_TOKENS);
     }
     writer.raw("stream", if question.stream { "true" } else { "false" });
-    if question.stream {
-        writer.raw("stream_options", r#"{"include_usage":true}"#);
-    }
     match settings.kind {
         Kind::Vllm | Kind::Sglang => writer.text("cache_salt", salt),
         Kind::LlamaServer => writer.raw("cache_prompt", "false"),
+    }
+    if question.stream {
+        // Counts with every event: an answer that breaks off is receipted too.
+        match settings.kind {
+            Kind::Vllm | Kind::Sglang => writer
+                .raw("stream_options", r#"{"include_usage":true,"continuous_usage_stats":true}"#),
+            Kind::LlamaServer => {
+                writer.raw("stream_options", r#"{"include_usage":true}"#);
+                writer.raw("timings_per_token", "true");
+            }
+        }
     }
     Some(writer.finish())
 }

@@ -1,7 +1,7 @@
 //! A server of the test's own, which says what vLLM, `SGLang` and llama-server say.
 //!
-//! The events of vLLM and `SGLang` were written from those projects' protocol definitions; llama-server's
-//! have the shape that version 11434 sends (counts of a completion in its last choice).
+//! The events here are made up, in the shapes of those projects' protocol definitions; `recorded` has
+//! the shapes of what was seen on the wire, `hostile` what none of them says.
 #![forbid(unsafe_code)]
 #![expect(
     clippy::unwrap_used,
@@ -10,6 +10,9 @@
     clippy::format_collect,
     reason = "a test that cannot go on fails"
 )]
+
+mod hostile;
+mod recorded;
 
 use std::time::Duration;
 
@@ -135,7 +138,8 @@ async fn streamed(more: Value, script: &[&str]) -> Result<(Vec<Value>, Events), 
     more["stream"] = json!(true);
     let say = async {
         let mut asked = server.next().await;
-        assert_eq!(asked.body["stream_options"], json!({"include_usage": true}));
+        let options = json!({"include_usage": true, "continuous_usage_stats": true});
+        assert_eq!(asked.body["stream_options"], options);
         asked.events(script).await;
     };
     let (reply, ()) = tokio::join!(upstream.ask(question(&more, 1)), say);
