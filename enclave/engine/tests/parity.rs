@@ -216,7 +216,7 @@ fn load(
     let expected = recording.model_sha256.parse::<Sha256>().unwrap().0;
     let model = VerifiedModel::check(model, expected).unwrap();
     let options =
-        EngineOptions { threads, slots, queue: 64, context: 512, ..EngineOptions::default() };
+        EngineOptions { threads, slots, queue: 256, context: 512, ..EngineOptions::default() };
     EmbeddedEngine::load_for(model, options, instructions).unwrap()
 }
 

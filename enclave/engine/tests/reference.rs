@@ -64,7 +64,7 @@ fn the_default_model_speaks_as_it_does_in_llama_cpp() {
         let options = EngineOptions {
             threads,
             slots: 12,
-            queue: 12,
+            queue: 24,
             context: 512,
             ..EngineOptions::default()
         };
