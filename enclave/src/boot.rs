@@ -182,8 +182,8 @@ impl Loaded {
             .await
             .map_err(BootError::Platform)?;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let fingerprint = manifest_digest.to_string();
-        let fingerprint = fingerprint.get(..12).unwrap_or_default();
+        let fingerprint = manifest.weights.sha256.to_string();
+        let fingerprint = fingerprint.get(..16).unwrap_or_default();
         Ok(Serving {
             state: Arc::new(State {
                 started: clock.now(),

@@ -135,7 +135,9 @@ fn likeliest(logits: &[f32]) -> Option<(u32, f32)> {
     best
 }
 
-/// The draw of a step, in [0, 1): `SplitMix64`'s mix of seed and counter, 53 bits of it.
+/// The draw of a step, in [0, 1): 53 bits of `SplitMix64`.
+///
+/// Its state begins with the seed mixed: were it the seed itself, neighbouring seeds could share all draws but one.
 #[expect(
     clippy::as_conversions,
     clippy::cast_precision_loss,
@@ -143,8 +145,8 @@ fn likeliest(logits: &[f32]) -> Option<(u32, f32)> {
 )]
 fn draw(seed: u64, step: u32) -> f64 {
     let mut mixed = seed;
-    for round in [u64::from(step), 0x5665_7269_7465_6531] {
-        mixed = mixed.wrapping_add(round).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    for add in [GOLDEN, u64::from(step).wrapping_add(1).wrapping_mul(GOLDEN)] {
+        mixed = mixed.wrapping_add(add);
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^= mixed >> 31;
@@ -152,6 +154,8 @@ fn draw(seed: u64, step: u32) -> f64 {
     (mixed >> 11) as f64 / 9_007_199_254_740_992.0
 }
 
+/// 2^64 over the golden ratio, odd: `SplitMix64`'s step.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Below every logit, and still a number: a constraint may leave nothing else.
 const BANNED: f32 = -1e30;
 /// e^-16.
@@ -245,6 +249,18 @@ mod tests {
         said.penalise(&mut logits, &both);
         let left = [0, 3, 150, 199, 200].map(|at| f32::to_bits(logits[at]));
         assert_eq!(left, [-0.25, -1.25, -0.75, -0.25, 0.0].map(f32::to_bits));
+    }
+
+    #[test]
+    fn no_seed_s_draws_are_another_s_some_steps_on() {
+        let draws = |seed: u64| (0..50).map(|step| draw(seed, step).to_bits()).collect::<Vec<_>>();
+        // As the seeds of requests are, and as those of their choices are.
+        let seeds = (0..40).chain((1..40_u64).map(|choice| choice.wrapping_mul(GOLDEN)));
+        let all: Vec<_> = seeds.flat_map(draws).collect();
+        let mut distinct = all.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        assert_eq!(distinct.len(), all.len());
     }
 
     #[test]

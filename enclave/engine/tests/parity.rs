@@ -200,7 +200,9 @@ fn start(engine: &EmbeddedEngine, prompt: &[u32], count: usize) -> std::sync::mp
     loop {
         match engine.continue_tokens(prompt, Sampling::GREEDY, u32::try_from(count).unwrap()) {
             Ok(tokens) => return tokens,
-            Err(EngineError::Busy { .. }) => std::thread::sleep(Duration::from_millis(5)),
+            Err(EngineError::Busy { .. } | EngineError::TenantBusy { .. }) => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
             Err(error) => panic!("{error}"),
         }
     }
@@ -216,7 +218,7 @@ fn load(
     let expected = recording.model_sha256.parse::<Sha256>().unwrap().0;
     let model = VerifiedModel::check(model, expected).unwrap();
     let options =
-        EngineOptions { threads, slots, queue: 256, context: 512, ..EngineOptions::default() };
+        EngineOptions { threads, slots, queue: 64, context: 512, ..EngineOptions::default() };
     EmbeddedEngine::load_for(model, options, instructions).unwrap()
 }
 

@@ -64,7 +64,7 @@ fn the_default_model_speaks_as_it_does_in_llama_cpp() {
         let options = EngineOptions {
             threads,
             slots: 12,
-            queue: 24,
+            queue: 12,
             context: 512,
             ..EngineOptions::default()
         };
@@ -134,7 +134,9 @@ fn agrees_at_clear_steps(engine: &EmbeddedEngine, recordings: &Recordings) {
             let next = loop {
                 match engine.continue_tokens(&prompt, Sampling::GREEDY, 1) {
                     Ok(next) => break next,
-                    Err(EngineError::Busy { .. }) => std::thread::sleep(Duration::from_millis(5)),
+                    Err(EngineError::Busy { .. } | EngineError::TenantBusy { .. }) => {
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
                     Err(error) => panic!("{error}"),
                 }
             };

@@ -123,7 +123,8 @@ enum Waiter {
 impl Desk {
     fn new(description: &ModelDescription) -> Self {
         let longest = usize::try_from(description.context_length).unwrap_or(usize::MAX);
-        Self { state: Mutex::default(), events_max: longest.saturating_add(2).min(EVENTS_MAX) }
+        let events_max = longest.saturating_mul(EVENTS_PER_TOKEN).saturating_add(2).min(EVENTS_MAX);
+        Self { state: Mutex::default(), events_max }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -427,8 +428,41 @@ const STANDARD: i32 = 3;
 const FLAG: &str = "--engine-process";
 /// While a process is started asking again makes sense after a second.
 const BUSY: EngineError = EngineError::Busy { retry_after_s: 1 };
+/// A token ends a text, and begins and goes on with a call, at most.
+const EVENTS_PER_TOKEN: usize = 4;
 /// Events of one generation, whatever a process says of its context.
-const EVENTS_MAX: usize = 1 << 21;
+const EVENTS_MAX: usize = 1 << 22;
 /// Between the end of one process and the start of the next, and its double each time that fails.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::Secret;
+
+    const CONTEXT: u32 = 16;
+
+    #[tokio::test]
+    async fn an_answer_that_nobody_reads_ends_no_process_and_one_without_end_does() {
+        let engine = engine::EchoEngine::new(1, Duration::ZERO);
+        let description =
+            ModelDescription { context_length: CONTEXT, ..engine.description().clone() };
+        let desk = Arc::new(Desk::new(&description));
+        let (asked, answered) = oneshot::channel();
+        desk.lock().waiting.insert(1, Waiter::Starting(asked));
+        assert!(desk.hear(News::Started(1, 1)));
+        let _unread = answered.await.unwrap().unwrap();
+        let event = |said| {
+            News::Event(1, GenerationEvent::Delta(Secret::new("a".to_owned()), said, Vec::new()))
+        };
+        // A text before each call, its name, its arguments, and what follows: as many as a token can cause.
+        for said in 1..=CONTEXT {
+            for _ in 0..4 {
+                assert!(desk.hear(event(said)));
+            }
+        }
+        assert!(desk.hear(event(CONTEXT)) && desk.hear(event(CONTEXT)), "and what ends it");
+        assert!(!desk.hear(event(CONTEXT)));
+    }
+}
