@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use tests::{
-    programs::{PATIENCE, Running},
+    programs::{PATIENCE, Running, signal},
     scan::{Needle, Scanner},
 };
 use tokio::time::{sleep, timeout};
@@ -64,10 +64,10 @@ async fn an_engine_that_dies_is_followed_by_another() {
     let canary = Needle::random("a prompt");
     let first = engine_of(&hunt.enclave);
     // It is stopped, so that it has the question and cannot answer, and killed as the kernel would.
-    send(first, "STOP").await;
+    signal(first, "STOP").await;
     let killed = async {
         sleep(Duration::from_millis(300)).await;
-        send(first, "KILL").await;
+        signal(first, "KILL").await;
     };
     let question = Hunt::chat(&canary, "");
     let (told, ()) = tokio::join!(hunt.ask(&question), killed);
@@ -87,15 +87,7 @@ async fn an_engine_that_dies_is_followed_by_another() {
     assert!(hunt.place.log("enclave").contains("\"engine-ended\""));
 }
 
-async fn send(id: u32, signal: &str) {
-    let id = id.to_string();
-    let sent = tokio::process::Command::new("kill").args(["-s", signal, &id]).status().await;
-    assert!(sent.unwrap().success(), "{signal} to {id}");
-}
-
 /// The one process that the enclave has started.
 pub(crate) fn engine_of(enclave: &Running) -> u32 {
-    let children = enclave.children();
-    let [engine] = children[..] else { panic!("not one engine: {children:?}") };
-    engine
+    enclave.engine().expect("an enclave has one engine")
 }

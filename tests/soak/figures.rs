@@ -26,8 +26,9 @@ pub(crate) struct Figures {
 }
 
 /// One life of one program: what it used, and when.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Life {
+    process: u32,
     samples: Vec<Sample>,
 }
 
@@ -72,16 +73,14 @@ impl Figures {
         self.broken_count.load(SeqCst)
     }
 
-    /// A program starts a new life.
-    pub(crate) fn born(&self, label: &str) {
-        lock(&self.lives).entry(label.to_owned()).or_default().push(Life::default());
-    }
-
-    /// Puts down what the process uses now.
+    /// Puts down what the process uses now. Another process than before is a new life of the program.
     pub(crate) fn sample(&self, label: &str, id: u32) {
         let Some(sample) = Sample::of(id, self.start.elapsed()) else { return };
-        if let Some(life) = lock(&self.lives).entry(label.to_owned()).or_default().last_mut() {
-            life.samples.push(sample);
+        let mut all = lock(&self.lives);
+        let lives = all.entry(label.to_owned()).or_default();
+        match lives.last_mut().filter(|life| life.process == id) {
+            Some(life) => life.samples.push(sample),
+            None => lives.push(Life { process: id, samples: vec![sample] }),
         }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! Two enclaves with the tiny model (one per padding), a router that asks for keys, two proxies. What must hold at every moment:
 //! nothing is taken for a whole answer that is not exactly the model's; every failure has a code; no error without a kill that
-//! explains it; every request ends; no program ends by itself or panics; memory and descriptors come back to where they were. It ends
-//! with 1 if anything did not.
+//! explains it; every request ends; no program ends by itself or panics; memory and descriptors come back to where they were; nothing
+//! of a prompt is left in an engine's memory. It ends with 1 if anything did not.
 #![forbid(unsafe_code)]
 #![expect(
     clippy::arithmetic_side_effects,
@@ -22,6 +22,7 @@ mod told;
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
+use tests::scan::Needle;
 use tokio::{
     signal::unix::{SignalKind, signal},
     task::JoinSet,
@@ -50,13 +51,14 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let known = Known::some();
+    let canary = Needle::random("a prompt");
+    let known = Known::some(&canary);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    runtime.expect("a runtime").block_on(run(Duration::from_secs(seconds), seed, known))
+    runtime.expect("a runtime").block_on(run(Duration::from_secs(seconds), seed, known, canary))
 }
 
-async fn run(length: Duration, seed: u64, known: Vec<Known>) -> ExitCode {
+async fn run(length: Duration, seed: u64, known: Vec<Known>, canary: Needle) -> ExitCode {
     say(&format!("soak for {} s with seed {seed}", length.as_secs()));
     let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be listened for");
     let mut terminate = signal(SignalKind::terminate()).expect("signals can be listened for");
@@ -134,6 +136,7 @@ async fn run(length: Duration, seed: u64, known: Vec<Known>) -> ExitCode {
     say("the load has gone");
     sleep(REST).await;
     stack.look();
+    stack.hunt(&canary);
     watching.abort();
     figures.judge_rest();
     stack.stop().await;

@@ -6,7 +6,7 @@ use engine::{
     Request, Role, Sampling, TensorType, VerifiedModel, tiny,
 };
 use serde_json::{Value, json};
-use tests::programs::MODEL;
+use tests::{programs::MODEL, scan::Needle};
 
 /// A question and its only right answer.
 #[derive(Clone, Debug)]
@@ -25,7 +25,9 @@ pub(crate) struct Known {
 
 impl Known {
     /// Some questions, short and long, greedy and not.
-    pub(crate) fn some() -> Vec<Self> {
+    ///
+    /// Each holds the canary.
+    pub(crate) fn some(canary: &Needle) -> Vec<Self> {
         let bytes = tiny::model(TensorType::F32);
         let digest = Sha256::of(&bytes).0;
         let model = VerifiedModel::check(bytes, digest).expect("the digest is the file's");
@@ -39,7 +41,8 @@ impl Known {
         let engine = EmbeddedEngine::load(model, options).expect("the tiny model loads");
         (0..QUESTIONS)
             .map(|number| {
-                let prompt = format!("question {number}: {}", "why? ".repeat(number % 9));
+                let prompt =
+                    format!("question {number}: {} {}", canary.text(), "why? ".repeat(number % 9));
                 let temperature = if number % 2 == 0 { 0.0 } else { 1.25 };
                 let tokens_max = [3, 40, 120, 300][number % 4];
                 let seed = u32::try_from(number).unwrap_or(0);

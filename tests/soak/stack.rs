@@ -7,11 +7,14 @@ use std::{
     time::Duration,
 };
 
-use tests::programs::{Cores, Place, Running, quiet_port, until_ready};
+use tests::{
+    programs::{Cores, Place, Running, quiet_port, signal, until_ready},
+    scan::{Memory, Needle, Scanner},
+};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    figures::Figures,
+    figures::{Figures, say},
     random::{Random, lock},
 };
 
@@ -58,7 +61,8 @@ impl Stack {
         let addresses: Vec<SocketAddr> = (0..5).map(|_| quiet_port()).collect();
         let [first, second, router, one, two] = addresses[..] else { panic!("five programs") };
         // A key ends after a few thousand requests, so that keys rotate by number and, in a long run, by time.
-        let limits = "requests_per_key = 4000\nupload_s = 5\nstall_s = 20\ndrain_s = 5";
+        let limits =
+            "requests_per_key = 4000\nupload_s = 5\nstall_s = 20\ndrain_s = 5\nanswer_s = 20";
         place.certificates();
         let limits = format!("{limits}\n[tls]\nrouter_spki = [\"{}\"]", place.identity().await);
         for (label, address, padding) in [("enclave-1", first, "p1"), ("enclave-2", second, "p2")] {
@@ -150,6 +154,9 @@ impl Stack {
     pub(crate) async fn strike(&self, random: &Random) {
         let slots: Vec<_> = self.slots().cloned().collect();
         let slot = random.of(&slots);
+        if slot.program == "veritee-enclave" && random.below(2) == 0 {
+            return self.strike_engine(slot, random).await;
+        }
         let Some(running) = slot.take() else { return };
         let signal = if random.below(10) < 7 { "KILL" } else { "TERM" };
         {
@@ -170,6 +177,30 @@ impl Stack {
         self.bring_up(slot).await;
     }
 
+    /// Ends the process of an enclave's engine, or stops it until it is taken for dead; then another must follow.
+    async fn strike_engine(&self, slot: &Slot, random: &Random) {
+        let Some(first) = slot.engine() else {
+            return self.figures.broken(format!("{} has no engine", slot.label));
+        };
+        let name = if random.below(8) == 0 { "STOP" } else { "KILL" };
+        {
+            let mut kills = lock(&self.kills);
+            let count = kills.entry(format!("{}'s engine by SIG{name}", slot.label)).or_default();
+            *count = count.saturating_add(1);
+        }
+        *lock(&slot.back) = None;
+        signal(first, name).await;
+        let begun = Instant::now();
+        while slot.engine().is_none_or(|engine| engine == first) {
+            if begun.elapsed() > HANG_MAX {
+                self.figures.broken(format!("{} has no other engine after SIG{name}", slot.label));
+                break;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        *lock(&slot.back) = Some(Instant::now());
+    }
+
     async fn bring_up(&self, slot: &Slot) {
         let arguments: Vec<&str> = slot.arguments.iter().map(String::as_str).collect();
         for _ in 0..10 {
@@ -183,7 +214,6 @@ impl Stack {
                         let place = self.place.path(&format!("{}.pins", slot.label));
                         std::fs::rename(pins, place).expect("a story's folder can be written to");
                     }
-                    self.figures.born(slot.label);
                     slot.put(running);
                     return;
                 }
@@ -211,6 +241,32 @@ impl Stack {
                 running.take();
             } else {
                 self.figures.sample(slot.label, process.id());
+                if let Some(engine) = process.engine() {
+                    self.figures.sample(&format!("{}'s engine", slot.label), engine);
+                }
+            }
+        }
+    }
+
+    /// Looks through the engines' memory for what prompts carried.
+    pub(crate) fn hunt(&self, canary: &Needle) {
+        // What an engine holds for as long as it runs is found, so the right octets are looked at.
+        let own = Needle::new("its own argument", "/proc/self/exe\0--engine-process");
+        let scanner = Scanner::new(&[canary.clone(), own.clone()]);
+        for slot in &self.enclaves {
+            let Some(engine) = slot.engine() else {
+                self.figures.broken(format!("{} has no engine at the end", slot.label));
+                continue;
+            };
+            let Memory { found, octets } = scanner.memory(engine);
+            say(&format!("{}'s engine: {octets} octets of memory looked through", slot.label));
+            if !found.has(&own, "text") {
+                self.figures.broken(format!("{}'s engine could not be looked at", slot.label));
+            }
+            for (form, _) in canary.forms() {
+                if found.has(canary, form) {
+                    self.figures.broken(format!("{}'s engine keeps a prompt ({form})", slot.label));
+                }
             }
         }
     }
@@ -272,6 +328,11 @@ impl Slot {
         Some(taken)
     }
 
+    /// The process of its engine, if it is an enclave that runs and has one.
+    fn engine(&self) -> Option<u32> {
+        lock(&self.running).as_ref().and_then(Running::engine)
+    }
+
     fn put(&self, running: Running) {
         *lock(&self.back) = Some(Instant::now());
         *lock(&self.running) = Some(running);
@@ -285,6 +346,9 @@ impl Slot {
 
 /// How long after a restart a request may still meet what the restart left behind.
 const RECOVERY: Duration = Duration::from_secs(8);
+
+/// Longer than an engine that hangs is waited for, and the start of another.
+const HANG_MAX: Duration = Duration::from_mins(2);
 
 /// Longer than every drain that is configured here.
 const DRAIN_MAX: Duration = Duration::from_secs(15);

@@ -321,6 +321,13 @@ impl Running {
         .collect()
     }
 
+    /// The process of its engine: the only one that an enclave starts.
+    pub fn engine(&self) -> Option<u32> {
+        let children = self.children();
+        let [engine] = children[..] else { return None };
+        Some(engine)
+    }
+
     /// The next line that it prints.
     pub async fn line(&mut self) -> String {
         self.try_line().await.unwrap_or_else(|why| panic!("{} {why}", self.said.display()))
@@ -353,9 +360,7 @@ impl Running {
 
     /// Sends it a signal by name, `STOP` say.
     pub async fn signal(&self, signal: &str) {
-        let id = self.id.to_string();
-        let sent = Command::new("kill").args(["-s", signal, &id]).status().await;
-        assert!(sent.expect("kill is there").success(), "{signal} to {id}");
+        self::signal(self.id, signal).await;
     }
 
     /// Sends SIGTERM and waits.
@@ -371,6 +376,13 @@ impl Running {
             .unwrap_or_else(|_| panic!("{} does not end", self.said.display()))
             .expect("a child can be waited for")
     }
+}
+
+/// Sends a signal to a process that we, or a program of ours, have started.
+pub async fn signal(id: u32, signal: &str) {
+    let id = id.to_string();
+    let sent = Command::new("kill").args(["-s", signal, &id]).status().await;
+    assert!(sent.expect("kill is there").success(), "{signal} to {id}");
 }
 
 impl fmt::Debug for Running {
