@@ -349,12 +349,16 @@ struct ChoiceOutline {
 #[derive(Deserialize)]
 struct UsageOutline {
     prompt_tokens: u32,
+    /// Vectors have none.
+    #[serde(default)]
     completion_tokens: u32,
     prompt_tokens_details: Option<DetailsOutline>,
 }
 
 #[derive(Deserialize)]
 struct DetailsOutline {
+    /// Some servers give details, but not this one.
+    #[serde(default)]
     cached_tokens: u32,
 }
 

@@ -33,6 +33,7 @@ use crate::openai::{
 };
 use crate::pipe::Sender;
 use crate::receipts::{self, Draft};
+use crate::vectors;
 
 /// An opened request and what it holds while it is answered.
 #[derive(Debug)]
@@ -116,6 +117,15 @@ async fn respond(
                 front::answer(line, upstream, Route::Completions, asked, content, tenant).await
             }
         },
+        Ok(Ask::Embedding { request, tenant }) => match &state.backend {
+            Backend::Engine(engine) => {
+                drop(content);
+                vectors::answer(line, engine, request, tenant, deadline(state)).await
+            }
+            Backend::Upstream(_) => {
+                line.error(&ApiError::resource_unsupported("/v1/embeddings")).await
+            }
+        },
     }
 }
 
@@ -173,7 +183,7 @@ async fn generate(
         Ok(Ok(generations)) => generations,
         Ok(Err(error)) => {
             let error = ApiError::from(error);
-            let error = if form == Form::Text { error.of_completion() } else { error };
+            let error = if form == Form::Text { error.with_text_in("prompt") } else { error };
             return line.error(&error).await;
         }
         Err(_) => return line.error(&ApiError::internal()).await,

@@ -103,6 +103,8 @@ impl Choices {
                     running.generation = None;
                 }
                 GenerationEvent::Failed(error) => return Ok(self.fail(error)),
+                // An engine that answers with vectors has not heard what was asked.
+                GenerationEvent::Vector(_) => return Ok(self.fail(EngineError::Crashed)),
             }
         }
     }

@@ -50,7 +50,8 @@ pub(crate) async fn answer(
         },
         Err(failure) => {
             let error = ApiError::from(failure);
-            let error = if route == Route::Completions { error.of_completion() } else { error };
+            let error =
+                if route == Route::Completions { error.with_text_in("prompt") } else { error };
             line.error(&error).await
         }
     }

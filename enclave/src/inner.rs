@@ -9,7 +9,7 @@ use channel::{Fields, Request, names};
 
 use crate::config::Unbound;
 use crate::keys::random;
-use crate::openai::{ApiError, ChatRequest, CompletionRequest};
+use crate::openai::{ApiError, ChatRequest, CompletionRequest, EmbeddingRequest};
 
 /// A sealed request, read as far as it goes.
 #[derive(Debug)]
@@ -41,6 +41,13 @@ pub(crate) enum Ask {
         /// Whose it is, as far as isolation and fairness go.
         tenant: [u8; 32],
     },
+    /// `POST /v1/embeddings`.
+    Embedding {
+        /// The request.
+        request: EmbeddingRequest,
+        /// Whose it is, as far as isolation and fairness go.
+        tenant: [u8; 32],
+    },
     /// `GET /v1/models`.
     Models,
 }
@@ -51,7 +58,7 @@ impl Ask {
         match self {
             Self::Chat { request, .. } => Some(&request.asked.parameters),
             Self::Completion { request, .. } => Some(&request.asked.parameters),
-            Self::Models => None,
+            Self::Embedding { .. } | Self::Models => None,
         }
     }
 }
@@ -114,11 +121,11 @@ fn ask(request: &Request, address: &Address<'_>) -> Result<Ask, ApiError> {
     match (request.path.as_str(), request.method.as_str()) {
         ("/v1/chat/completions", "POST") => chat(request, address),
         ("/v1/completions", "POST") => completion(request, address),
+        ("/v1/embeddings", "POST") => embedding(request, address),
         ("/v1/models", "GET") => Ok(Ask::Models),
-        ("/v1/chat/completions" | "/v1/completions" | "/v1/models", _) => {
+        ("/v1/chat/completions" | "/v1/completions" | "/v1/embeddings" | "/v1/models", _) => {
             Err(ApiError::method_not_allowed())
         }
-        ("/v1/embeddings", _) => Err(ApiError::resource_unsupported("/v1/embeddings")),
         _ => Err(ApiError::not_found()),
     }
 }
@@ -126,19 +133,26 @@ fn ask(request: &Request, address: &Address<'_>) -> Result<Ask, ApiError> {
 fn chat(request: &Request, address: &Address<'_>) -> Result<Ask, ApiError> {
     let tenant = taken(request)?;
     let request = ChatRequest::parse(request.content.expose())?;
-    served(&request.asked.parameters, address)?;
+    served(&request.asked.parameters.model, address)?;
     Ok(Ask::Chat { request: Box::new(request), tenant })
 }
 
 fn completion(request: &Request, address: &Address<'_>) -> Result<Ask, ApiError> {
     let tenant = taken(request)?;
     let request = CompletionRequest::parse(request.content.expose())?;
-    served(&request.asked.parameters, address)?;
+    served(&request.asked.parameters.model, address)?;
     Ok(Ask::Completion { request: Box::new(request), tenant })
 }
 
-fn served(parameters: &Parameters, address: &Address<'_>) -> Result<(), ApiError> {
-    let is_served = address.names.contains(&parameters.model);
+fn embedding(request: &Request, address: &Address<'_>) -> Result<Ask, ApiError> {
+    let tenant = taken(request)?;
+    let request = EmbeddingRequest::parse(request.content.expose())?;
+    served(&request.model, address)?;
+    Ok(Ask::Embedding { request, tenant })
+}
+
+fn served(model: &String, address: &Address<'_>) -> Result<(), ApiError> {
+    let is_served = address.names.contains(model);
     is_served.then_some(()).ok_or_else(ApiError::model_not_found)
 }
 
@@ -218,6 +232,11 @@ mod tests {
             request.content = Secret::new(br#"{"model":"m","prompt":"hi"}"#.to_vec());
         });
         assert!(matches!(completion.ask, Ok(Ask::Completion { .. })));
+        let embedding = read(Unbound::Refused, |request| {
+            request.path = "/v1/embeddings".to_owned();
+            request.content = Secret::new(br#"{"model":"m","input":"hi"}"#.to_vec());
+        });
+        assert!(matches!(embedding.ask, Ok(Ask::Embedding { .. })));
     }
 
     #[test]
@@ -228,7 +247,7 @@ mod tests {
             (|r| r.path = "/v1/chat/completions?x".into(), 404, Some("not_found")),
             // A chat is no completion.
             (|r| r.path = "/v1/completions".into(), 400, Some("unknown_parameter")),
-            (|r| r.path = "/v1/embeddings".into(), 404, Some("unsupported_resource")),
+            (|r| r.path = "/v1/embeddings".into(), 400, Some("unknown_parameter")),
             (|r| r.method = "GET".into(), 405, Some("method_not_allowed")),
             (|r| r.method = "DELETE".into(), 405, Some("method_not_allowed")),
             (|r| r.scheme = "http".into(), 421, Some("misdirected_request")),

@@ -44,6 +44,7 @@ mod pipe;
 mod receipts;
 mod route;
 mod serve;
+mod vectors;
 
 pub use boot::{Boot, Serving};
 pub use clock::Clock;

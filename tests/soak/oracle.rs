@@ -70,6 +70,7 @@ impl Known {
             match generation.events.blocking_recv() {
                 Some(GenerationEvent::Delta(delta, ..)) => text.push_str(delta.expose()),
                 Some(GenerationEvent::Call(call, _)) => panic!("{call:?}"),
+                Some(GenerationEvent::Vector(_)) => panic!("no vector was asked for"),
                 Some(GenerationEvent::Finished { reason, completion_tokens: tokens }) => {
                     let finish = if reason == FinishReason::Length { "length" } else { "stop" };
                     return Self { prompt, temperature, seed, tokens_max, text, finish, tokens };

@@ -65,6 +65,7 @@ fn answer(path: &str, threads: usize, question: &str) -> Outcome {
         match event {
             GenerationEvent::Delta(text, ..) => print!("{}", text.expose()),
             GenerationEvent::Call(call, _) => print!("{}", call.arguments.expose()),
+            GenerationEvent::Vector(_) => return Err("a vector, where a text was asked for".into()),
             GenerationEvent::Finished { reason, completion_tokens } => {
                 println!(
                     "\n[{reason:?}, {} + {completion_tokens} tokens]",

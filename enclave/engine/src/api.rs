@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::logprobs::TokenLogprobs;
-use crate::plain::{Word, text, word};
+use crate::plain::{Word, numbers, text, word};
 use crate::tools::{CallDelta, ToolCall, Tools};
 
 /// Something that continues conversations.
@@ -29,6 +29,17 @@ pub trait Engine: Send + Sync + 'static {
         drop(completion);
         let why = "cannot be a bare text: this engine continues conversations alone";
         Err(EngineError::BadRequest { field: "prompt", why })
+    }
+
+    /// Starts to turn texts into vectors, one [`GenerationEvent::Vector`] each, in order; else as
+    /// [`start`](Self::start).
+    ///
+    /// # Errors
+    /// As [`start`](Self::start); an engine that has no vectors refuses every text.
+    fn embed(&self, embedding: Embedding) -> Result<Generation, EngineError> {
+        drop(embedding);
+        let why = "cannot become a vector: this engine continues conversations alone";
+        Err(EngineError::BadRequest { field: "input", why })
     }
 
     /// What the model manifest is made of.
@@ -99,6 +110,36 @@ impl fmt::Debug for Completion {
         let Self { prompt: _, order } = self;
         f.debug_struct("Completion").field("order", order).finish_non_exhaustive()
     }
+}
+
+/// Texts that are wanted as vectors.
+#[derive(Deserialize, Serialize)]
+pub struct Embedding {
+    /// The texts, 1 to 2,048; each is read by itself.
+    pub inputs: Vec<EmbeddingInput>,
+    /// Who asks, as far as fairness goes; an opaque value of the server's making.
+    pub tenant: [u8; 32],
+}
+
+impl fmt::Debug for Embedding {
+    /// Shows no client's words.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Embedding").field("inputs", &self.inputs.len()).finish_non_exhaustive()
+    }
+}
+
+/// A text that is wanted as a vector.
+#[derive(Debug, Deserialize, Serialize)]
+pub enum EmbeddingInput {
+    /// As it was written. What it spells of control tokens is control tokens.
+    Text(#[serde(with = "text")] Secret<String>),
+    /// As the tokens that whoever asks made of it.
+    Tokens(#[serde(with = "numbers")] Secret<Vec<u32>>),
+}
+
+impl Embedding {
+    /// The most texts of one request (`OpenAI`'s API reference).
+    pub const INPUTS_MAX: usize = 2048;
 }
 
 /// What is wanted of an answer. By default, the greedy one, to its end, for nobody in particular.
@@ -373,6 +414,8 @@ pub enum GenerationEvent {
     Delta(#[serde(with = "text")] Secret<String>, u32, Vec<TokenLogprobs>),
     /// More of a call, and how many tokens have been generated so far.
     Call(CallDelta, u32),
+    /// The vector of the next text: as many numbers as the model is wide, of length 1.
+    Vector(#[serde(with = "numbers")] Secret<Vec<f32>>),
     /// The answer is complete.
     Finished {
         /// Why it ended.

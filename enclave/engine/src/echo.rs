@@ -230,7 +230,7 @@ mod tests {
         loop {
             match generation.events.blocking_recv().unwrap() {
                 GenerationEvent::Delta(text, ..) => pieces.push(text.expose().clone()),
-                GenerationEvent::Call(..) => panic!("an echo calls nothing"),
+                GenerationEvent::Call(..) | GenerationEvent::Vector(_) => panic!("no echo"),
                 end @ (GenerationEvent::Finished { .. } | GenerationEvent::Failed(_)) => {
                     return (pieces, end);
                 }

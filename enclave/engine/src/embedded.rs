@@ -9,9 +9,10 @@ use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use crate::api::{
-    Completion, Engine, EngineError, Format, Generation, Message, ModelDescription, Order, Request,
-    Sampling,
+    Completion, Embedding, EmbeddingInput, Engine, EngineError, Format, Generation, Message,
+    ModelDescription, Order, Request, Sampling,
 };
+use crate::embedding::Pool;
 use crate::gguf::{Gguf, LoadError};
 use crate::grammar::{Grammars, Held};
 use crate::kernels::{Instructions, Isa, PROFILE, Team};
@@ -53,6 +54,8 @@ pub struct EmbeddedEngine {
     grammars: Grammars,
     door: Arc<Door>,
     slots: usize,
+    /// How many numbers a vector has.
+    width: usize,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -92,6 +95,7 @@ impl EmbeddedEngine {
             architecture: String::from(weights.family()),
             context_length: u32::try_from(weights.shape().context).unwrap_or(u32::MAX),
         };
+        let width = weights.shape().width;
         let room = room(&weights.shape(), slots.clamp(1, ROWS_MAX / 2), kv_bytes)?;
         drop(model); // The packed weights are all that is needed from here on.
 
@@ -111,6 +115,7 @@ impl EmbeddedEngine {
             grammars,
             door,
             slots: room.slots,
+            width,
             thread: Some(thread),
         })
     }
@@ -149,9 +154,7 @@ impl EmbeddedEngine {
     ) -> Result<threads::Receiver<u32>, EngineError> {
         let (sender, tokens) = threads::channel();
         let prompt = Zeroizing::new(prompt.to_vec());
-        let vocabulary = self.tokenizer.vocabulary();
-        if prompt.iter().any(|token| usize::try_from(*token).is_ok_and(|token| token >= vocabulary))
-        {
+        if !self.are_known(&prompt) {
             return Err(EngineError::BadRequest {
                 field: "prompt",
                 why: "must hold tokens of the vocabulary",
@@ -165,6 +168,38 @@ impl EmbeddedEngine {
             .spawn(move || while generation.events.blocking_recv().is_some() {})
             .map_err(|_| EngineError::Crashed)?;
         Ok(tokens)
+    }
+
+    fn are_known(&self, tokens: &[u32]) -> bool {
+        let vocabulary = self.tokenizer.vocabulary();
+        tokens.iter().all(|token| usize::try_from(*token).is_ok_and(|token| token < vocabulary))
+    }
+
+    /// The tokens of a text that is wanted as a vector.
+    fn read(&self, input: EmbeddingInput) -> Result<Zeroizing<Vec<u32>>, EngineError> {
+        let bad = |why| Err(EngineError::BadRequest { field: "input", why });
+        let tokens = match input {
+            EmbeddingInput::Text(text) if text.expose().is_empty() => {
+                return bad("must hold no empty text");
+            }
+            EmbeddingInput::Text(text) => {
+                self.fits(text.expose().len(), 0)?;
+                Prompt::bare(text).encode(&self.tokenizer)
+            }
+            EmbeddingInput::Tokens(tokens) if !self.are_known(tokens.expose()) => {
+                return bad("must hold tokens of the vocabulary");
+            }
+            EmbeddingInput::Tokens(mut tokens) => {
+                Zeroizing::new(core::mem::take(tokens.expose_mut()))
+            }
+        };
+        let prompt_tokens = u32::try_from(tokens.len()).unwrap_or(u32::MAX);
+        let limit = self.description.context_length;
+        match prompt_tokens {
+            0 => bad("must hold no empty text"),
+            count if count > limit => Err(EngineError::ContextTooLong { prompt_tokens, limit }),
+            _ => Ok(tokens),
+        }
     }
 
     /// A text that cannot fit is not worth the time of finding out by how much.
@@ -208,7 +243,9 @@ impl EmbeddedEngine {
             Some(Held::Always(constraint)) => (Some(constraint), None),
             Some(Held::OnceOpened(later)) => (None, Some(later)),
         };
-        let job = Job { prompt, order, constraint, later, speech, tokens_max, events, tokens };
+        let pool = None;
+        let job =
+            Job { prompt, order, constraint, later, speech, pool, tokens_max, events, tokens };
         self.door.enter(job, self.slots)?;
         Ok(Generation { prompt_tokens, events: receiver })
     }
@@ -248,6 +285,42 @@ impl Engine for EmbeddedEngine {
         self.enter(prompt, order, &Tools::default(), None)
     }
 
+    fn embed(&self, embedding: Embedding) -> Result<Generation, EngineError> {
+        let Embedding { inputs, tenant } = embedding;
+        let bad = |why| Err(EngineError::BadRequest { field: "input", why });
+        let count = inputs.len();
+        if count == 0 || count > Embedding::INPUTS_MAX {
+            return bad("must be 1 to 2048 texts");
+        }
+        if count.saturating_mul(self.width) > NUMBERS_MAX {
+            return bad("asks for more than a million numbers at once");
+        }
+        self.door.has_place(self.slots, tenant)?;
+        let texts = inputs.into_iter().map(|input| self.read(input)).collect::<Result<_, _>>()?;
+        let Some((prompt, pool)) = Pool::new(texts, self.width) else {
+            return bad("must be 1 to 2048 texts");
+        };
+        let tokens = pool.tokens().saturating_add(prompt.len());
+        let prompt_tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
+        // A vector each, and the end.
+        let (events, receiver) = mpsc::channel(count.saturating_add(2));
+        self.door.enter(
+            Job {
+                prompt,
+                order: Order { tenant, ..Order::default() },
+                constraint: None,
+                later: None,
+                speech: None,
+                pool: Some(pool),
+                tokens_max: 0,
+                events,
+                tokens: None,
+            },
+            self.slots,
+        )?;
+        Ok(Generation { prompt_tokens, events: receiver })
+    }
+
     fn description(&self) -> &ModelDescription {
         &self.description
     }
@@ -282,6 +355,8 @@ fn room(shape: &Shape, slots: usize, kv_bytes: u64) -> Result<Room, LoadError> {
     Ok(Room { slots, pages: usize::try_from(pages).unwrap_or(usize::MAX) })
 }
 
+/// Numbers of the vectors of one request: 4 MiB.
+const NUMBERS_MAX: usize = 1 << 20;
 /// Threads that compute; more than this is a mistake in a configuration.
 const THREADS_MAX: usize = 256;
 
@@ -317,7 +392,9 @@ mod tests {
     fn end(mut generation: Generation) -> Result<FinishReason, EngineError> {
         loop {
             match generation.events.blocking_recv().unwrap() {
-                GenerationEvent::Delta(..) | GenerationEvent::Call(..) => {}
+                GenerationEvent::Delta(..)
+                | GenerationEvent::Call(..)
+                | GenerationEvent::Vector(_) => {}
                 GenerationEvent::Finished { reason, .. } => return Ok(reason),
                 GenerationEvent::Failed(error) => return Err(error),
             }

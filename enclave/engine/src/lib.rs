@@ -11,6 +11,7 @@ mod api;
 mod dialogue;
 mod echo;
 mod embedded;
+mod embedding;
 mod gguf;
 mod grammar;
 mod kernels;
@@ -30,8 +31,8 @@ mod tools;
 mod verified;
 
 pub use api::{
-    Completion, Engine, EngineError, FinishReason, Format, Generation, GenerationEvent, Message,
-    ModelDescription, Order, Request, Role, Sampling, TemplateFault,
+    Completion, Embedding, EmbeddingInput, Engine, EngineError, FinishReason, Format, Generation,
+    GenerationEvent, Message, ModelDescription, Order, Request, Role, Sampling, TemplateFault,
 };
 pub use attestation::Secret;
 pub use echo::EchoEngine;

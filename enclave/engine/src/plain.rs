@@ -43,6 +43,32 @@ pub(crate) mod text {
     }
 }
 
+/// What a client's text became: tokens, or the numbers of a vector.
+pub(crate) mod numbers {
+    use attestation::Secret;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use zeroize::Zeroize;
+
+    pub(crate) fn serialize<N: Serialize, S: Serializer>(
+        numbers: &Secret<Vec<N>>,
+        to: S,
+    ) -> Result<S::Ok, S::Error>
+    where
+        Vec<N>: Zeroize,
+    {
+        numbers.expose().serialize(to)
+    }
+
+    pub(crate) fn deserialize<'de, N: Deserialize<'de>, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Secret<Vec<N>>, D::Error>
+    where
+        Vec<N>: Zeroize,
+    {
+        Vec::deserialize(from).map(Secret::new)
+    }
+}
+
 /// A client's text, or none.
 pub(crate) mod some_text {
     use attestation::Secret;

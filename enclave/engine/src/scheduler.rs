@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use crate::api::{EngineError, FinishReason, GenerationEvent, Order};
+use crate::embedding::Pool;
 use crate::grammar::{After, Constraint};
 use crate::kernels::{Isa, Team};
 use crate::logprobs::{self, Candidate, TokenLogprobs, Withheld};
@@ -38,9 +39,11 @@ pub(crate) struct Job {
     pub(crate) later: Option<Constraint>,
     /// What tells its calls from its text.
     pub(crate) speech: Option<Speech>,
-    /// At least 1; prompt and answer fit the context.
+    /// Where it is to become vectors and not an answer: the texts after the prompt, and their sums.
+    pub(crate) pool: Option<Pool>,
+    /// Prompt and answer fit the context. At least 1, but of texts that become vectors.
     pub(crate) tokens_max: u32,
-    /// Has room for all events that `tokens_max` tokens can cause.
+    /// Has room for all events that `tokens_max` tokens, or texts, can cause.
     pub(crate) events: mpsc::Sender<GenerationEvent>,
     /// Who wants the bare tokens as well.
     pub(crate) tokens: Option<threads::Sender<u32>>,
@@ -50,7 +53,8 @@ impl Job {
     /// How many pages it may come to need.
     fn pages(&self) -> usize {
         let answer = usize::try_from(self.tokens_max).unwrap_or(usize::MAX);
-        Cache::pages(self.prompt.len().saturating_add(answer))
+        let longest = self.pool.as_ref().map_or(self.prompt.len(), Pool::longest);
+        Cache::pages(longest.saturating_add(answer))
     }
 }
 
@@ -252,6 +256,8 @@ impl Scheduler {
         for (sequence, cache) in active.iter_mut().zip(caches) {
             sequence.cache = cache;
         }
+        let pools = active.iter_mut().map(|sequence| sequence.job.pool.as_mut());
+        self.model.pool(scratch, &rows, pools);
         let logits = scratch.logits.chunks_exact_mut(self.model.shape().vocabulary);
         for (row, logits) in rows.iter().filter(|row| row.wants_logits).zip(logits) {
             if let Some(sequence) = active.get_mut(row.sequence) {
@@ -277,7 +283,12 @@ impl Scheduler {
                 sequence.take(token, &ranked, &self.tokenizer);
             }
         }
+        for sequence in active.iter_mut().filter(|sequence| sequence.answering()) {
+            sequence.end_text();
+        }
         active.retain(|sequence| !sequence.done);
+        // Who begins another text lets the others' prompts go first.
+        active.sort_by_key(|sequence| sequence.job.pool.is_some() && sequence.position == 0);
     }
 }
 
@@ -321,7 +332,8 @@ fn plan(active: &mut [Sequence]) -> Vec<Row> {
         for token in sequence.job.prompt.iter().skip(sequence.position).take(piece) {
             let position = sequence.position;
             sequence.position = position.saturating_add(1);
-            let wants_logits = sequence.position == sequence.job.prompt.len();
+            let wants_logits =
+                sequence.job.pool.is_none() && sequence.position == sequence.job.prompt.len();
             rows.push(Row { sequence: number, position, token: *token, wants_logits });
         }
     }
@@ -364,6 +376,24 @@ impl Sequence {
     /// Whether the prompt has been computed.
     fn answering(&self) -> bool {
         self.position >= self.job.prompt.len()
+    }
+
+    /// Gives out the vector of the text that has been computed, where one is wanted, and turns to the next.
+    fn end_text(&mut self) {
+        let Some(pool) = &mut self.job.pool else { return };
+        let Some(vector) = pool.take() else {
+            return self.fail(EngineError::Crashed); // Not all of it are numbers.
+        };
+        tell(&self.job.events, GenerationEvent::Vector(vector));
+        let Some(next) = pool.next() else {
+            let (reason, completion_tokens) = (FinishReason::Stop, 0);
+            tell(&self.job.events, GenerationEvent::Finished { reason, completion_tokens });
+            self.done = true;
+            return;
+        };
+        self.job.prompt = next;
+        self.cache = Cache::default();
+        self.position = 0;
     }
 
     /// Takes the token that was chosen; `ranked` are it and its alternatives, where they are wanted.
@@ -512,6 +542,7 @@ mod tests {
             constraint: None,
             later: None,
             speech: None,
+            pool: None,
             tokens_max: 1,
             events,
             tokens: None,

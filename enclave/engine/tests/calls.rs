@@ -87,6 +87,7 @@ fn read(mut generation: Generation) -> Seen {
             GenerationEvent::Finished { reason, .. } => {
                 return Seen { text, calls, pieces, reason };
             }
+            GenerationEvent::Vector(_) => panic!("no vector was asked for"),
             GenerationEvent::Failed(error) => panic!("{error}"),
         }
     }

@@ -60,6 +60,7 @@ fn read(mut generation: Generation) -> (String, Result<FinishReason, EngineError
         match generation.events.blocking_recv().unwrap() {
             GenerationEvent::Delta(delta, ..) => text.push_str(delta.expose()),
             GenerationEvent::Call(call, _) => panic!("{call:?}"),
+            GenerationEvent::Vector(_) => panic!("no vector was asked for"),
             GenerationEvent::Finished { reason, .. } => return (text, Ok(reason)),
             GenerationEvent::Failed(error) => return (text, Err(error)),
         }

@@ -8,7 +8,8 @@ recording holds the prompt's tokens, the answer's, and per step by how much the 
 log-probability was above the next one's; and the SHA-256 of the model. Texts are tokenised by
 llama-tokenize, without the tokens of beginning and end, once with control tokens recognised and once
 without. Templates are rendered by
-/apply-template for a model that adds no token of beginning.
+/apply-template for a model that adds no token of beginning. Vectors are /v1/embeddings of a server that
+was started with --embeddings --pooling mean: the mean of all tokens' last states, of length 1.
 
 Usage: record.py BIN SOURCE MODELS OUT [NAME...]
   BIN     the folder of llama-server and llama-tokenize
@@ -237,6 +238,20 @@ def record_greedy(programs, models, out, wanted):
         write(out, name, {"model_sha256": sha256(model), "answers": answers})
 
 
+def record_vectors(programs, models, out, wanted):
+    prompts = [prompt for prompt in tiny_prompts()][::4]
+    families = [(f"tiny-{family}", f"tiny-{family}.gguf", prompts) for family in ["llama", "qwen2", "qwen3", "gemma3"]]
+    for name, file, inputs in [*families, ("smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", BEGINNINGS[::3])]:
+        if not wanted(f"vectors-{name}"):
+            continue
+        texts = []
+        with Server(programs, models / file, "--embeddings", "--pooling", "mean") as server:
+            for text in inputs:
+                vector = server.ask("/v1/embeddings", {"input": [text]})["data"][0]["embedding"]
+                texts.append({"input": text, "vector": [round(number, 6) for number in vector]})
+        write(out, f"vectors-{name}", {"model_sha256": sha256(models / file), "texts": texts})
+
+
 def record_tokens(programs, source, models, out, wanted):
     files = {f"tokens-{name}": source / f"models/ggml-vocab-{name}.gguf" for name in VOCABULARIES}
     files["tokens-smollm2"] = models / "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -280,6 +295,7 @@ def main():
     wanted = lambda name: not names or name in names
     out.mkdir(exist_ok=True)
     record_greedy(programs, models, out, wanted)
+    record_vectors(programs, models, out, wanted)
     record_tokens(programs, source, models, out, wanted)
     record_templates(programs, source, models, out, wanted)
 

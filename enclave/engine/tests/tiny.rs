@@ -38,6 +38,7 @@ fn read(mut generation: Generation) -> (String, Result<(FinishReason, u32), Engi
         match generation.events.blocking_recv().unwrap() {
             GenerationEvent::Delta(delta, ..) => text.push_str(delta.expose()),
             GenerationEvent::Call(call, _) => unreachable!("no function was offered: {call:?}"),
+            GenerationEvent::Vector(_) => unreachable!("no vector was asked for"),
             GenerationEvent::Finished { reason, completion_tokens } => {
                 return (text, Ok((reason, completion_tokens)));
             }

@@ -83,11 +83,11 @@ impl ApiError {
 
     /// 404: no such resource inside the seal.
     pub fn not_found() -> Self {
-        let message = "No such resource. This enclave answers POST /v1/chat/completions, POST /v1/completions and GET /v1/models.";
+        let message = "No such resource. This enclave answers POST /v1/chat/completions, POST /v1/completions, POST /v1/embeddings and GET /v1/models.";
         Self::request(404, Some("not_found"), None, message.into())
     }
 
-    /// 404: `OpenAI`'s API has the resource, the engine does not yet.
+    /// 404: `OpenAI`'s API has the resource, this engine does not.
     pub fn resource_unsupported(path: &'static str) -> Self {
         let message = format!("{path} is not supported by this enclave yet.");
         Self::request(404, Some("unsupported_resource"), None, message.into())
@@ -125,11 +125,11 @@ impl ApiError {
         self.retry_after
     }
 
-    /// The same of a completion: what a conversation has in `messages` it has in `prompt`.
+    /// The same of a request that has in `field` what a conversation has in `messages`.
     #[must_use]
-    pub fn of_completion(mut self) -> Self {
+    pub fn with_text_in(mut self, field: &str) -> Self {
         if self.param.as_deref() == Some("messages") {
-            self.param = Some("prompt".to_owned());
+            self.param = Some(field.to_owned());
         }
         self
     }

@@ -133,7 +133,7 @@ fn clamp(max_tokens: Option<u64>) -> Option<u32> {
     max_tokens.map(|max| u32::try_from(max).unwrap_or(u32::MAX))
 }
 
-fn object(json: &[u8]) -> Result<Object<'_>, ApiError> {
+pub(super) fn object(json: &[u8]) -> Result<Object<'_>, ApiError> {
     serde_json::from_slice(json)
         .map_err(|_| ApiError::invalid("The request body is not a JSON object, or repeats a key."))
 }
@@ -158,7 +158,7 @@ impl fmt::Debug for Asked {
 }
 
 /// Fields of `OpenAI`'s API that this enclave does not support, with the values that ask for nothing.
-fn refuse_unsupported(
+pub(super) fn refuse_unsupported(
     object: &Object<'_>,
     supported: &[&str],
     unsupported: &[(&str, &[&str])],

@@ -135,6 +135,9 @@ impl Running {
             Order::Complete(id, completion) => {
                 self.begin(id, engine, news, move |engine| engine.complete(completion));
             }
+            Order::Embed(id, embedding) => {
+                self.begin(id, engine, news, move |engine| engine.embed(embedding));
+            }
         }
     }
 

@@ -4,8 +4,8 @@
 use std::io;
 
 use engine::{
-    Completion, EngineError, EngineOptions, GenerationEvent, LoadError, ModelDescription, Pulse,
-    Request,
+    Completion, Embedding, EngineError, EngineOptions, GenerationEvent, LoadError,
+    ModelDescription, Pulse, Request,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,7 @@ pub(super) enum Order {
     },
     Start(Id, Request),
     Complete(Id, Completion),
+    Embed(Id, Embedding),
     /// Nobody waits for this one any more.
     Cancel(Id),
     /// Say how far you are.

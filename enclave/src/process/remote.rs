@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use engine::{
-    Completion, Engine, EngineError, EngineOptions, Generation, GenerationEvent, ModelDescription,
-    Request,
+    Completion, Embedding, Engine, EngineError, EngineOptions, Generation, GenerationEvent,
+    ModelDescription, Request,
 };
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -79,6 +79,10 @@ impl Engine for RemoteEngine {
         self.desk.ask(|id| Order::Complete(id, completion))
     }
 
+    fn embed(&self, embedding: Embedding) -> Result<Generation, EngineError> {
+        self.desk.ask(|id| Order::Embed(id, embedding))
+    }
+
     fn description(&self) -> &ModelDescription {
         &self.description
     }
@@ -103,7 +107,7 @@ impl fmt::Debug for RemoteEngine {
 /// Who waits for what.
 struct Desk {
     state: Mutex<State>,
-    /// Events of one generation, which all fit: the longest answer, and what ends it.
+    /// Events of one generation, which all fit: the longest answer or the most vectors, and what ends it.
     events_max: usize,
 }
 
@@ -123,7 +127,8 @@ enum Waiter {
 impl Desk {
     fn new(description: &ModelDescription) -> Self {
         let longest = usize::try_from(description.context_length).unwrap_or(usize::MAX);
-        let events_max = longest.saturating_mul(EVENTS_PER_TOKEN).saturating_add(2).min(EVENTS_MAX);
+        let most = longest.saturating_mul(EVENTS_PER_TOKEN).max(Embedding::INPUTS_MAX);
+        let events_max = most.saturating_add(2).min(EVENTS_MAX);
         Self { state: Mutex::default(), events_max }
     }
 

@@ -151,7 +151,7 @@ async fn what_is_wrong_inside_is_told_inside() {
     let peer = Peer::of(&serving).await;
     let cases: [(Edit, u16, &str); 7] = [
         (|r| r.path = "/admin".into(), 404, "not_found"),
-        (|r| r.path = "/v1/embeddings".into(), 404, "unsupported_resource"),
+        (|r| r.path = "/v1/embeddings".into(), 400, "unknown_parameter"),
         (|r| r.method = "PUT".into(), 405, "method_not_allowed"),
         (|r| r.authority = "x".into(), 421, "misdirected_request"),
         (|r| r.fields = channel::Fields::new(), 421, "binding_mismatch"),

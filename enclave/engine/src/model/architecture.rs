@@ -12,7 +12,7 @@ use crate::kernels::{Activation, Pairs};
 /// The model's sizes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
-    pub(super) width: usize,
+    pub(crate) width: usize,
     pub(super) heads: usize,
     pub(super) key_heads: usize,
     pub(super) head_width: usize,

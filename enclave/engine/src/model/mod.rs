@@ -8,6 +8,7 @@
 mod architecture;
 
 use self::architecture::Architecture;
+use crate::embedding::Pool;
 use crate::gguf::{Gguf, LoadError, Tensor, TensorType};
 use crate::kernels::{
     self, Activations, Isa, Matrix, Onto, Page, Product, Query, Rope, Team, attend, multiply,
@@ -260,6 +261,23 @@ impl Model {
             normed,
             last.len(),
         );
+    }
+
+    /// Adds what the last step made of its rows to the pools of their sequences, in order; not all have one.
+    pub(crate) fn pool<'p>(
+        &self,
+        scratch: &Scratch,
+        rows: &[Row],
+        pools: impl IntoIterator<Item = Option<&'p mut Pool>>,
+    ) {
+        let Shape { width, epsilon, .. } = self.architecture.shape;
+        for (sequence, pool) in pools.into_iter().enumerate() {
+            let Some(pool) = pool else { continue };
+            let states = rows.iter().zip(scratch.x.chunks_exact(width));
+            for (_, state) in states.filter(|(row, _)| row.sequence == sequence) {
+                pool.add(state, &self.output_norm, epsilon);
+            }
+        }
     }
 }
 

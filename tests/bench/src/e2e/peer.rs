@@ -96,7 +96,9 @@ impl Said {
                     self.completion.finish_event(0, "stop", &mut out);
                     self.next = Next::Usage(completion_tokens);
                 }
-                GenerationEvent::Call(..) | GenerationEvent::Failed(_) => return None,
+                GenerationEvent::Call(..)
+                | GenerationEvent::Vector(_)
+                | GenerationEvent::Failed(_) => return None,
             },
             Next::Usage(completed) => {
                 let tokens = Tokens::new(self.generation.prompt_tokens, completed);
