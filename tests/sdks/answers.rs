@@ -146,7 +146,7 @@ async fn the_older_api_continues_a_text() {
 }
 
 /// A model of a few kilobytes: nothing of an echo.
-fn tiny() -> Arc<EmbeddedEngine> {
+pub(crate) fn tiny() -> Arc<EmbeddedEngine> {
     let bytes = engine::tiny::model(engine::TensorType::Q8_0);
     let digest = attestation::Sha256::of(&bytes).0;
     let model = VerifiedModel::check(bytes, digest).unwrap();

@@ -8,6 +8,7 @@
 mod answers;
 mod browser;
 mod curl;
+mod embeddings;
 mod ends;
 mod engines;
 mod errors;
