@@ -42,6 +42,7 @@ mod recipient;
 mod refused;
 mod replay;
 mod reply;
+mod stack;
 mod suite;
 mod varint;
 

@@ -17,6 +17,7 @@ use crate::refused::Refused;
 use crate::replay::ReplaySet;
 use crate::reply::ReplyKeys;
 use crate::schedule::{Blinds, Exports};
+use crate::stack;
 use crate::suite::{Suite, TAG_LEN};
 
 type PrivateKey = <XWing as Kem>::PrivateKey;
@@ -211,10 +212,10 @@ impl Context {
     }
 
     fn open<'a>(&mut self, aad: &[u8], chunk: &'a mut [u8]) -> Result<&'a [u8], Refused> {
-        match self {
+        stack::wiped(|| match self {
             Self::Aes256(context) => open_in_place(context, aad, chunk),
             Self::Aes128(context) => open_in_place(context, aad, chunk),
-        }
+        })
     }
 
     fn exports(&self, suite: Suite) -> Result<Exports, Refused> {
