@@ -250,23 +250,30 @@ impl Stack {
 
     /// Looks through the engines' memory for what prompts carried.
     pub(crate) fn hunt(&self, canary: &Needle) {
-        // What an engine holds for as long as it runs is found, so the right octets are looked at.
-        let own = Needle::new("its own argument", "/proc/self/exe\0--engine-process");
-        let scanner = Scanner::new(&[canary.clone(), own.clone()]);
         for slot in &self.enclaves {
-            let Some(engine) = slot.engine() else {
+            let Some((server, engine)) = slot.id().zip(slot.engine()) else {
                 self.figures.broken(format!("{} has no engine at the end", slot.label));
                 continue;
             };
-            let Memory { found, octets } = scanner.memory(engine);
-            say(&format!("{}'s engine: {octets} octets of memory looked through", slot.label));
-            if !found.has(&own, "text") {
-                self.figures.broken(format!("{}'s engine could not be looked at", slot.label));
-            }
-            for (form, _) in canary.forms() {
-                if found.has(canary, form) {
-                    self.figures.broken(format!("{}'s engine keeps a prompt ({form})", slot.label));
-                }
+            // What each holds for as long as it runs is found, so the right octets are looked at.
+            let config = slot.arguments.last().map_or("", String::as_str);
+            self.search(canary, slot.label, server, config);
+            let label = format!("{}'s engine", slot.label);
+            self.search(canary, &label, engine, "/proc/self/exe\0--engine-process");
+        }
+    }
+
+    fn search(&self, canary: &Needle, label: &str, id: u32, own: &str) {
+        let own = Needle::new("its own argument", own);
+        let scanner = Scanner::new(&[canary.clone(), own.clone()]);
+        let Memory { found, octets } = scanner.memory(id);
+        say(&format!("{label}: {octets} octets of memory looked through"));
+        if !found.has(&own, "text") {
+            self.figures.broken(format!("{label} could not be looked at"));
+        }
+        for (form, _) in canary.forms() {
+            if found.has(canary, form) {
+                self.figures.broken(format!("{label} keeps a prompt ({form})"));
             }
         }
     }
@@ -326,6 +333,11 @@ impl Slot {
         let taken = lock(&self.running).take()?;
         *lock(&self.back) = None;
         Some(taken)
+    }
+
+    /// Its process, if it runs.
+    fn id(&self) -> Option<u32> {
+        lock(&self.running).as_ref().map(Running::id)
     }
 
     /// The process of its engine, if it is an enclave that runs and has one.
