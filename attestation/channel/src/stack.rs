@@ -32,7 +32,7 @@ fn wipe() {
 /// Octets that a cipher takes at most: some 4 KiB, with room.
 const DEPTH: usize = 12 << 10;
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -45,7 +45,6 @@ mod tests {
 
     /// How many lines of 64 octets of the mark are there.
     #[inline(never)]
-    #[expect(clippy::unwrap_used, reason = "a test's helpers panic as its tests do")]
     fn left(at: usize) -> usize {
         use std::os::unix::fs::FileExt as _;
         let memory = std::fs::File::open("/proc/self/mem").unwrap();

@@ -446,7 +446,8 @@ mod tests {
     use super::*;
     use engine::Secret;
 
-    const CONTEXT: u32 = 16;
+    /// Long enough that an answer has more events than a request for vectors.
+    const CONTEXT: u32 = 1024;
 
     #[tokio::test]
     async fn an_answer_that_nobody_reads_ends_no_process_and_one_without_end_does() {
