@@ -87,14 +87,15 @@ fn measure(path: &str, threads: usize) -> Outcome {
         let start = Instant::now();
         let engine = load(path, threads, instructions)?;
         println!("{instructions:?}, {threads} threads, loaded in {:?}", start.elapsed());
-        let prompt: Vec<u32> =
-            (0..512_u32).map(|i| (i.wrapping_mul(7919) % 49_000).saturating_add(100)).collect();
+        let token = |i: u32| (i.wrapping_mul(7919) % 49_000).saturating_add(100);
         for _ in 0..3 {
-            let start = Instant::now();
-            let tokens = engine.continue_tokens(&prompt, Sampling::GREEDY, 1)?;
-            tokens.iter().for_each(drop);
-            println!("pp512  {:8.1} tok/s", rate(512, start.elapsed()));
-
+            for length in [512, 2047] {
+                let prompt: Vec<u32> = (0..).map(token).take(length).collect();
+                let start = Instant::now();
+                let tokens = engine.continue_tokens(&prompt, Sampling::GREEDY, 1)?;
+                tokens.iter().for_each(drop);
+                println!("pp{length:<5}{:8.1} tok/s", rate(length, start.elapsed()));
+            }
             for batch in [1_u32, 4, 8] {
                 let start = Instant::now();
                 let streams = (0..batch)

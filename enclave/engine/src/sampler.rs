@@ -125,14 +125,33 @@ pub(crate) fn likeliest_first(candidates: &mut [(f32, u32)], count: usize) {
 }
 
 /// The first of the greatest logits; NaN is never chosen.
+///
+/// A vocabulary is long, and all other threads wait for this: lanes side by side make vectors of it, and only
+/// the piece that has the greatest is looked through one by one.
 fn likeliest(logits: &[f32]) -> Option<(u32, f32)> {
-    let mut best: Option<(u32, f32)> = None;
-    for (logit, token) in logits.iter().zip(0_u32..) {
-        if logit.is_finite() && best.is_none_or(|(_, greatest)| *logit > greatest) {
-            best = Some((token, *logit));
+    let mut best: Option<(usize, f32)> = None;
+    for (piece, logits) in logits.chunks(PIECE).enumerate() {
+        let greatest = greatest(logits);
+        if greatest > best.map_or(f32::NEG_INFINITY, |(_, greatest)| greatest) {
+            best = Some((piece, greatest));
         }
     }
-    best
+    let (piece, greatest) = best?;
+    let mut logits = (0_u32..).zip(logits).skip(piece.saturating_mul(PIECE));
+    logits.find_map(|(token, logit)| (*logit == greatest).then_some((token, greatest)))
+}
+
+/// The greatest finite one, or minus infinity.
+fn greatest(logits: &[f32]) -> f32 {
+    let greater = |a: f32, b: f32| if b > a && b < f32::INFINITY { b } else { a };
+    let (lanes, rest) = logits.as_chunks::<16>();
+    let mut tops = [f32::NEG_INFINITY; 16];
+    for lanes in lanes {
+        for (top, logit) in tops.iter_mut().zip(lanes) {
+            *top = greater(*top, *logit);
+        }
+    }
+    tops.iter().chain(rest).copied().fold(f32::NEG_INFINITY, greater)
 }
 
 /// The draw of a step, in [0, 1): 53 bits of `SplitMix64`.
@@ -158,6 +177,8 @@ fn draw(seed: u64, step: u32) -> f64 {
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Below every logit, and still a number: a constraint may leave nothing else.
 const BANNED: f32 = -1e30;
+/// How many logits are looked at before the greatest of them is compared.
+const PIECE: usize = 1024;
 /// e^-16.
 const NEGLIGIBLE: f32 = 1.125_352e-7;
 
@@ -181,6 +202,13 @@ mod tests {
             (vec![], None),
         ] {
             assert_eq!(pick(&logits, Sampling::GREEDY, 0), expected, "{logits:?}");
+        }
+        // Wherever it stands in a long row, also twice.
+        for (first, second) in [(0, 1), (15, 16), (16, 1023), (1023, 1024), (2999, 2999)] {
+            let mut logits = vec![-1.0; 3000];
+            (logits[first], logits[second], logits[7]) = (2.0, 2.0, f32::INFINITY);
+            let expected = u32::try_from(first).unwrap();
+            assert_eq!(pick(&logits, Sampling::GREEDY, 0), Some(expected));
         }
     }
 
