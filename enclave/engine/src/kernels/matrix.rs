@@ -63,8 +63,8 @@ pub(crate) fn multiply(
         onto: Onto,
         groups: core::ops::Range<usize>,
     }
-    // Four parts per thread even out what else the machine does.
-    let pieces = if team.size() == 1 { 1 } else { team.size() * 4 };
+    // Two parts per thread: a little evens out what else the machine does, and more costs more than it evens out.
+    let pieces = if team.size() == 1 { 1 } else { team.size() * 2 };
     let mut parts = Vec::with_capacity(products.len() * pieces);
     for Product { matrix, out, onto } in products {
         assert!(matrix.columns == x.columns && tokens * matrix.rows <= out.len(), "buffers fit");
