@@ -5,6 +5,8 @@ use std::time::Duration;
 use attestation::Secret;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
 use upstream::{Failure, Kind, Reply, Settings, Tokens, Upstream};
 
 use crate::{CALL, COUNTS, END, Server, all, question, streamed};
@@ -212,6 +214,37 @@ async fn each_wait_has_its_end() {
         let (failure, asked) = tokio::join!(hear, say);
         assert_eq!(failure, Failure::TimedOut, "{said}");
         drop(asked);
+    }
+}
+
+/// A server that lives and no longer accepts: the system queues a few connections for it, and lets the next ones wait.
+#[tokio::test]
+async fn who_does_not_accept_is_given_up_when_the_time_for_a_connection_is_over() {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let server = Server(socket.listen(1).unwrap());
+    let address = server.0.local_addr().unwrap();
+    let settings = Settings {
+        kind: Kind::Vllm,
+        address: address.to_string().parse().unwrap(),
+        model: "served".to_owned(),
+        connect: Duration::from_millis(500),
+        first: Duration::from_secs(8),
+        idle: Duration::from_secs(8),
+        answer: Duration::from_secs(8),
+    };
+    let upstream = Upstream::new(settings, &Secret::new([7; 32]));
+    server.well(&upstream).await;
+    let mut queued = Vec::new();
+    while let Ok(connected) = timeout(Duration::from_millis(500), TcpStream::connect(address)).await
+    {
+        queued.push(connected.unwrap());
+        assert!(queued.len() < 100, "the queue has no end, so nobody waits");
+    }
+    for stream in [true, false] {
+        let failure = upstream.ask(question(&json!({"stream": stream}), 1)).await.unwrap_err();
+        // It was never asked: another one may be.
+        assert_eq!(failure, Failure::Unreachable);
     }
 }
 
