@@ -55,6 +55,18 @@ const TINY: Expected = Expected { tie: 0.05, clear: 0.05, sure: 60, compared: 90
 /// by more the longer an answer goes on; `tests/reference.rs` has more on it.
 const REAL: Expected = Expected { tie: 0.25, clear: 0.8, sure: 5, compared: 40, every: 3 };
 
+/// What lies between the two on weights in blocks of 256 (`Q4_K`, `Q6_K`), where llama.cpp rounds
+/// activations in blocks of 256 too, and this engine in blocks of 32.
+///
+/// Measured on the 960 steps of `greedy-gemma3-270m` against the same weights, dequantised, computed in
+/// double precision with nothing rounded: this engine's gaps differ from that by 0.13 (root mean
+/// square; at most 1.0), llama.cpp's by 0.18 (0.9), and the two from one another by 0.21. With `Q8_0`,
+/// both round alike and are off by 0.13. The unrounded computation with activations rounded as
+/// llama.cpp does is off by 0.19, as this engine does by 0.13: rounding accounts for all of it. The
+/// greatest gap at which llama.cpp's word is not the best is 0.34, for this engine and for the
+/// unrounded computation alike: what is below 0.4 is a tie.
+const REAL_OF_256: Expected = Expected { tie: 0.4, sure: 10, ..REAL };
+
 #[test]
 fn tiny_llama_with_the_factors_of_llama_3() {
     compare_tiny("llama", &TINY);
@@ -88,7 +100,7 @@ fn gemma3_270m_q8_0() {
 
 #[test]
 fn gemma3_270m() {
-    compare_real("gemma-3-270m-q4_k_m.gguf", "gemma3-270m", &REAL);
+    compare_real("gemma-3-270m-q4_k_m.gguf", "gemma3-270m", &REAL_OF_256);
 }
 
 /// A change to any bit of the arithmetic of any family shows here, on every machine.
