@@ -92,9 +92,6 @@ fn spell_out(keywords: &mut Map<String, Value>) -> Result<(), Refused> {
     keywords.remove("uniqueItems");
     let Some(format) = keywords.remove("format") else { return Ok(()) };
     let format = format.as_str().unwrap_or_default().to_owned();
-    if keywords.contains_key("pattern") {
-        return Err("must not use `format` beside `pattern`");
-    }
     let pattern = match format.as_str() {
         "date" => format!("^{DATE}$"),
         "date-time" => format!("^{DATE}T{TIME}(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"),
@@ -105,7 +102,15 @@ fn spell_out(keywords: &mut Map<String, Value>) -> Result<(), Refused> {
         "int32" | "int64" | "float" | "double" => return Ok(()),
         _ => return Err("uses a `format` that cannot be enforced"),
     };
-    keywords.insert("pattern".to_owned(), Value::String(pattern));
+    let pattern = Value::String(pattern);
+    if !keywords.contains_key("pattern") {
+        keywords.insert("pattern".to_owned(), pattern);
+        return Ok(());
+    }
+    // Both hold (zod writes its own pattern beside a format); the library meets all of an `allOf` at once.
+    let all = keywords.entry("allOf").or_insert_with(|| json!([]));
+    let all = all.as_array_mut().ok_or("must have a list in `allOf`")?;
+    all.push(json!({"pattern": pattern}));
     Ok(())
 }
 
@@ -176,7 +181,8 @@ mod tests {
             ("true", "must be an object"),
             (r#"{"items":1}"#, "must have objects or booleans where schemas belong"),
             (r#"{"format":"email"}"#, "uses a `format` that cannot be enforced"),
-            (r#"{"format":"date","pattern":"x"}"#, "must not use `format` beside `pattern`"),
+            (r#"{"format":"email","pattern":"x"}"#, "uses a `format` that cannot be enforced"),
+            (r#"{"format":"date","pattern":"x","allOf":{}}"#, "must have a list in `allOf`"),
             (r#"{"maxItems":1001}"#, "must count at most 1000 items or properties"),
             (r#"{"minLength":-1}"#, "must bound lengths by at most 10000"),
         ] {

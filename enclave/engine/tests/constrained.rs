@@ -205,10 +205,14 @@ fn the_form_is_the_same_in_any_company() {
 
 type Valid = fn(&Value) -> bool;
 
+/// Of version 1 to 8.
+const ZOD_UUID: &str =
+    "^([0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[1-8][0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12})$";
+
 #[test]
 fn other_schemas_are_held_to() {
     let engine = tiny_engine();
-    let cases: [(Value, Valid); 8] = [
+    let cases: [(Value, Valid); 11] = [
         (json!({"type": "boolean"}), |v| v.is_boolean()),
         (json!({"const": {"a": [1, "ä\u{1f600}"]}}), |v| *v == json!({"a": [1, "ä\u{1f600}"]})),
         (json!({"type": "integer", "multipleOf": 5, "minimum": -20, "maximum": 20}), |v| {
@@ -231,6 +235,18 @@ fn other_schemas_are_held_to() {
         ),
         (json!({"type": "string", "format": "date-time"}), |v| {
             v.as_str().is_some_and(|v| v.len() >= 20 && v.as_bytes()[10] == b'T')
+        }),
+        // Both hold: a day that there is, and in February.
+        (json!({"type": "string", "format": "date", "pattern": "^[0-9]*-02-[0-9]*$"}), |v| {
+            v.as_str().is_some_and(|v| v.len() == 10 && v.get(4..8) == Some("-02-"))
+                && v.as_str().is_some_and(|v| v[8..].parse::<u8>().unwrap() <= 29)
+        }),
+        (json!({"type": ["string", "null"], "format": "date", "pattern": "^2"}), |v| {
+            v.is_null() || v.as_str().is_some_and(|v| v.len() == 10 && v.starts_with('2'))
+        }),
+        // As zod writes them.
+        (json!({"type": "string", "format": "uuid", "pattern": ZOD_UUID}), |v| {
+            v.as_str().is_some_and(|v| v.len() == 36 && b"12345678".contains(&v.as_bytes()[14]))
         }),
         (json!({"oneOf": [{"type": "string", "maxLength": 2}, {"type": "boolean"}]}), |v| {
             v.is_boolean() || v.as_str().is_some_and(|v| v.chars().count() <= 2)
