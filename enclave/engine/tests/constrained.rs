@@ -205,14 +205,24 @@ fn the_form_is_the_same_in_any_company() {
 
 type Valid = fn(&Value) -> bool;
 
-/// Of version 1 to 8.
-const ZOD_UUID: &str =
-    "^([0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[1-8][0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12})$";
+/// What zod writes beside `uuid`, `date-time` and `email`.
+const ZOD: [&str; 3] = [
+    concat!(
+        "^([0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[1-8][0-9a-fA-F]{3}-[89abAB][0-9a-fA-F]{3}-[0-9a-fA-F]{12}",
+        "|00000000-0000-0000-0000-000000000000|ffffffff-ffff-ffff-ffff-ffffffffffff)$"
+    ),
+    concat!(
+        r"^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29",
+        r"|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)",
+        r"|(?:02)-(?:0[1-9]|1\d|2[0-8])))T(?:(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z))$"
+    ),
+    r"^(?:[A-Za-z0-9_'+\-]+\.)*[A-Za-z0-9_'+\-]*[A-Za-z0-9_+-]@(?:[A-Za-z0-9][A-Za-z0-9\-]*\.)+[A-Za-z]{2,}$",
+];
 
 #[test]
 fn other_schemas_are_held_to() {
     let engine = tiny_engine();
-    let cases: [(Value, Valid); 11] = [
+    let cases: [(Value, Valid); 13] = [
         (json!({"type": "boolean"}), |v| v.is_boolean()),
         (json!({"const": {"a": [1, "ä\u{1f600}"]}}), |v| *v == json!({"a": [1, "ä\u{1f600}"]})),
         (json!({"type": "integer", "multipleOf": 5, "minimum": -20, "maximum": 20}), |v| {
@@ -245,8 +255,16 @@ fn other_schemas_are_held_to() {
             v.is_null() || v.as_str().is_some_and(|v| v.len() == 10 && v.starts_with('2'))
         }),
         // As zod writes them.
-        (json!({"type": "string", "format": "uuid", "pattern": ZOD_UUID}), |v| {
-            v.as_str().is_some_and(|v| v.len() == 36 && b"12345678".contains(&v.as_bytes()[14]))
+        (json!({"type": "string", "format": "uuid", "pattern": ZOD[0]}), |v| {
+            v.as_str().is_some_and(|v| v.len() == 36 && b"012345678f".contains(&v.as_bytes()[14]))
+        }),
+        (json!({"type": "string", "format": "date-time", "pattern": ZOD[1]}), |v| {
+            v.as_str().is_some_and(|v| v.len() >= 20 && v.ends_with('Z'))
+        }),
+        (json!({"type": "string", "format": "email", "pattern": ZOD[2]}), |v| {
+            v.as_str().and_then(|v| v.split_once('@')).is_some_and(|(who, at)| {
+                (1..=62).contains(&who.len()) && at.contains('.') && at.len() <= 150
+            })
         }),
         (json!({"oneOf": [{"type": "string", "maxLength": 2}, {"type": "boolean"}]}), |v| {
             v.is_boolean() || v.as_str().is_some_and(|v| v.chars().count() <= 2)

@@ -146,6 +146,10 @@ fn every_unsupported_field_is_refused_by_its_name() {
         assert_eq!(seen, (400, Some("unsupported_parameter"), Some(field)));
     }
     assert_eq!(UNSUPPORTED.len(), 13, "a new field needs a row above");
+    // Of other servers: nobody thinks that it was heard.
+    let error = parse(",\"repetition_penalty\":1.1").unwrap_err();
+    let seen = (error.status, error.code(), error.param());
+    assert_eq!(seen, (400, Some("unknown_parameter"), Some("repetition_penalty")));
 }
 
 #[test]
@@ -464,6 +468,7 @@ fn a_completion_is_read_as_strictly() {
         (r#","n":9"#, "invalid_value", "n"),
         (r#","max_tokens":0"#, "invalid_value", "max_tokens"),
         (r#","temperature":3"#, "invalid_value", "temperature"),
+        (r#","repetition_penalty":1.1"#, "unknown_parameter", "repetition_penalty"),
         (r#","messages":[]"#, "unknown_parameter", "messages"),
         (r#","max_completion_tokens":1"#, "unknown_parameter", "max_completion_tokens"),
     ] {
