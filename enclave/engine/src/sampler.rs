@@ -138,7 +138,8 @@ fn likeliest(logits: &[f32]) -> Option<(u32, f32)> {
     }
     let (piece, greatest) = best?;
     let mut logits = (0_u32..).zip(logits).skip(piece.saturating_mul(PIECE));
-    logits.find_map(|(token, logit)| (*logit == greatest).then_some((token, greatest)))
+    let first = logits.find(|(_, logit)| logit.is_finite() && **logit >= greatest);
+    first.map(|(token, _)| (token, greatest))
 }
 
 /// The greatest finite one, or minus infinity.
