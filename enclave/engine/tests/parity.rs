@@ -59,12 +59,12 @@ const REAL: Expected = Expected { tie: 0.25, clear: 0.8, sure: 5, compared: 40, 
 /// activations in blocks of 256 too, and this engine in blocks of 32.
 ///
 /// Measured on the 960 steps of `greedy-gemma3-270m` against the same weights, dequantised, computed in
-/// double precision with nothing rounded: this engine's gaps differ from that by 0.13 (root mean
-/// square; at most 1.0), llama.cpp's by 0.18 (0.9), and the two from one another by 0.21. With `Q8_0`,
-/// both round alike and are off by 0.13. The unrounded computation with activations rounded as
-/// llama.cpp does is off by 0.19, as this engine does by 0.13: rounding accounts for all of it. The
-/// greatest gap at which llama.cpp's word is not the best is 0.34, for this engine and for the
-/// unrounded computation alike: what is below 0.4 is a tie.
+/// double precision (the output matrix in single) with activations not rounded: this engine's gaps
+/// differ from that by 0.13 (root mean square; at most 1.0), llama.cpp's by 0.18 (0.9), and the two
+/// from one another by 0.21. With `Q8_0`, both round alike and are off by 0.13. The unrounded
+/// computation with activations rounded as llama.cpp does is off by 0.19, as this engine does by 0.13:
+/// rounding accounts for what was seen. The greatest gap at which llama.cpp's word is not the best is
+/// 0.34, for this engine and for the unrounded computation alike: what is below 0.4 is a tie.
 const REAL_OF_256: Expected = Expected { tie: 0.4, sure: 10, ..REAL };
 
 #[test]
