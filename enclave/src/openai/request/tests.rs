@@ -153,6 +153,15 @@ fn every_unsupported_field_is_refused_by_its_name() {
 }
 
 #[test]
+fn the_users_page_names_every_field() {
+    let page = include_str!("../../../../docs/api.md");
+    let refused = UNSUPPORTED.iter().chain(&COMPLETION_UNSUPPORTED).map(|(field, _)| field);
+    for field in SUPPORTED.iter().chain(&COMPLETION_SUPPORTED).chain(&IGNORED).chain(refused) {
+        assert!(page.contains(&format!("`{field}`")), "{field}");
+    }
+}
+
+#[test]
 fn every_bad_value_is_refused_by_its_field() {
     for (more, code, param) in [
         (r#","temperature":2.1"#, "invalid_value", "temperature"),
