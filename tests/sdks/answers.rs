@@ -96,6 +96,26 @@ async fn every_script_and_sign_comes_back_as_it_went() {
     }
 }
 
+/// A model of octets: each of these signs is two to four tokens, and none is told in halves.
+#[tokio::test(flavor = "multi_thread")]
+async fn signs_that_are_several_tokens_are_whole_in_every_event() {
+    let fleet = Fleet::start(Plan { engine: tiny(), ..Plan::default() }).await;
+    let proxy = Local::before(&fleet).await;
+    let said = "naïve 漢字 🦀👩‍👧 שלום";
+    let schema = json!({"name": "said", "schema": {"const": said}});
+    let form = json!({"response_format": {"type": "json_schema", "json_schema": schema}});
+    let text = json!(said).to_string();
+    for sdk in Sdk::ALL {
+        let mut sdk = sdk.at(&proxy);
+        let whole = sdk.chat("Say it.", form.clone()).await;
+        assert_whole(&whole, &text);
+        assert_eq!(whole["usage"][1], json!(text.len()), "a token is an octet");
+        let streamed = sdk.chat("Say it.", with(form.clone(), json!({"stream": true}))).await;
+        assert_whole(&streamed, &text);
+        assert_eq!(streamed["events"], json!(text.chars().count()), "an event is a whole sign");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn thirty_two_calls_at_once_get_each_its_own_answer() {
     let fleet = Fleet::start(Plan::default().with_echo(4, Duration::from_millis(5))).await;
